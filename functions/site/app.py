@@ -1,0 +1,77 @@
+"""HTTP API, ``/dashboard`` routes: the dashboard's files and its configuration."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".json": "application/json; charset=utf-8",
+}
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; "
+        "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    # Checked at every load against the ETag: a deploy is seen at once.
+    "cache-control": "no-cache",
+}
+
+
+def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
+    """Answer GET /dashboard and GET /dashboard/{file}."""
+    name = event["rawPath"].removeprefix("/dashboard").strip("/") or "index.html"
+    files = _files()
+    if name not in files:
+        return {
+            "statusCode": HTTPStatus.NOT_FOUND.value,
+            "headers": {"content-type": _TYPES[".json"]},
+            "body": json.dumps(
+                {"success": False, "error": "There is nothing at this path. Try /dashboard."}
+            ),
+        }
+    content, packed, tag = files[name]
+    headers = {**_HEADERS, "content-type": _TYPES[Path(name).suffix], "etag": tag}
+    sent = {key.lower(): value for key, value in event.get("headers", {}).items()}
+    if sent.get("if-none-match") == tag:
+        return {"statusCode": HTTPStatus.NOT_MODIFIED.value, "headers": headers}
+    if "gzip" in sent.get("accept-encoding", ""):
+        headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
+        content = packed
+    return {
+        "statusCode": HTTPStatus.OK.value,
+        "headers": headers,
+        "body": base64.b64encode(content).decode(),
+        "isBase64Encoded": True,
+    }
+
+
+@cache
+def _files() -> dict[str, tuple[bytes, bytes, str]]:
+    """name -> (content, gzipped content, ETag)."""
+    contents = {path.name: path.read_bytes() for path in _STATIC.iterdir()}
+    config = {"socketUrl": os.environ["SOCKET_URL"]}
+    contents["config.json"] = json.dumps(config).encode()
+    return {
+        name: (
+            content,
+            gzip.compress(content, mtime=0),
+            f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"',
+        )
+        for name, content in contents.items()
+    }

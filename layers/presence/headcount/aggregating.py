@@ -1,0 +1,84 @@
+"""``daily``: yesterday's row for every space that had anyone in it, and retention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from headcount.headcounts import Headcount
+from headcount.store.counts import CountsTable
+from headcount.store.headcounts import HeadcountsTable
+from headcount.store.history import HistoryTable
+from headcount.store.presence import PresenceTable, moved_away
+from headcount.store.visits import RETENTION, VisitsTable
+from headcount.times import DAY, add_days, day_of, day_start, month_of, week_of
+from headcount.visits import Day, Visit, summarise
+
+DAYS_KEPT, WEEKS_KEPT, MONTHS_KEPT = 7, 30, 366
+"""Days after which a day's, a week's and a month's view counter is forgotten."""
+
+
+class DayRefusedError(ValueError):
+    """The day can't be aggregated (any more, or yet); what is stored for it stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregator:
+    """What aggregating needs. ``clock`` gives epoch milliseconds."""
+
+    presence: PresenceTable
+    counts: CountsTable
+    headcounts: HeadcountsTable
+    visits: VisitsTable
+    history: HistoryTable
+    clock: Callable[[], int]
+
+    def aggregate(self, date: str | None = None) -> int:
+        """Write the day's rows; returns how many. Running it again changes nothing.
+
+        ``date`` is a UTC day that is over and whose visits are all still kept; default yesterday.
+        """
+        now = self.clock()
+        today = day_of(now)
+        date = date or add_days(today, -1)
+        if date >= today:
+            raise DayRefusedError(f"{date} is not over yet: aggregate it after midnight UTC")
+        if day_start(date) + RETENTION <= now:
+            raise DayRefusedError(
+                f"visits of {date} have begun to expire: its row would come out too low, so the "
+                f"stored one stays. The earliest day possible is {day_of(now - RETENTION + DAY)}"
+            )
+        written = 0
+        for head in self.headcounts.scan():
+            if head.as_of >= day_start(date) or head.tally.sessions:
+                if (day := self.summary(head, date)) is not None:
+                    self.history.add_days([(head.space, day)])
+                    written += 1
+                self._forget(head, today)
+        return written
+
+    def summary(self, head: Headcount, date: str) -> Day | None:
+        """A day of a space from its live and its recorded visits."""
+        counts, _ = self.counts.space(head.space)
+        shards = {count.shard for count in counts}
+        # Live ones first: a visit that ends in between is then in the ledger, and counts once.
+        visits = [
+            Visit.of(session)
+            for shard in sorted(shards)
+            for session in self.presence.partition(head.space, shard)
+            if session.visit and not moved_away(session)
+        ]
+        visits += self.visits.of_day(head.space, date)
+        return summarise(date, visits, peak=head.peak_on(date), now=self.clock())
+
+    def _forget(self, head: Headcount, today: str) -> None:
+        _, views = self.counts.space(head.space)
+        self.counts.forget_views(head.space, past_keeping(views.by_period, today))
+
+
+def past_keeping(periods: Iterable[str], today: str) -> list[str]:
+    """The view counters whose period ended longer ago than it is kept."""
+    days = {add_days(today, -ago) for ago in range(DAYS_KEPT + 1)}
+    weeks = {week_of(add_days(today, -ago)) for ago in range(WEEKS_KEPT + 1)}
+    months = {month_of(add_days(today, -ago)) for ago in range(MONTHS_KEPT + 1)}
+    return sorted(set(periods) - days - weeks - months)

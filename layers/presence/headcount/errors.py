@@ -1,0 +1,131 @@
+"""Errors a client can mend, and the one place that reads AWS's error codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+
+class RequestError(Exception):
+    """What the caller did wrong, or must wait for, in a sentence that says how to mend it."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+    def __init__(
+        self,
+        message: str,
+        details: Sequence[str] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = list(details)
+        self.headers = headers or {}
+
+
+class InvalidRequestError(RequestError):
+    """400: the request can't be understood."""
+
+
+class UnauthorizedError(RequestError):
+    """401: a token is missing or not valid."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": 'Bearer realm="headcount"'})
+
+
+class ForbiddenError(RequestError):
+    """403: the token is valid and does not allow this."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFoundError(RequestError):
+    """404."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class MethodNotAllowedError(RequestError):
+    """405: the path exists, the method does not."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+
+    def __init__(self, method: str, path: str, allowed: Sequence[str]) -> None:
+        allow = ", ".join(sorted(allowed))
+        super().__init__(
+            f"{method} does not work on {path}; use {allow}.", headers={"Allow": allow}
+        )
+
+
+class TooLargeError(RequestError):
+    """413: the body is over the limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class BusyError(RequestError):
+    """503: a dependency is throttled or down; nothing was stored, the client may try again."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, message: str = "The service is busy. Try again in a few seconds.") -> None:
+        super().__init__(message, headers={"Retry-After": "5"})
+
+
+_CONDITION = "ConditionalCheckFailedException"
+_CANCELED = "TransactionCanceledException"
+_BUSY = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "LimitExceededException",
+        "InternalServerError",
+        "InternalServerErrorException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "TransactionInProgressException",
+        "TransactionConflictException",
+    }
+)
+
+
+def code(error: ClientError) -> str:
+    """The AWS error code of a botocore error."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def condition_failed(error: ClientError) -> bool:
+    """A write's condition did not hold."""
+    return code(error) == _CONDITION
+
+
+def cancellation_reasons(error: ClientError) -> list[str] | None:
+    """One code per action of a cancelled transaction (``None`` = that action was fine)."""
+    if code(error) != _CANCELED:
+        return None
+    reasons = error.response.get("CancellationReasons", [])
+    return [reason.get("Code", "None") for reason in reasons]
+
+
+def is_busy(error: ClientError) -> bool:
+    """Throttled, or down for the moment: worth another try later."""
+    return code(error) in _BUSY or _http_status(error) >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def is_gone(error: ClientError) -> bool:
+    """The WebSocket connection does not exist (any more, or not yet)."""
+    return code(error) in {"GoneException", "410"} or _http_status(error) == HTTPStatus.GONE
+
+
+def _http_status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,0 +1,155 @@
+"""The published numbers of a space, and what the next publication makes of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headcount.tally import Tally, ranked
+from headcount.times import add_days, day_of, day_start, iso, month_of, week_of
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The highest number of people ever published, and when (epoch milliseconds)."""
+
+    people: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Joins: all of them, and per UTC day, ISO week and calendar month."""
+
+    total: int = 0
+    by_period: Mapping[str, int] = field(
+        default_factory=dict
+    )  # "2026-11-21", "2026-W47", "2026-11"
+
+    def at(self, now: int) -> dict[str, int]:
+        """``{total, today, week, month}`` as of a moment."""
+        today = day_of(now)
+        return {
+            "total": self.total,
+            "today": self.by_period.get(today, 0),
+            "week": self.by_period.get(week_of(today), 0),
+            "month": self.by_period.get(month_of(today), 0),
+        }
+
+    def kept(self, now: int) -> Views:
+        """Only what ``at`` can still ask for: the periods of this moment."""
+        current = periods_of(day_of(now))
+        return Views(
+            self.total,
+            {name: self.by_period[name] for name in current if name in self.by_period},
+        )
+
+
+def periods_of(day: str) -> tuple[str, str, str]:
+    """The day, week and month a view on that day counts in."""
+    return day, week_of(day), month_of(day)
+
+
+@dataclass(frozen=True, slots=True)
+class Headcount:
+    """One published version of a space."""
+
+    space: str
+    version: int = 0
+    tally: Tally = field(default_factory=Tally)
+    views: Views = field(default_factory=Views)
+    peak: Peak | None = None
+    day_peaks: Mapping[str, int] = field(default_factory=dict)  # the last few UTC days
+    as_of: int = 0
+    cause: str | None = None  # sequence number of the Counts record that led to this version
+    chunked_at: int = 0  # when a version last left in chunks (roughly)
+
+    def body(self, now: int) -> dict[str, Any]:
+        """The body of ``GET /v1/spaces/{space}``: also a dashboard's ``data``."""
+        tally = self.tally
+        return {
+            "success": True,
+            "space": self.space,
+            "people": tally.people,
+            "signedIn": tally.signed_in,
+            "anonymous": tally.anonymous,
+            "sessions": tally.sessions,
+            "signedInSessions": tally.signed_in_sessions,
+            "anonymousSessions": tally.anonymous_sessions,
+            "facets": {
+                facet: [
+                    {"value": value, "count": count, "people": people}
+                    for value, (count, people) in ranked(values)
+                ]
+                for facet, values in tally.facets.items()
+            },
+            "peak": {"people": self.peak.people, "at": iso(self.peak.at)} if self.peak else None,
+            "views": self.views.at(now),
+            "version": self.version,
+            "asOf": iso(self.as_of) if self.as_of else None,
+        }
+
+    def message(self, now: int) -> dict[str, Any]:
+        """What a dashboard hears."""
+        return {
+            "type": "headcount",
+            "space": self.space,
+            "version": self.version,
+            "asOf": iso(self.as_of) if self.as_of else None,
+            "data": self.body(now),
+        }
+
+    def peak_on(self, day: str) -> int:
+        """The highest number of people published as of any moment of a UTC day."""
+        if day in self.day_peaks:
+            return self.day_peaks[day]
+        # Nothing was published that day: whoever was in before it stayed all day.
+        return self.tally.people if self.as_of and self.as_of < day_start(day) else 0
+
+
+_DAYS_OF_PEAKS = 8
+
+
+def next_headcount(
+    old: Headcount, tally: Tally, views: Views, *, cause: str | None, now: int
+) -> Headcount:
+    """The version after ``old``: one higher, with the highest people ever published."""
+    now = max(now, old.as_of)  # a server clock may step back; a published time does not
+    today = day_of(now)
+    peak = old.peak
+    if tally.people and (peak is None or tally.people > peak.people):
+        peak = Peak(tally.people, now)
+    day_peaks = {
+        day: old.peak_on(day)
+        for day in (add_days(today, -ago) for ago in range(_DAYS_OF_PEAKS))
+        if day in old.day_peaks or (old.as_of and day > day_of(old.as_of))
+    }
+    day_peaks[today] = max(day_peaks.get(today, 0), tally.people)
+    return Headcount(
+        space=old.space,
+        version=old.version + 1,
+        tally=tally,
+        views=views,
+        peak=peak,
+        day_peaks=day_peaks,
+        as_of=now,
+        cause=cause,
+        chunked_at=old.chunked_at,
+    )
+
+
+def is_repeat(old: Headcount, first_cause: str) -> bool:
+    """Whether a batch that starts with this record has been published before.
+
+    Sequence numbers of a space's records grow. If the version there was caused by this batch's
+    first record or a later one, an earlier try wrote it and may have died while sending.
+    """
+    return old.cause is not None and int(old.cause) >= int(first_cause)
+
+
+def largest_first(headcounts: Iterable[Headcount]) -> list[Headcount]:
+    """Most people first; equal ones by sessions, then by name."""
+    return sorted(
+        headcounts, key=lambda head: (-head.tally.people, -head.tally.sessions, head.space)
+    )

@@ -1,0 +1,113 @@
+"""``publish``: merge a space's shards into the next version, and let its dashboards hear it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from headcount.headcounts import Headcount, is_repeat, next_headcount
+from headcount.sockets import Courier
+from headcount.store.counts import CountsTable
+from headcount.store.headcounts import HeadcountsTable
+from headcount.store.subscriptions import Subscription, SubscriptionsTable
+from headcount.tally import merge
+from headcount.times import SECOND
+
+PACE = SECOND
+"""At most about one version a second and space."""
+
+GREETING_PATIENCE = 2 * SECOND
+"""How long a version waits for a subscriber's first headcount that is on its way."""
+
+_GREETING_POLL = 0.05
+
+CHUNKING_LINGERS = 30 * SECOND
+"""How long small audiences go on hearing in chunks after a large one did."""
+
+
+class Chunks(Protocol):
+    """Where large fan-outs go."""
+
+    def send(self, space: str, version: int, message: str, connections: Sequence[str]) -> None:
+        """Have these connections hear this message, after all earlier ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """What publishing needs. ``clock`` gives epoch milliseconds, ``sleep`` takes seconds."""
+
+    counts: CountsTable
+    headcounts: HeadcountsTable
+    subscriptions: SubscriptionsTable
+    courier: Courier
+    chunks: Chunks
+    inline_limit: int  # more dashboards than this leave in chunks
+    clock: Callable[[], int]
+    sleep: Callable[[float], None]
+
+    def publish(self, space: str, first_cause: str, last_cause: str) -> None:
+        """Publish a space whose counts changed, given its records' first and last number.
+
+        The version is stored before it is sent. If an earlier try of this batch stored it and died
+        while sending, it is sent again first: a version may be heard twice, but none is skipped.
+        """
+        old = self.headcounts.get(space)
+        if is_repeat(old, first_cause):
+            self.send(old)
+            if is_repeat(old, last_cause):
+                return
+        wait = old.as_of + PACE - self.clock() if old.version else 0
+        self.sleep(max(0, min(wait, PACE)) / 1000)
+        # Read after the wait: the version carries all that happened during it.
+        counts, views = self.counts.space(space)
+        new = next_headcount(
+            old,
+            merge(count.tally for count in counts),
+            views.kept(self.clock()),
+            cause=last_cause,
+            now=self.clock(),
+        )
+        if not self.headcounts.save(new):
+            raise PublishContendedError(f"{space}: version {new.version} was published by another")
+        self.send(new)
+
+    def send(self, headcount: Headcount) -> None:
+        """Let everybody who subscribed before this version hear it."""
+        listeners = self._greeted(headcount)
+        if not listeners:
+            return
+        message = json.dumps(headcount.message(self.clock()), separators=(",", ":"))
+        connections = [listener.connection for listener in listeners]
+        now = self.clock()
+        if len(connections) > self.inline_limit:
+            if headcount.chunked_at + CHUNKING_LINGERS / 3 < now:
+                self.headcounts.mark_chunked(headcount.space, now)
+        elif headcount.chunked_at + CHUNKING_LINGERS < now:
+            self.courier.deliver(message, connections)
+            return
+        # Also for a while after the audience shrank: an inline version would overtake the chunks.
+        self.chunks.send(headcount.space, headcount.version, message, connections)
+
+    def _greeted(self, headcount: Headcount) -> list[Subscription]:
+        """The subscribers due for this version.
+
+        A subscriber stores its row, reads the version there, sends it and marks the row. Whoever is
+        not marked yet may be about to hear an older version; sending ours first would turn them
+        round. The mark is milliseconds away, unless the subscriber died: then ours is the first.
+        """
+        deadline = self.clock() + GREETING_PATIENCE
+        while True:
+            subscribers = self.subscriptions.of(headcount.space)
+            waiting = [one for one in subscribers if one.after is None]
+            if not waiting or self.clock() >= deadline:
+                break
+            self.sleep(_GREETING_POLL)
+        for one in waiting:
+            self.subscriptions.greeted(one.space, one.connection, headcount.version)
+        return [one for one in subscribers if one.after is None or one.after < headcount.version]
+
+
+class PublishContendedError(RuntimeError):
+    """Another publisher wrote the version; the stream tries the batch again."""

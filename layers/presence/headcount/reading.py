@@ -1,0 +1,203 @@
+"""What the reads of the native API answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from headcount.aggregating import Aggregator
+from headcount.beats import MAX_IDENTIFIER
+from headcount.errors import InvalidRequestError
+from headcount.headcounts import largest_first
+from headcount.session import Session
+from headcount.spaces import Kinds, Space
+from headcount.store.counts import CountsTable
+from headcount.store.headcounts import HeadcountsTable
+from headcount.store.history import HistoryTable
+from headcount.store.presence import PresenceTable
+from headcount.times import DAY, HOUR, add_days, day_of, iso, parse_day, parse_iso
+
+MAX_VIEWERS = 100
+MAX_TIMELINE = 7 * DAY
+MAX_DAYS = 400
+MAX_SPACES = 1_000
+MAX_SHARDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reading needs. ``clock`` gives epoch milliseconds."""
+
+    presence: PresenceTable
+    counts: CountsTable
+    headcounts: HeadcountsTable
+    history: HistoryTable
+    aggregator: Aggregator
+    kinds: Kinds
+    clock: Callable[[], int]
+
+    def headcount(self, space: Space) -> dict[str, Any]:
+        """The published numbers of a space."""
+        return self.headcounts.get(space.id).body(self.clock())
+
+    def spaces(self, kind: str | None) -> dict[str, Any]:
+        """Spaces with anyone in them, largest first."""
+        kinds = [self.kinds.kind(kind)] if kind is not None else list(self.kinds)
+        live = [space for one in kinds for space in self.headcounts.live(one.name)]
+        heads = self.headcounts.many(live).values()
+        return {
+            "success": True,
+            "spaces": [
+                {
+                    "space": head.space,
+                    "people": head.tally.people,
+                    "sessions": head.tally.sessions,
+                    "signedIn": head.tally.signed_in,
+                    "anonymous": head.tally.anonymous,
+                    "asOf": iso(head.as_of),
+                }
+                for head in largest_first(heads)[:MAX_SPACES]
+                if head.tally.sessions
+            ],
+        }
+
+    def viewers(self, space: Space, limit: str | None, cursor: str | None) -> dict[str, Any]:
+        """Who is in a space, page by page, in the order of their session ids."""
+        wanted = _limit(limit)
+        shard, after = _parse_cursor(cursor)
+        counts, _ = self.counts.space(space.id)
+        shards = sorted({count.shard for count in counts} | {0})
+        now = self.clock()
+        found: list[Session] = []
+        for number in [one for one in shards if one >= shard]:
+            while len(found) < wanted:
+                rows, following = self.presence.page(
+                    space.id, number, limit=wanted - len(found), after=after
+                )
+                found += [row for row in rows if row.live(now)]
+                after = following
+                if following is None:
+                    break
+            if after is not None or (len(found) >= wanted and number != shards[-1]):
+                return _viewers(found, _cursor(number if after else number + 1, after))
+        return _viewers(found, None)
+
+    def timeline(self, space: Space, since: str | None, until: str | None) -> dict[str, Any]:
+        """A point for each minute with anyone in the space; the last hour by default."""
+        now = self.clock()
+        end = _time("to", until, now)
+        start = _time("from", since, end - HOUR)
+        if start > end:
+            raise InvalidRequestError("'from' must not be later than 'to'.")
+        if end - start > MAX_TIMELINE:
+            raise InvalidRequestError("Ask for at most 7 days of timeline at a time.")
+        points = self.history.points(space.id, start, end)
+        return {
+            "success": True,
+            "space": space.id,
+            "points": [
+                {"at": iso(point.at), "people": point.people, "sessions": point.sessions}
+                for point in points
+            ],
+        }
+
+    def days(self, space: Space, since: str | None, until: str | None) -> dict[str, Any]:
+        """A row for each UTC day anyone was in the space, today so far included."""
+        today = day_of(self.clock())
+        end = _day("to", until, today)
+        start = _day("from", since, add_days(end, -29))
+        if start > end:
+            raise InvalidRequestError("'from' must not be later than 'to'.")
+        if add_days(start, MAX_DAYS) <= end:
+            raise InvalidRequestError(f"Ask for at most {MAX_DAYS} days at a time.")
+        days = {day.date: day for day in self.history.days(space.id, start, end)}
+        # Not aggregated yet: today, and yesterday until 01:00.
+        for date in (add_days(today, -1), today):
+            if start <= date <= end and date not in days:
+                head = self.headcounts.get(space.id)
+                if (day := self.aggregator.summary(head, date)) is not None:
+                    days[date] = day
+        return {
+            "success": True,
+            "space": space.id,
+            "days": [days[date].body() for date in sorted(days)],
+        }
+
+
+def viewer(session: Session) -> dict[str, Any]:
+    """A session as admins see it."""
+    facts = session.facts
+    return {
+        "sessionId": session.id,
+        "visitorId": facts.visitor,
+        "userId": facts.user,
+        "verified": facts.verified,
+        "name": facts.name,
+        "avatar": facts.avatar,
+        "page": facts.page,
+        "facets": dict(facts.facets),
+        "state": facts.state,
+        "joinedAt": iso(session.joined_at),
+        "lastSeen": iso(session.last_seen),
+    }
+
+
+def _viewers(sessions: list[Session], cursor: str | None) -> dict[str, Any]:
+    return {"success": True, "viewers": [viewer(one) for one in sessions], "cursor": cursor}
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return 50
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:6]) <= MAX_VIEWERS:
+        raise InvalidRequestError(f"'limit' must be a whole number from 1 to {MAX_VIEWERS}.")
+    return int(text)
+
+
+def _cursor(shard: int, after: str | None) -> str:
+    return base64.urlsafe_b64encode(json.dumps([shard, after]).encode()).decode().rstrip("=")
+
+
+def _parse_cursor(cursor: str | None) -> tuple[int, str | None]:
+    if cursor is None:
+        return 0, None
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        shard, after = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if isinstance(shard, int) and shard in range(MAX_SHARDS) and _is_session_id(after):
+            return shard, after
+    except (binascii.Error, ValueError, TypeError):
+        pass
+    raise InvalidRequestError(
+        "The cursor is not valid. Send the 'cursor' of the page before, or none for the first page."
+    )
+
+
+def _is_session_id(after: object) -> bool:
+    if after is None:
+        return True
+    return isinstance(after, str) and 0 < len(after.encode()) <= MAX_IDENTIFIER
+
+
+def _time(name: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        return parse_iso(text)
+    except ValueError:
+        raise InvalidRequestError(
+            f"'{name}' must be a time in ISO 8601, for example 2026-11-21T09:30:00Z."
+        ) from None
+
+
+def _day(name: str, text: str | None, default: str) -> str:
+    if text is None:
+        return default
+    try:
+        return parse_day(text)
+    except ValueError:
+        raise InvalidRequestError(f"'{name}' must be a day, for example 2026-11-21.") from None

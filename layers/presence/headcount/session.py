@@ -1,0 +1,228 @@
+"""One tab in one space, and what a beat or a leave makes of it. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from headcount.beats import Beat
+from headcount.spaces import Kind
+from headcount.times import DAY, SECOND, day_of
+
+STEADY_MARGIN = 5 * SECOND
+"""A beat with less lease left than this wakes ``count``: a recount under way may have read the
+session as expired, and nobody else would put it back."""
+
+BIN_AFTER = DAY
+"""TTL is only the bin: it comes a day after the lease, long after the cleanup."""
+
+
+class Write(StrEnum):
+    """The ``kind`` every write of a presence row carries; the stream's filter looks at it alone."""
+
+    BEAT = "beat"  # steady: wakes nobody
+    JOIN = "join"  # a new visit
+    CHANGE = "change"  # same visit, other facts, or a lease that had (nearly) run out
+    LEAVE = "leave"  # the visit ended, by the client or by the cleanup
+    GONE = "gone"  # a leave that overtook its join: only its sequence number matters
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a beat says beyond "I am here": who, and on what."""
+
+    user: str | None = None
+    visitor: str | None = None
+    name: str | None = None
+    avatar: str | None = None
+    page: str | None = None
+    facets: Mapping[str, str] = field(default_factory=dict)
+    state: str = "active"
+    verified: bool = False
+
+    @classmethod
+    def of(cls, beat: Beat, *, user: str | None, verified: bool) -> Facts:
+        """The facts of a beat whose user has been settled (claimed, or proven by a token)."""
+        return cls(
+            user=user,
+            visitor=beat.visitor_id,
+            name=beat.name,
+            avatar=beat.avatar,
+            page=beat.page,
+            facets=beat.facets,
+            state=beat.state,
+            verified=verified,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal facts: what makes a beat steady is checked by the write itself."""
+        facts = [
+            self.user,
+            self.visitor,
+            self.name,
+            self.avatar,
+            self.page,
+            sorted(self.facets.items()),
+            self.state,
+            self.verified,
+        ]
+        text = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()
+
+
+def person_of(user: str | None, visitor: str | None, session: str) -> str:
+    """The user when signed in, else the visitor, else the session: what "unique" counts."""
+    if user is not None:
+        return f"u:{user}"
+    return f"v:{visitor}" if visitor is not None else f"s:{session}"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A presence row. Times are epoch milliseconds."""
+
+    space: str
+    shard: int
+    id: str
+    write: Write
+    request: str  # the request that wrote the row last: makes retries and races visible
+    facts: Facts
+    joined_at: int
+    visit: str  # unique per stay; the ledger's key
+    changed_at: int  # the latest join or change: decides where a person with many tabs counts
+    last_seen: int
+    expires_at: int
+    beats: Mapping[str, int]  # UTC day -> beats
+    seq: int | None = None
+    ended_at: int | None = None
+    ended_by: str | None = None  # "leave" or "expiry"
+
+    @property
+    def person(self) -> str:
+        """Who this session is counted as."""
+        return person_of(self.facts.user, self.facts.visitor, self.id)
+
+    @property
+    def ended(self) -> bool:
+        """A leave or the cleanup ended the visit."""
+        return self.write in {Write.LEAVE, Write.GONE}
+
+    def live(self, now: int) -> bool:
+        """Here, at this moment: never because the row exists."""
+        return not self.ended and self.expires_at > now
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """Every facet, the page among them."""
+        if self.facts.page is None:
+            return self.facts.facets
+        return {"page": self.facts.page, **self.facts.facets}
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The message is older than what is stored, or a repeat: it changes nothing."""
+
+
+def after_beat(
+    old: Session | None,
+    *,
+    space: str,
+    shard: int,
+    session: str,
+    facts: Facts,
+    kind: Kind,
+    seq: int | None,
+    request: str,
+    now: int,
+) -> Session | Stale:
+    """The row a beat leads to, given the row that is there."""
+    if old is not None:
+        if old.request == request:
+            return Stale()  # our own write, tried again after its answer got lost
+        if seq is not None and old.seq is not None and seq <= old.seq:
+            return Stale()
+    expires_at = now + kind.lease_for(facts.state) * SECOND
+    today = day_of(now)
+    if old is None or old.ended:
+        return Session(
+            space=space,
+            shard=shard,
+            id=session,
+            write=Write.JOIN,
+            request=request,
+            facts=facts,
+            joined_at=now,
+            visit=request,
+            changed_at=now,
+            last_seen=now,
+            expires_at=expires_at,
+            beats={today: 1},
+            seq=seq if seq is not None else (old.seq if old else None),
+        )
+    steady = old.facts == facts and old.expires_at > now + STEADY_MARGIN
+    return replace(
+        old,
+        shard=shard,
+        write=Write.BEAT if steady else Write.CHANGE,
+        request=request,
+        facts=facts,
+        changed_at=old.changed_at if steady else now,
+        last_seen=now,
+        expires_at=expires_at,
+        beats={**old.beats, today: old.beats.get(today, 0) + 1},
+        seq=seq if seq is not None else old.seq,
+    )
+
+
+def after_leave(old: Session, *, seq: int | None, request: str, now: int) -> Session | Stale:
+    """The row a leave leads to: an update, not a delete, so that the end can be recorded."""
+    if seq is not None and old.seq is not None and seq <= old.seq:
+        return Stale()
+    if old.ended:
+        if seq is None:
+            return Stale()
+        # Remember the higher number, or a beat between the two leaves would come back to life.
+        return replace(old, request=request, seq=seq, write=Write.GONE)
+    return replace(
+        old,
+        write=Write.LEAVE,
+        request=request,
+        ended_at=min(now, old.expires_at),
+        ended_by="leave" if old.expires_at > now else "expiry",
+        seq=seq if seq is not None else old.seq,
+    )
+
+
+def tombstone(*, space: str, shard: int, session: str, seq: int, request: str, now: int) -> Session:
+    """What a leave leaves behind that overtook its join: the join will be stale."""
+    return Session(
+        space=space,
+        shard=shard,
+        id=session,
+        write=Write.GONE,
+        request=request,
+        facts=Facts(),
+        joined_at=now,
+        visit="",
+        changed_at=now,
+        last_seen=now,
+        expires_at=now,
+        beats={},
+        seq=seq,
+        ended_at=now,
+        ended_by="leave",
+    )
+
+
+def after_expiry(old: Session, *, request: str, now: int) -> Session | None:
+    """The row the cleanup leaves, or None while the lease runs. Shares its shape with a leave."""
+    if old.ended or old.expires_at > now:
+        return None
+    return replace(
+        old, write=Write.LEAVE, request=request, ended_at=old.expires_at, ended_by="expiry"
+    )

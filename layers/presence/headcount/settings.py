@@ -1,0 +1,91 @@
+"""What a function is told by its environment: read once, missing names fail at once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+from headcount.spaces import Kinds
+from headcount.tokens import TokenSettings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The environment, with names. A function reads only what it is given."""
+
+    environ: os._Environ[str] | dict[str, str]
+
+    def table(self, role: str) -> str:
+        """The name of the table with that role: presence, counts, headcounts, ..."""
+        return self.environ[f"{role.upper()}_TABLE"]
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """The declared kinds of spaces."""
+        return Kinds(self.environ["KINDS"])
+
+    @property
+    def shards(self) -> int:
+        """Shards per space."""
+        return int(self.environ["SHARDS_PER_SPACE"])
+
+    @property
+    def tokens(self) -> TokenSettings:
+        """How tokens are checked."""
+        return TokenSettings(
+            admin_claim=self.environ["ADMIN_CLAIM"],
+            jwks_url=self.environ["JWKS_URL"],
+            issuer=self.environ["TOKEN_ISSUER"],
+            audience=self.environ["TOKEN_AUDIENCE"],
+        )
+
+    @property
+    def token_secret(self) -> str:
+        """The ARN of the shared secret; empty with a key set."""
+        return self.environ["TOKEN_SECRET"]
+
+    @property
+    def token_cookie(self) -> str:
+        """The cookie that may carry a token; empty for none."""
+        return self.environ["TOKEN_COOKIE"]
+
+    @property
+    def require_verified_users(self) -> bool:
+        """Whether a userId must be proven by a token."""
+        return self.environ["REQUIRE_VERIFIED_USERS"] == "true"
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """The origins whose pages may call the API; ``*`` for any."""
+        return [one for one in self.environ["ALLOWED_ORIGINS"].replace(",", " ").split() if one]
+
+    @property
+    def socket_endpoint(self) -> str:
+        """The management endpoint of the WebSocket API."""
+        return self.environ["SOCKET_ENDPOINT"]
+
+    @property
+    def fanout_queue(self) -> str:
+        """The URL of the queue for large fan-outs."""
+        return self.environ["FANOUT_QUEUE"]
+
+    @property
+    def inline_fanout(self) -> int:
+        """Dashboards of a space above which a version leaves in chunks."""
+        return int(self.environ["INLINE_FANOUT"])
+
+    @property
+    def timeline_days(self) -> int:
+        """Days the minute samples are kept."""
+        return int(self.environ["TIMELINE_DAYS"])
+
+    @property
+    def day_rows_days(self) -> int:
+        """Days the day rows are kept."""
+        return int(self.environ["DAY_ROWS_DAYS"])
+
+    @property
+    def sweeps_per_minute(self) -> int:
+        """How often the cleanup sweeps within its minute."""
+        return int(self.environ["SWEEPS_PER_MINUTE"])

@@ -1,0 +1,126 @@
+"""Spaces (``kind:id``) and the kinds a deployment declares."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from headcount.errors import InvalidRequestError
+
+KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
+SPACE = re.compile(r"([a-z][a-z0-9-]{0,31}):([A-Za-z0-9._~@:+-]{1,128})")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a kind of space lives by. Times are seconds."""
+
+    name: str
+    lease: int = 60
+    hidden_lease: int = 180
+    beat: int = 30
+    hidden_beat: int = 60
+    counts_are_public: bool = False
+
+    def lease_for(self, state: str) -> int:
+        """How long a beat in this state keeps a session alive, in seconds."""
+        return self.hidden_lease if state == "hidden" else self.lease
+
+    def beat_for(self, state: str) -> int:
+        """When the next beat is due, in seconds."""
+        return self.hidden_beat if state == "hidden" else self.beat
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A space whose kind is declared."""
+
+    id: str
+    kind: Kind
+
+
+class Kinds:
+    """The declared kinds, read from the ``Kinds`` template parameter.
+
+    The text is one word per kind: its name, then optional settings, for example
+    ``site:counts=public link:lease=300,counts=public doc``. Settings: ``lease``, ``hidden``
+    (lease while hidden), ``beat``, ``hidden-beat`` in seconds; ``counts`` ``public`` or ``admin``.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._kinds = {kind.name: kind for kind in map(_parse_kind, text.split())}
+        if not self._kinds:
+            raise ValueError("declare at least one kind, for example 'site:counts=public'")
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(self._kinds.values())
+
+    @property
+    def names(self) -> list[str]:
+        """The declared names, sorted."""
+        return sorted(self._kinds)
+
+    def kind(self, name: str) -> Kind:
+        """The declared kind of that name, or InvalidRequestError."""
+        found = self._kinds.get(name)
+        if found is None:
+            shown = name if KIND.fullmatch(name) else "that"
+            raise InvalidRequestError(
+                f"The kind {shown!r} is not declared here. "
+                f"Use one of: {', '.join(self.names)} (the Kinds parameter adds more)."
+            )
+        return found
+
+    def space(self, text: str) -> Space:
+        """A space from its id, or InvalidRequestError."""
+        match = SPACE.fullmatch(text)
+        if match is None:
+            raise InvalidRequestError(
+                "The space is not valid. Write kind:id, for example site:main: the kind is a "
+                "lower-case word of up to 32 letters, digits and '-', the id 1 to 128 of "
+                "A-Z a-z 0-9 . _ ~ @ : + -"
+            )
+        return Space(text, self.kind(match[1]))
+
+
+def _parse_kind(word: str) -> Kind:
+    name, _, settings = word.partition(":")
+    if not KIND.fullmatch(name):
+        raise ValueError(f"{name!r} is no kind: use a lower-case word")
+    values = dict(setting.split("=", 1) for setting in settings.split(",") if "=" in setting)
+    known = {"lease", "hidden", "beat", "hidden-beat", "counts"}
+    if unknown := values.keys() - known:
+        raise ValueError(f"kind {name}: unknown setting {min(unknown)!r}, use {sorted(known)}")
+    counts = values.get("counts", "admin")
+    if counts not in {"public", "admin"}:
+        raise ValueError(f"kind {name}: counts must be public or admin, not {counts!r}")
+    lease = _seconds(name, values, "lease", 60)
+    beat = _seconds(name, values, "beat", 30)
+    return Kind(
+        name=name,
+        lease=lease,
+        hidden_lease=_seconds(name, values, "hidden", max(180, lease)),
+        beat=beat,
+        hidden_beat=_seconds(name, values, "hidden-beat", max(60, beat)),
+        counts_are_public=counts == "public",
+    )
+
+
+_LONGEST = 86_400
+
+
+def _seconds(kind: str, values: Mapping[str, str], key: str, default: int) -> int:
+    text = values.get(key, str(default))
+    if not text.isdecimal() or not 1 <= int(text) <= _LONGEST:
+        raise ValueError(f"kind {kind}: {key} must be 1 to {_LONGEST} seconds, not {text!r}")
+    return int(text)
+
+
+def shard_of(person: str, shards: int) -> int:
+    """The shard a person is counted in; the same on every machine and version."""
+    if shards == 1:
+        return 0
+    digest = hashlib.blake2b(person.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % shards

@@ -1,0 +1,57 @@
+"""DynamoDB's typed JSON to plain Python and back: numbers are ints, None is left out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+Item = dict[str, Any]
+"""An item as DynamoDB speaks it: ``{"name": {"S": "x"}}``."""
+
+
+def encode(values: Mapping[str, Any]) -> Item:
+    """Plain values to an item; keys whose value is None are left out."""
+    return {key: encode_value(value) for key, value in values.items() if value is not None}
+
+
+def encode_value(value: Any) -> dict[str, Any]:
+    """One plain value to its typed form."""
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int() | float():
+            return {"N": str(value)}
+        case bytes():
+            return {"B": value}
+        case Mapping():
+            return {"M": encode(value)}
+        case list() | tuple():
+            return {"L": [encode_value(part) for part in value]}
+    raise TypeError(f"no attribute type for {type(value).__name__}")
+
+
+def decode(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item, or a stream record's image, to plain values."""
+    return {key: decode_value(value) for key, value in item.items()}
+
+
+def decode_value(value: Mapping[str, Any]) -> Any:
+    """One typed value to plain Python."""
+    ((kind, inner),) = value.items()
+    match kind:
+        case "S" | "BOOL":
+            return inner
+        case "N":
+            return int(inner) if inner.lstrip("-").isdecimal() else float(inner)
+        case "B":
+            return inner if isinstance(inner, bytes) else base64.b64decode(inner)
+        case "M":
+            return decode(inner)
+        case "L":
+            return [decode_value(part) for part in inner]
+        case "NULL":
+            return None
+    raise TypeError(f"unknown attribute type {kind!r}")

@@ -1,0 +1,160 @@
+"""The Headcounts table: the published numbers of each space, and the index of live spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from headcount.errors import condition_failed
+from headcount.headcounts import Headcount, Peak, Views
+from headcount.store.attributes import decode, encode
+from headcount.store.batches import get_many
+from headcount.store.counts import pack_facets, tally_from, tally_values
+from headcount.store.keys import Headcounts as Keys
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_INLINE_FACETS = 2_500
+"""Larger facets go to a row of their own, so that the count a beat carries stays a half-unit read
+(4 KB, eventually consistent)."""
+_FACETS_ROW = "#facets"
+
+
+class HeadcountsTable:
+    """Written by ``publish`` alone."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def get(self, space: str) -> Headcount:
+        """The published numbers, consistent; version 0 when nothing was published yet."""
+        item = self._client.get_item(
+            TableName=self._table, Key=encode({Keys.PARTITION: space}), ConsistentRead=True
+        ).get("Item")
+        return self._headcount(decode(item)) if item else Headcount(space)
+
+    def people(self, space: str) -> tuple[int, int]:
+        """(people, version) of a space for a beat's answer: one half-unit read."""
+        item = self._client.get_item(
+            TableName=self._table, Key=encode({Keys.PARTITION: space})
+        ).get("Item")
+        row = decode(item) if item else {}
+        return row.get("signed_in", 0) + row.get("anonymous", 0), row.get("version", 0)
+
+    def save(self, headcount: Headcount) -> bool:
+        """Publish a version if the one before it is the latest; else False."""
+        packed = pack_facets(headcount.tally.facets)
+        inline = len(packed) <= _INLINE_FACETS
+        if not inline:
+            # First, so that whoever reads the version finds facets at least as new.
+            self._client.put_item(
+                TableName=self._table,
+                Item=encode({Keys.PARTITION: headcount.space + _FACETS_ROW, "facets": packed}),
+            )
+        condition: dict[str, Any] = (
+            {
+                "ConditionExpression": "attribute_not_exists(#p)",
+                "ExpressionAttributeNames": {"#p": Keys.PARTITION},
+            }
+            if headcount.version == 1
+            else {
+                "ConditionExpression": "#version = :before",
+                "ExpressionAttributeNames": {"#version": "version"},
+                "ExpressionAttributeValues": encode({":before": headcount.version - 1}),
+            }
+        )
+        peak = headcount.peak
+        kind = headcount.space.partition(":")[0]
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=encode(
+                    {
+                        Keys.PARTITION: headcount.space,
+                        Keys.LIVE: kind if headcount.tally.sessions else None,
+                        "version": headcount.version,
+                        **tally_values(headcount.tally),
+                        "facets": packed if inline else None,
+                        "views_total": headcount.views.total,
+                        "views": headcount.views.by_period,
+                        "peak_people": peak.people if peak else None,
+                        "peak_at": peak.at if peak else None,
+                        "day_peaks": headcount.day_peaks,
+                        "as_of": headcount.as_of,
+                        "cause": headcount.cause,
+                        "chunked_at": headcount.chunked_at or None,
+                    }
+                ),
+                **condition,
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            return False
+        return True
+
+    def mark_chunked(self, space: str, now: int) -> None:
+        """Note that a version leaves in chunks: for a while, so must the ones after it."""
+        self._client.update_item(
+            TableName=self._table,
+            Key=encode({Keys.PARTITION: space}),
+            UpdateExpression="SET chunked_at = :now",
+            ExpressionAttributeValues=encode({":now": now}),
+        )
+
+    def live(self, kind: str) -> list[str]:
+        """The spaces of a kind that have anyone in them, as published a moment ago."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName=Keys.LIVE_INDEX,
+            KeyConditionExpression="#live = :kind",
+            ExpressionAttributeNames={"#live": Keys.LIVE},
+            ExpressionAttributeValues=encode({":kind": kind}),
+        )
+        return [str(decode(item)[Keys.PARTITION]) for page in pages for item in page["Items"]]
+
+    def many(self, spaces: Iterable[str]) -> dict[str, Headcount]:
+        """The published numbers of many spaces, consistent; facets only where they are inline."""
+        keys = (encode({Keys.PARTITION: space}) for space in spaces)
+        return {
+            row[Keys.PARTITION]: _headcount(row, row.get("facets"))
+            for row in get_many(self._client, self._table, keys, consistent=True)
+        }
+
+    def scan(self) -> Iterator[Headcount]:
+        """Every space ever published (facets only where they are inline)."""
+        pages = self._client.get_paginator("scan").paginate(TableName=self._table)
+        for page in pages:
+            for item in page["Items"]:
+                row = decode(item)
+                if not row[Keys.PARTITION].endswith(_FACETS_ROW):
+                    yield _headcount(row, row.get("facets"))
+
+    def _headcount(self, row: Mapping[str, Any]) -> Headcount:
+        facets = row.get("facets")
+        if facets is None:
+            item = self._client.get_item(
+                TableName=self._table,
+                Key=encode({Keys.PARTITION: row[Keys.PARTITION] + _FACETS_ROW}),
+                ConsistentRead=True,
+            ).get("Item")
+            facets = decode(item)["facets"] if item else None
+        return _headcount(row, facets)
+
+
+def _headcount(row: Mapping[str, Any], facets: bytes | None) -> Headcount:
+    return Headcount(
+        space=row[Keys.PARTITION],
+        version=row["version"],
+        tally=tally_from(row, facets),
+        views=Views(row.get("views_total", 0), row.get("views", {})),
+        peak=Peak(row["peak_people"], row["peak_at"]) if "peak_at" in row else None,
+        day_peaks=row.get("day_peaks", {}),
+        as_of=row.get("as_of", 0),
+        cause=row.get("cause"),
+        chunked_at=row.get("chunked_at", 0),
+    )

@@ -1,0 +1,118 @@
+"""The History table: a point a minute, and a row a day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from headcount.store.attributes import Item, decode, encode
+from headcount.store.keys import TTL
+from headcount.store.keys import History as Keys
+from headcount.times import DAY, SECOND, day_start, iso, parse_iso
+from headcount.visits import Day
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_BATCH = 25  # BatchWriteItem's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A space at a full minute (epoch milliseconds)."""
+
+    space: str
+    at: int
+    people: int
+    sessions: int
+
+
+class HistoryTable:
+    """Writes are whole rows, so that writing one again changes nothing."""
+
+    def __init__(
+        self, client: DynamoDBClient, table: str, *, timeline_days: int, day_rows_days: int
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._timeline_retention = timeline_days * DAY
+        self._day_retention = day_rows_days * DAY
+
+    def add_points(self, points: Iterable[Point]) -> None:
+        """Store samples; a minute's later sample replaces the earlier one."""
+        self._write(
+            encode(
+                {
+                    Keys.PARTITION: point.space,
+                    Keys.SORT: Keys.MINUTE + iso(point.at),
+                    "people": point.people,
+                    "sessions": point.sessions,
+                    TTL: (point.at + self._timeline_retention) // SECOND,
+                }
+            )
+            for point in points
+        )
+
+    def points(self, space: str, since: int, until: int) -> list[Point]:
+        """Samples from ``since`` to ``until``, both included, oldest first."""
+        rows = self._between(space, Keys.MINUTE + iso(since), Keys.MINUTE + iso(until))
+        return [
+            Point(
+                space=space,
+                at=parse_iso(row[Keys.SORT].removeprefix(Keys.MINUTE)),
+                people=row["people"],
+                sessions=row["sessions"],
+            )
+            for row in rows
+        ]
+
+    def add_days(self, days: Iterable[tuple[str, Day]]) -> None:
+        """Store days' rows, each with its space; a day written again is replaced."""
+        self._write(
+            encode(
+                {
+                    Keys.PARTITION: space,
+                    Keys.SORT: Keys.DAY + day.date,
+                    "unique_people": day.unique_people,
+                    "unique_sessions": day.unique_sessions,
+                    "views": day.views,
+                    "beats": day.beats,
+                    "peak": day.peak,
+                    "avg_seconds": day.avg_seconds,
+                    TTL: (day_start(day.date) + self._day_retention) // SECOND,
+                }
+            )
+            for space, day in days
+        )
+
+    def days(self, space: str, since: str, until: str) -> list[Day]:
+        """Days' rows from ``since`` to ``until`` (dates), both included, oldest first."""
+        return [
+            Day(
+                date=row[Keys.SORT].removeprefix(Keys.DAY),
+                unique_people=row["unique_people"],
+                unique_sessions=row["unique_sessions"],
+                views=row["views"],
+                beats=row["beats"],
+                peak=row["peak"],
+                avg_seconds=row["avg_seconds"],
+            )
+            for row in self._between(space, Keys.DAY + since, Keys.DAY + until)
+        ]
+
+    def _between(self, space: str, first: str, last: str) -> list[dict[str, Any]]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="#p = :p AND #s BETWEEN :first AND :last",
+            ExpressionAttributeNames={"#p": Keys.PARTITION, "#s": Keys.SORT},
+            ExpressionAttributeValues=encode({":p": space, ":first": first, ":last": last}),
+        )
+        return [decode(item) for page in pages for item in page["Items"]]
+
+    def _write(self, items: Iterable[Item]) -> None:
+        todo: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
+        while todo:
+            batch, todo = todo[:_BATCH], todo[_BATCH:]
+            answer = self._client.batch_write_item(RequestItems={self._table: batch})
+            todo += answer["UnprocessedItems"].get(self._table, [])

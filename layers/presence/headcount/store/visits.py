@@ -1,0 +1,204 @@
+"""The Visits table: the ledger of stays, and the views that must agree with it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from headcount.errors import cancellation_reasons, condition_failed
+from headcount.headcounts import periods_of
+from headcount.store.attributes import Item, decode, encode
+from headcount.store.batches import get_many
+from headcount.store.keys import TTL, visits_partition
+from headcount.store.keys import Counts as CountsKeys
+from headcount.store.keys import Visits as Keys
+from headcount.times import DAY, SECOND
+from headcount.visits import Visit
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+VISITS_PER_TRANSACTION = 99  # TransactWriteItems takes 100 actions, one of them counts the views
+RETENTION = 7 * DAY
+_LIVE_RETENTION = 35 * DAY  # a visit that nobody ended may not outlive the table for ever
+_CONFLICT_TRIES = 6
+
+
+class VisitsTable:
+    """Writes are safe to repeat: a visit is recorded, and counted as a view, once."""
+
+    def __init__(self, client: DynamoDBClient, table: str, counts_table: str) -> None:
+        self._client = client
+        self._table = table
+        self._counts_table = counts_table
+
+    def record(self, visits: Iterable[Visit]) -> int:
+        """Add visits to the ledger and their number to their spaces' views.
+
+        Those already there are left alone. Returns how many were new.
+        """
+        by_space: dict[str, dict[str, Visit]] = defaultdict(dict)
+        for visit in visits:
+            by_space[visit.space][visit.id] = visit
+        added = 0
+        for space, group in by_space.items():
+            todo = list(group.values())
+            while todo:
+                batch, todo = todo[:VISITS_PER_TRANSACTION], todo[VISITS_PER_TRANSACTION:]
+                added += self._record_batch(space, batch)
+        return added
+
+    def _record_batch(self, space: str, batch: list[Visit]) -> int:
+        for attempt in range(_CONFLICT_TRIES):
+            if not batch:
+                return 0
+            try:
+                self._client.transact_write_items(
+                    TransactItems=[*map(self._put, batch), self._add_views(space, batch)]
+                )
+            except ClientError as error:
+                reasons = cancellation_reasons(error)
+                if reasons is None:
+                    raise
+                known = [reason == "ConditionalCheckFailed" for reason in reasons]
+                if not any(known) and attempt == _CONFLICT_TRIES - 1:
+                    raise  # somebody else keeps writing the same rows: let the stream try again
+                batch = [v for v, there in zip(batch, known, strict=False) if not there]
+            else:
+                self._continue(batch)
+                return len(batch)
+        return 0
+
+    def end(self, visits: Iterable[Visit]) -> None:
+        """Write visits' ends into the ledger; a visit that is not there yet is recorded whole."""
+        missing = []
+        for visit in visits:
+            try:
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=self._key(visit, visit.day),
+                    ConditionExpression="attribute_exists(#p)",
+                    UpdateExpression="SET "
+                    + ", ".join(f"#{name} = :{name}" for name in _end_values(visit)),
+                    ExpressionAttributeNames={
+                        "#p": Keys.PARTITION,
+                        **{f"#{name}": name for name in _end_values(visit)},
+                    },
+                    ExpressionAttributeValues=encode(
+                        {f":{name}": value for name, value in _end_values(visit).items()}
+                    ),
+                )
+            except ClientError as error:
+                if not condition_failed(error):
+                    raise
+                missing.append(visit)
+            else:
+                self._continue([visit])
+        self.record(missing)
+
+    def of_day(self, space: str, day: str) -> list[Visit]:
+        """The visits that began on a UTC day, and the ended ones that reached into it."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="#p = :p",
+            ExpressionAttributeNames={"#p": Keys.PARTITION},
+            ExpressionAttributeValues=encode({":p": visits_partition(space, day)}),
+        )
+        return [_visit(decode(item)) for page in pages for item in page["Items"]]
+
+    def settled(self, visits: Iterable[Visit]) -> set[str]:
+        """Which of these visits the ledger holds with their end: their ids."""
+        keys = (self._key(visit, visit.day) for visit in visits)
+        rows = get_many(self._client, self._table, keys, consistent=False)
+        return {visit.id for visit in map(_visit, rows) if visit.ended_at is not None}
+
+    def _continue(self, visits: Iterable[Visit]) -> None:
+        """A stay over midnight is in every day it beat in: a row there, without a view."""
+        for visit in visits:
+            if visit.ended_at is None:
+                continue
+            for day in visit.beats:
+                if day != visit.day:
+                    self._client.put_item(TableName=self._table, Item=self._item(visit, day))
+
+    def _put(self, visit: Visit) -> Any:
+        return {
+            "Put": {
+                "TableName": self._table,
+                "Item": self._item(visit, visit.day),
+                "ConditionExpression": "attribute_not_exists(#p)",
+                "ExpressionAttributeNames": {"#p": Keys.PARTITION},
+            }
+        }
+
+    def _add_views(self, space: str, visits: list[Visit]) -> Any:
+        added = Counter(period for visit in visits for period in periods_of(visit.day))
+        added["total"] = len(visits)
+        names = {f"#v{index}": name for index, name in enumerate(added)}
+        return {
+            "Update": {
+                "TableName": self._counts_table,
+                "Key": encode({CountsKeys.PARTITION: space, CountsKeys.SORT: CountsKeys.VIEWS}),
+                "UpdateExpression": "ADD "
+                + ", ".join(f"{name} :{name.removeprefix('#')}" for name in names),
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": encode(
+                    {f":{short.removeprefix('#')}": added[name] for short, name in names.items()}
+                ),
+            }
+        }
+
+    def _key(self, visit: Visit, day: str) -> Item:
+        return encode(
+            {
+                Keys.PARTITION: visits_partition(visit.space, day),
+                Keys.SORT: f"{visit.joined_at:013d}#{visit.id}",
+            }
+        )
+
+    def _item(self, visit: Visit, day: str) -> Item:
+        return {
+            **self._key(visit, day),
+            **encode(
+                {
+                    "space": visit.space,
+                    "id": visit.id,
+                    "session": visit.session,
+                    "joined_at": visit.joined_at,
+                    **_end_values(visit),
+                }
+            ),
+        }
+
+
+def _end_values(visit: Visit) -> dict[str, Any]:
+    """What changes while a visit lasts, or is known at its end."""
+    gone_at = (
+        visit.joined_at + _LIVE_RETENTION if visit.ended_at is None else visit.ended_at + RETENTION
+    )
+    values = {
+        "user": visit.user,
+        "visitor": visit.visitor,
+        "beats": visit.beats,
+        "ended_at": visit.ended_at,
+        "ended_by": visit.ended_by,
+        TTL: gone_at // SECOND,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _visit(row: Mapping[str, Any]) -> Visit:
+    return Visit(
+        space=row["space"],
+        id=row["id"],
+        session=row["session"],
+        user=row.get("user"),
+        visitor=row.get("visitor"),
+        joined_at=row["joined_at"],
+        beats=row.get("beats", {}),
+        ended_at=row.get("ended_at"),
+        ended_by=row.get("ended_by"),
+    )

@@ -1,0 +1,119 @@
+"""Counting: sessions to numbers, and shards' numbers to a space's. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from headcount.session import Session
+
+MAX_VALUES = 200
+"""Values kept per facet; the rest is counted under ``other``."""
+MAX_FACETS = 24
+"""Facets kept per space, the page first, then the most used."""
+OTHER = "other"
+
+Facets = Mapping[str, Mapping[str, tuple[int, int]]]
+"""facet -> value -> (sessions, people)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The numbers of a shard, or of a space. ``people`` = signed in + anonymous, distinct."""
+
+    sessions: int = 0
+    signed_in_sessions: int = 0
+    signed_in: int = 0
+    anonymous: int = 0
+    facets: Facets = field(default_factory=dict)
+
+    @property
+    def people(self) -> int:
+        """Each person once."""
+        return self.signed_in + self.anonymous
+
+    @property
+    def anonymous_sessions(self) -> int:
+        """Sessions of people who are not signed in."""
+        return self.sessions - self.signed_in_sessions
+
+
+def tally(sessions: Iterable[Session]) -> Tally:
+    """Count live sessions.
+
+    In each facet a person counts once, under what their latest join or change said.
+    """
+    here = list(sessions)
+    users = {session.facts.user for session in here if session.facts.user is not None}
+    strangers = {session.person for session in here if session.facts.user is None}
+    per_value: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    latest: dict[tuple[str, str], tuple[tuple[int, str], str]] = {}
+    for session in here:
+        said = (session.changed_at, session.id)
+        for facet, value in session.values.items():
+            per_value[facet][value] += 1
+            key = (facet, session.person)
+            if key not in latest or latest[key][0] < said:
+                latest[key] = (said, value)
+    people: dict[tuple[str, str], int] = defaultdict(int)
+    for (facet, _), (_, value) in latest.items():
+        people[facet, value] += 1
+    return Tally(
+        sessions=len(here),
+        signed_in_sessions=sum(session.facts.user is not None for session in here),
+        signed_in=len(users),
+        anonymous=len(strangers),
+        facets=_capped(
+            {
+                facet: {value: (count, people[facet, value]) for value, count in values.items()}
+                for facet, values in per_value.items()
+            }
+        ),
+    )
+
+
+def merge(tallies: Iterable[Tally]) -> Tally:
+    """Add shards up. A person is in one shard, so distinct people add exactly."""
+    parts = list(tallies)
+    facets: dict[str, dict[str, tuple[int, int]]] = {}
+    for part in parts:
+        for facet, values in part.facets.items():
+            into = facets.setdefault(facet, {})
+            for value, (sessions, people) in values.items():
+                have = into.get(value, (0, 0))
+                into[value] = (have[0] + sessions, have[1] + people)
+    return Tally(
+        sessions=sum(part.sessions for part in parts),
+        signed_in_sessions=sum(part.signed_in_sessions for part in parts),
+        signed_in=sum(part.signed_in for part in parts),
+        anonymous=sum(part.anonymous for part in parts),
+        facets=_capped(facets),
+    )
+
+
+def ranked(values: Mapping[str, tuple[int, int]]) -> list[tuple[str, tuple[int, int]]]:
+    """Largest first; equal counts by name, so that the order is the same on every run."""
+    return sorted(values.items(), key=lambda pair: (-pair[1][0], -pair[1][1], pair[0]))
+
+
+def _capped(facets: Mapping[str, Mapping[str, tuple[int, int]]]) -> Facets:
+    if len(facets) > MAX_FACETS:
+        totals = {
+            name: (-sum(count for count, _ in values.values()), name)
+            for name, values in facets.items()
+        }
+        kept = sorted(facets, key=lambda name: (name != "page", totals[name]))[:MAX_FACETS]
+        facets = {name: facets[name] for name in kept}
+    return {name: _capped_values(values) for name, values in sorted(facets.items())}
+
+
+def _capped_values(values: Mapping[str, tuple[int, int]]) -> Mapping[str, tuple[int, int]]:
+    named = [pair for pair in ranked(values) if pair[0] != OTHER]
+    kept = dict(named[:MAX_VALUES])
+    rest = [numbers for _, numbers in named[MAX_VALUES:]] + [
+        values[OTHER] for _ in range(OTHER in values)
+    ]
+    if rest:
+        kept[OTHER] = (sum(count for count, _ in rest), sum(people for _, people in rest))
+    return kept

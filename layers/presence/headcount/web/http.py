@@ -1,0 +1,156 @@
+"""HTTP API events (payload 2.0) to requests, and results or errors to responses."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from headcount.errors import (
+    BusyError,
+    InvalidRequestError,
+    RequestError,
+    TooLargeError,
+    is_busy,
+)
+from headcount.logs import logger
+
+Event = Mapping[str, Any]
+Response = dict[str, Any]
+
+MAX_BODY = 16 * 1024
+_PREFLIGHT_LIFE = 7200  # the longest that browsers keep a preflight's answer
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request, decoded."""
+
+    id: str
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]  # lower-case names
+    cookies: list[str]
+    event: Event
+
+    @classmethod
+    def of(cls, event: Event) -> Request:
+        """From a payload 2.0 event."""
+        context = event["requestContext"]
+        return cls(
+            id=context["requestId"],
+            method=context["http"]["method"].upper(),
+            path=event["rawPath"],
+            query=event.get("queryStringParameters") or {},
+            headers={name.lower(): value for name, value in event.get("headers", {}).items()},
+            cookies=event.get("cookies") or [],
+            event=event,
+        )
+
+    def json(self) -> Any:
+        """The decoded body, whatever its content type: ``sendBeacon`` sends text/plain."""
+        raw = self.event.get("body") or ""
+        too_large = TooLargeError(f"The body is too large: at most {MAX_BODY} bytes are allowed.")
+        if len(raw) > 2 * MAX_BODY:
+            raise too_large
+        try:
+            data = base64.b64decode(raw) if self.event.get("isBase64Encoded") else raw.encode()
+            if len(data) > MAX_BODY:
+                raise too_large
+            return json.loads(data)
+        except (ValueError, RecursionError, binascii.Error):
+            raise InvalidRequestError(
+                'The body is not valid JSON. Send an object, for example {"sessionId": "s1"}.'
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Which pages may call the API: exact origins, or ``*``."""
+
+    origins: list[str]
+
+    def headers(self, request: Request) -> dict[str, str]:
+        """What a browser is told."""
+        if "*" in self.origins:
+            return {"access-control-allow-origin": "*"}
+        origin = request.headers.get("origin", "")
+        allowed = {"access-control-allow-origin": origin} if origin in self.origins else {}
+        return {**allowed, "vary": "origin"}
+
+    def preflight(self) -> Response:
+        """The answer to OPTIONS."""
+        return {
+            "statusCode": HTTPStatus.NO_CONTENT.value,
+            "headers": {
+                "access-control-allow-methods": "GET, POST, DELETE, OPTIONS",
+                "access-control-allow-headers": "authorization, content-type",
+                "access-control-max-age": str(_PREFLIGHT_LIFE),
+            },
+        }
+
+
+def respond(body: Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:
+    """A JSON response."""
+    return {
+        "statusCode": int(status),
+        "headers": {
+            "content-type": "application/json; charset=utf-8",
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+        },
+        "body": json.dumps(body, separators=(",", ":"), ensure_ascii=False),
+    }
+
+
+def respond_error(error: RequestError) -> Response:
+    """An error in the API's own shape."""
+    body: dict[str, Any] = {"success": False, "error": error.message}
+    if error.details:
+        body["details"] = error.details
+    response = respond(body, error.status)
+    response["headers"].update({name.lower(): text for name, text in error.headers.items()})
+    return response
+
+
+def answer(event: Event, cors: Cors, handle: Callable[[Request], Response]) -> Response:
+    """One request from event to response: preflight, errors and CORS headers are the same for all.
+
+    An unexpected error is logged and answered with a plain 500: it says nothing of our insides.
+    """
+    request = Request.of(event)
+    if request.method == "OPTIONS":
+        response = cors.preflight()
+    else:
+        try:
+            response = handle(request)
+        except RequestError as error:
+            response = respond_error(error)
+        except (ClientError, BotoCoreError) as error:
+            if not isinstance(error, ClientError) or is_busy(error):
+                logger().warning("dependency busy", extra={"request": request.id}, exc_info=True)
+                response = respond_error(BusyError())
+            else:
+                response = _unexpected(request)
+        except Exception:
+            response = _unexpected(request)
+    response.setdefault("headers", {}).update(cors.headers(request))
+    return response
+
+
+def _unexpected(request: Request) -> Response:
+    logger().exception("unexpected error", extra={"request": request.id})
+    return respond(
+        {
+            "success": False,
+            "error": f"Something went wrong here. Try again; if it stays, quote {request.id}.",
+        },
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )

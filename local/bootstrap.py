@@ -1,0 +1,164 @@
+"""Set up the project's two environments: .venv (tools) and .local/emulator (the AWS emulator).
+
+    python3 -m local.bootstrap [dev] [emulator]
+
+They are two because SAM CLI and the emulator pin different botocores. What goes in is in
+local/locks/; a stamp in each environment makes a second run free. This file uses only the
+standard library and has to be readable by old Pythons, so that they can say what is wrong.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - it is there for those that are too old
+    sys.exit(
+        f"Headcount needs Python 3.11 or newer, and this is {sys.version.split()[0]}: "
+        "install one and name it, as in `make run PYTHON=python3.13`."
+    )
+
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ROOT / "local" / "locks"
+STATE = ROOT / ".local"
+ENVIRONMENTS = {"dev": ROOT / ".venv", "emulator": STATE / "emulator"}
+UV_VERSION = "0.13.8"
+UV_HOME = STATE / "uv"
+
+
+def main(names: list[str]) -> int:
+    """Set up the named environments (all of them by default); 0 when they are ready."""
+    unknown = set(names) - set(ENVIRONMENTS)
+    if unknown:
+        sys.exit(f"There is no environment {unknown.pop()!r}: choose from dev and emulator.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # subprocess.run then ends its child
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "bootstrap.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = [name for name in names or ENVIRONMENTS if not is_ready(name)]
+        if not missing:
+            return 0
+        started = time.monotonic()
+        say(f"setting up {' and '.join(missing)} with Python {sys.version.split()[0]}")
+        failures: list[str] = []
+        try:
+            uv = find_uv()
+        except subprocess.CalledProcessError as error:
+            sys.exit(error.stderr)
+        threads = [
+            threading.Thread(target=try_create, args=(name, uv, failures), daemon=True)
+            for name in missing
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for failure in failures:
+            print(failure, file=sys.stderr)
+        if not failures:
+            say(f"environments ready ({time.monotonic() - started:.1f} s)")
+        return 1 if failures else 0
+
+
+def is_ready(name: str) -> bool:
+    """Whether the environment holds what its lock says, for this Python."""
+    stamp = ENVIRONMENTS[name] / "headcount.stamp"
+    return stamp.is_file() and stamp.read_text() == fingerprint(name)
+
+
+def fingerprint(name: str) -> str:
+    """What an environment was made from: its lock, its Python, and its place."""
+    made_from = f"{sys.version}|{ENVIRONMENTS[name]}|".encode() + lock_file(name).read_bytes()
+    return hashlib.sha256(made_from).hexdigest()
+
+
+def lock_file(name: str) -> Path:
+    return LOCKS / f"{name}.txt"
+
+
+def find_uv() -> Path | None:
+    """The pinned uv, installed by pip into a folder of its own; None where that fails."""
+    uv, stamp = UV_HOME / "bin" / "uv", UV_HOME / "headcount.stamp"
+    if stamp.is_file() and stamp.read_text() == UV_VERSION:
+        return uv
+    shutil.rmtree(UV_HOME, ignore_errors=True)
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", f"uv=={UV_VERSION}"]
+    settings = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+    if run([sys.executable, *install, "--target", str(UV_HOME)], **settings).returncode:
+        # This Python has no pip of its own (Debian packs it apart): one in a venv will do.
+        shutil.rmtree(UV_HOME, ignore_errors=True)
+        run_checked([sys.executable, "-m", "venv", str(UV_HOME)], mend=VENV_IS_MISSING)
+        if run([str(UV_HOME / "bin" / "python"), *install], **settings).returncode:
+            return None
+    stamp.write_text(UV_VERSION)
+    return uv
+
+
+def try_create(name: str, uv: Path | None, failures: list[str]) -> None:
+    try:
+        create(name, uv)
+    except subprocess.CalledProcessError as error:
+        failures.append(f"{error.stderr}\nSetting up {name} failed.")
+
+
+def create(name: str, uv: Path | None) -> None:
+    """Make the environment anew and install its lock, with uv or else with pip."""
+    started = time.monotonic()
+    home = ENVIRONMENTS[name]
+    python = home / "bin" / "python"
+    shutil.rmtree(home, ignore_errors=True)
+    run_checked([sys.executable, "-m", "venv", "--without-pip", str(home)], mend=VENV_IS_MISSING)
+    if not (uv and install_with_uv(uv, python, lock_file(name))):
+        ensurepip = [str(python), "-m", "ensurepip", "--default-pip"]
+        run_checked(ensurepip, mend=VENV_IS_MISSING)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "-r", str(lock_file(name))]
+        run_checked(
+            pip, mend="pip could not install the lock file: is the package index reachable?"
+        )
+    (home / "headcount.stamp").write_text(fingerprint(name))
+    say(f"{home.relative_to(ROOT)} ready ({time.monotonic() - started:.1f} s)")
+
+
+def install_with_uv(uv: Path, python: Path, lock: Path) -> bool:
+    """Install with uv, from the index that pip was told to use; False if that failed."""
+    indexes = {}
+    if os.environ.get("PIP_INDEX_URL"):
+        indexes["UV_DEFAULT_INDEX"] = os.environ["PIP_INDEX_URL"]
+    if os.environ.get("PIP_EXTRA_INDEX_URL"):
+        indexes["UV_INDEX"] = os.environ["PIP_EXTRA_INDEX_URL"]
+    command = [str(uv), "pip", "install", "--quiet", "--no-config", "--python", str(python)]
+    return run([*command, "-r", str(lock)], **indexes).returncode == 0
+
+
+VENV_IS_MISSING = (
+    "This Python comes without venv or ensurepip: install them (Debian and Ubuntu: "
+    "`apt-get install python3-venv`) or name another Python, as in `make run PYTHON=python3.13`."
+)
+
+
+def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **environment}
+    return subprocess.run(command, env=env, text=True, capture_output=True)
+
+
+def run_checked(command: list[str], mend: str) -> None:
+    done = run(command)
+    if done.returncode:
+        raise subprocess.CalledProcessError(
+            done.returncode, command, stderr=f"{done.stdout}{done.stderr}\n{mend}"
+        )
+
+
+def say(what: str) -> None:
+    print(f"  {what}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,112 @@
+"""Put the built template onto the running emulator, and say what came out of it.
+
+As a command (`make deploy-local`) it builds and deploys onto the stack that `make run` holds.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.admin_token import mint, read_secret
+from local.build import SAM, build, build_lock, parameter_overrides, sam_environment
+from local.outputs import running_stack, write_outputs
+from local.processes import run
+from local.routes import find_body, import_routes, read_body
+from local.settings import BUILD_DIR, REGION, STACK_NAME, Settings, UsageError, use_emulator
+
+BUCKET = "headcount-local-artifacts"
+TABLES = ("presence", "counts", "headcounts", "visits", "history", "subscriptions")
+
+
+async def deploy(settings: Settings) -> dict[str, Any]:
+    """Deploy what `build` made, import the HTTP API's routes, and return what to publish."""
+    await asyncio.to_thread(boto3.client("s3").create_bucket, Bucket=BUCKET)
+    await run(
+        *(SAM, "deploy", "--template-file", str(BUILD_DIR / "template.yaml")),
+        *("--stack-name", STACK_NAME, "--region", REGION, "--config-env", "local"),
+        *("--s3-bucket", BUCKET, "--no-progressbar"),
+        *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
+        *("--no-confirm-changeset", "--no-fail-on-empty-changeset"),
+        *parameter_overrides(
+            AwsEndpointUrl=settings.gateway_url,
+            ExecuteApiBase=settings.execute_api_url,
+            SocketUrl="/ws",
+        ),
+        env=sam_environment(settings),
+        log=settings.home / "deploy.log",
+    )
+    return await asyncio.to_thread(_finish, settings)
+
+
+def _finish(settings: Settings) -> dict[str, Any]:
+    stack = boto3.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+    found = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    import_routes(
+        boto3.client("apigatewayv2"),
+        found["HttpApiId"],
+        read_body(find_body(_processed_template()), _function_arn),
+    )
+    token = mint(read_secret(boto3.Session(), found["TokenSecretArn"]))
+    return {
+        "origin": settings.origin,
+        "httpUrl": settings.origin,
+        "webSocketUrl": f"ws://localhost:{settings.port}/ws",
+        "dashboardUrl": f"{settings.origin}/dashboard#token={token}",
+        "adminToken": token,
+        "region": REGION,
+        "awsEndpointUrl": settings.gateway_url,
+        "stackName": STACK_NAME,
+        "tables": {role: found[f"{role.capitalize()}Table"] for role in TABLES},
+        "httpApi": f"{found['HttpApiId']}/$default",
+        "socketApi": f"{found['SocketApiId']}/{found['SocketStage']}",
+    }
+
+
+def _processed_template() -> dict[str, Any]:
+    answer = boto3.client("cloudformation").get_template(
+        StackName=STACK_NAME, TemplateStage="Processed"
+    )
+    body: Any = answer["TemplateBody"]
+    template: dict[str, Any] = json.loads(body) if isinstance(body, str) else body
+    return template
+
+
+def _function_arn(logical_id: str) -> str:
+    resource = boto3.client("cloudformation").describe_stack_resource(
+        StackName=STACK_NAME, LogicalResourceId=logical_id
+    )
+    name = resource["StackResourceDetail"]["PhysicalResourceId"]
+    return boto3.client("lambda").get_function_configuration(FunctionName=name)["FunctionArn"]
+
+
+async def redeploy(settings: Settings) -> None:
+    """Build and deploy onto the running stack; its origin follows the new outputs file."""
+    started = time.monotonic()
+    settings, before = running_stack(settings)
+    use_emulator(settings)
+    async with build_lock():
+        await build(settings)
+        print(f"  built ({time.monotonic() - started:.1f} s)", flush=True)
+        after = await deploy(settings)
+    write_outputs(settings, {"ready": True, "pid": before["pid"]} | after)
+    print(f"  deployed onto {settings.origin} ({time.monotonic() - started:.1f} s)", flush=True)
+
+
+def main() -> int:
+    try:
+        asyncio.run(redeploy(Settings.from_environment()))
+    except (UsageError, ClientError, BotoCoreError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

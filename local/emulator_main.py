@@ -1,0 +1,70 @@
+"""What the emulator's own Python runs: MiniStack, mended, and ending when its parent does.
+
+The parent holds the other end of our standard input. Even a hard kill of the parent closes it,
+and then the whole process group, the functions' workers included, goes.
+"""
+
+import os
+import runpy
+import signal
+import sys
+import threading
+from typing import Any
+
+
+def route_options() -> None:
+    """Give OPTIONS to an API's own route when it has no CORS settings, as AWS does.
+
+    MiniStack 1.5.33 answers every OPTIONS itself, with 403 where there are no such settings.
+    """
+    from ministack.services import apigateway  # type: ignore[import-not-found]
+
+    handle = apigateway._handle_execute_in_scope
+
+    async def handle_or_route(
+        api_id: str,
+        stage: str,
+        path: str,
+        method: str,
+        headers: dict[str, str],
+        body: bytes,
+        query: dict[str, list[str]],
+        account: str,
+        region: str,
+        raw_query: str | None = None,
+    ) -> Any:
+        route = apigateway._match_route(api_id, method, path)
+        has_cors = (apigateway._apis.get(api_id) or {}).get("corsConfiguration")
+        if method != "OPTIONS" or has_cors or not route:
+            request = (api_id, stage, path, method, headers, body, query)
+            return await handle(*request, account, region, raw_query)
+        return await apigateway._invoke_lambda_proxy(
+            apigateway._integrations[api_id][route["target"].removeprefix("integrations/")],
+            api_id,
+            stage,
+            path,
+            method,
+            {name.lower(): value for name, value in headers.items()},
+            body,
+            query,
+            route["routeKey"],
+            owner_account_id=account,
+            owner_region=region,
+            raw_query_string=raw_query,
+        )
+
+    apigateway._handle_execute_in_scope = handle_or_route
+
+
+def end_with_parent() -> None:
+    """Wait for the end of standard input, then kill this process group."""
+    os.read(0, 1)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    sys.path.pop(0)  # this folder: none of its modules is the emulator's
+    sys.argv = ["ministack"]
+    route_options()
+    runpy.run_module("ministack", run_name="__main__")

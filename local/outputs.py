@@ -1,0 +1,46 @@
+"""`.local/outputs.json`: what a running stack tells everybody else."""
+
+import json
+import os
+from typing import Any
+
+from local.settings import Settings, UsageError
+
+
+def write_outputs(settings: Settings, outputs: dict[str, Any]) -> None:
+    """Write the file in one step, readable by its owner only: it holds a token."""
+    scratch = settings.outputs_file.with_suffix(".tmp")
+    scratch.unlink(missing_ok=True)
+    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(outputs, file, indent=2)
+    scratch.replace(settings.outputs_file)
+
+
+def read_outputs(settings: Settings) -> dict[str, Any] | None:
+    """What the running stack wrote; None when there is none, or it was killed."""
+    try:
+        outputs: dict[str, Any] = json.loads(settings.outputs_file.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return outputs if _exists(outputs["pid"]) else None
+
+
+def running_stack(settings: Settings) -> tuple[Settings, dict[str, Any]]:
+    """The running stack's own ports, whatever the environment says, and its outputs."""
+    outputs = read_outputs(settings)
+    if outputs is None:
+        raise UsageError("No local stack is running: start one with `make run`.")
+    port, gateway_port = (
+        int(outputs[url].rpartition(":")[2]) for url in ("origin", "awsEndpointUrl")
+    )
+    return Settings(port, gateway_port, settings.home), outputs
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
