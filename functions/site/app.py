@@ -1,4 +1,4 @@
-"""HTTP API, ``/dashboard`` routes: the dashboard's files and its configuration."""
+"""HTTP API, ``/dashboard`` and ``/headcount.js``: the dashboard's files and the client."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     # Checked at every load against the ETag: a deploy is seen at once.
     "cache-control": "no-cache",
+    # Modules are fetched with CORS, and any page may embed the client.
+    "access-control-allow-origin": "*",
 }
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
-    """Answer GET /dashboard and GET /dashboard/{file}."""
+    """Answer GET /dashboard, GET /dashboard/{file} and GET /headcount.js."""
     name = event["rawPath"].removeprefix("/dashboard").strip("/") or "index.html"
     files = _files()
     if name not in files:

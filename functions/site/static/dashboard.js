@@ -66,18 +66,21 @@ function paced(task, gap) {
     timer = null;
     running = true;
     started = performance.now();
-    await task();
-    running = false;
-    if (again) ask();
+    try {
+      await task();
+    } finally {
+      running = false;
+      if (again) ask();
+    }
   }
   function ask({ now = false } = {}) {
     again = running;
-    if (running) return;
     if (now) {
       clearTimeout(timer);
-      timer = started = null;
+      timer = null;
+      started = -Infinity;
     }
-    timer ??= setTimeout(run, started === null ? 0 : Math.max(0, started + gap() - performance.now()));
+    if (!running) timer ??= setTimeout(run, Math.max(0, started + gap() - performance.now()));
   }
   return ask;
 }
@@ -106,7 +109,7 @@ function readAddress() {
   const query = new URLSearchParams(location.search);
   const fragment = new URLSearchParams(location.hash.slice(1).replaceAll('+', '%2B')); // a space may hold a plus
   const given = fragment.get('token') ?? query.get('token');
-  const wanted = fragment.get('space') || query.get('space') || DEFAULT_SPACE;
+  const wanted = fragment.get('space') || query.get('space') || space || DEFAULT_SPACE;
   history.replaceState(null, '', addressOf(wanted));
   return { given, wanted };
 }
@@ -169,16 +172,10 @@ async function attempt(source, task) {
     problems.delete(source);
   } catch (error) {
     if (signal.aborted) return 'aborted';
-    if (error instanceof ServerError) {
-      problems.set(source, error.message);
-      outcome = 'refused';
-    } else if (error instanceof NoAnswer) {
-      probe(); // is the socket really still there?
-      outcome = 'unreachable';
-    } else {
-      console.error(error);
-      outcome = 'refused';
-    }
+    outcome = error instanceof NoAnswer ? 'unreachable' : 'refused';
+    if (error instanceof ServerError) problems.set(source, error.message);
+    else if (error instanceof NoAnswer) probe(); // is the socket really still there?
+    else console.error(error);
   }
   renderProblems();
   return outcome;
@@ -188,6 +185,7 @@ function renderProblems() {
   const words = problems.values().next().value;
   $('error').hidden = !words;
   setText($('error'), words ?? '');
+  $('board').setAttribute('aria-busy', String(!headcount && !words));
 }
 
 // --- The feed: one socket, and polling while it fails ------------------------------------------
@@ -221,7 +219,6 @@ async function connect() {
   feed.socket.onopen = ours(() => {
     feed.version = -1; // versions are compared within a connection: a new one starts afresh
     tell('subscribe');
-    expectAnswer();
   });
   feed.socket.onmessage = ours(({ data }) => received(data));
   feed.socket.onclose = ours(lost);
@@ -246,21 +243,15 @@ function lost() {
   renderConnection();
 }
 
-function tell(action, name = space) {
-  if (feed.socket?.readyState === WebSocket.OPEN) feed.socket.send(JSON.stringify(action === 'ping' ? { action } : { action, space: name }));
-}
-
-/** A half-open socket looks open for minutes: ask for something, and give up on silence. */
-function expectAnswer(within = ANSWER_WITHIN) {
+/** Asks the server for something, and gives the socket up on silence: half-open, it would look open for minutes. */
+function tell(action, within = ANSWER_WITHIN) {
+  if (feed.socket?.readyState !== WebSocket.OPEN) return;
+  feed.socket.send(JSON.stringify(action === 'ping' ? { action } : { action, space }));
   clearTimeout(feed.answer);
   feed.answer = setTimeout(lost, within);
 }
 
-function probe(within) {
-  if (!feed.live) return;
-  tell('ping');
-  expectAnswer(within);
-}
+const probe = (within) => tell('ping', within);
 
 function received(text) {
   const message = JSON.parse(text);
@@ -279,10 +270,10 @@ function received(text) {
 }
 
 async function poll() {
-  clearTimeout(feed.poll);
   const outcome = await attempt('space', loadSnapshot);
   if (feed.live || !token || !feed.failures) return;
   if (outcome !== 'aborted') feed.polled = outcome;
+  clearTimeout(feed.poll);
   feed.poll = setTimeout(poll, POLL_EVERY);
   renderConnection();
 }
@@ -308,6 +299,7 @@ function signOut(words) {
   keepToken(null);
   stopFeed();
   leaveSpace();
+  $('spaces').replaceChildren();
   if (words) problems.set('token', words);
   renderPage();
   $('token-input').focus();
@@ -330,6 +322,7 @@ function leaveSpace() {
   feed.contactAt = null;
   Object.assign(viewers, { list: [], pages: 1, cursor: null, loaded: false });
   Object.assign(timeline, { points: [], to: null, shown: null });
+  for (const id of ['viewers', 'facets', 'announcement']) $(id).replaceChildren(); // nobody's name outlives the right to see it
 }
 
 async function enterSpace(name) {
@@ -339,13 +332,10 @@ async function enterSpace(name) {
   $('space-input').value = name;
   renderPage();
   if (!token) return;
-  if (feed.live) {
-    tell('subscribe');
-    expectAnswer();
-  } else if (!feed.socket && !feed.failures) connect();
-  const { signal } = scope;
-  await attempt('space', loadSnapshot); // first alone: it sets the clock, and says what is wrong with the space
-  if (signal.aborted) return;
+  tell('subscribe');
+  // First and alone: it sets the clock, and can say what a refused socket can't: what is wrong with the token or the space.
+  if ((await attempt('space', loadSnapshot)) === 'aborted') return;
+  if (!feed.socket && !feed.failures) connect();
   for (const refresh of [refreshViewers, refreshTimeline, refreshSpaces]) refresh({ now: true });
 }
 
@@ -386,7 +376,6 @@ function show(body) {
 function renderNumbers() {
   const { people, signedIn, anonymous, sessions, signedInSessions, anonymousSessions, peak, views = {} } = headcount ?? {};
   const known = Boolean(headcount);
-  $('board').setAttribute('aria-busy', String(!known));
   document.title = !token ? 'Headcount' : `${known ? `${number(people)} · ` : ''}${space} — Headcount`;
   const texts = {
     people: number(people),
@@ -445,7 +434,7 @@ function createFacetRow() {
 
 const viewers = { list: [], pages: 1, cursor: null, loaded: false };
 // Each page is one request, so a list made longer is read less often; a hidden tab reads nothing.
-const refreshViewers = paced(() => token && !document.hidden && attempt('viewers', loadViewers).then(renderViewers), () => 3 * SECOND * viewers.pages);
+const refreshViewers = paced(() => token && !document.hidden && attempt('viewers', loadViewers), () => 3 * SECOND * viewers.pages);
 
 async function loadViewers() {
   const found = new Map();
@@ -456,12 +445,12 @@ async function loadViewers() {
     cursor = body.cursor;
   }
   Object.assign(viewers, { list: [...found.values()], cursor, loaded: true });
+  renderViewers();
 }
 
 function renderViewers() {
   reconcile($('viewers'), viewers.list, (viewer) => viewer.sessionId, createViewer, updateViewer);
   $('more').hidden = !viewers.cursor;
-  $('more').disabled = false;
   tick();
 }
 
@@ -512,9 +501,6 @@ async function loadTimeline() {
   const { points } = await get(spacePath(`/timeline?from=${iso(minuteOf(to) - HOUR)}&to=${iso(to)}`));
   Object.assign(timeline, { points, to });
   renderTimeline();
-  reconcile($('timeline-rows'), timeline.series, ({ at }) => String(minuteOf(at)), () => element('tr', {}, element('th', { scope: 'row' }), element('td'), element('td')), (row, { at, people, sessions }) => {
-    [clockTime(at), number(people), number(sessions)].forEach((text, i) => setText(row.children[i], text));
-  });
 }
 
 /** Minutes are sampled only while somebody is in: one without a sample had nobody, unless it is too new to tell. */
@@ -673,13 +659,12 @@ $('space-input').onfocus = () => refreshSpaces();
 $('token-form').onsubmit = (event) => {
   event.preventDefault();
   const { value } = $('token-input');
-  $('token-input').value = '';
+  $('token-form').reset();
   if (value.trim()) signIn(value);
 };
 $('sign-out').onclick = () => signOut();
 $('more').onclick = () => {
   viewers.pages += 1;
-  $('more').disabled = true;
   refreshViewers({ now: true });
 };
 $('timeline').onpointermove = ({ clientX }) => {

@@ -87,7 +87,7 @@ class Headcount:
             "peak": {"people": self.peak.people, "at": iso(self.peak.at)} if self.peak else None,
             "views": self.views.at(now),
             "version": self.version,
-            "asOf": iso(self.as_of) if self.as_of else None,
+            "asOf": self._as_of(now),
         }
 
     def message(self, now: int) -> dict[str, Any]:
@@ -96,9 +96,13 @@ class Headcount:
             "type": "headcount",
             "space": self.space,
             "version": self.version,
-            "asOf": iso(self.as_of) if self.as_of else None,
+            "asOf": self._as_of(now),
             "data": self.body(now),
         }
+
+    def _as_of(self, now: int) -> str:
+        # Of a space that nobody was ever in, the zeros are true now.
+        return iso(self.as_of or now)
 
     def peak_on(self, day: str) -> int:
         """The highest number of people published as of any moment of a UTC day."""

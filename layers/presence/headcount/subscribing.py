@@ -9,7 +9,7 @@ from typing import Any
 
 from headcount.errors import InvalidRequestError, RequestError
 from headcount.sockets import Line, Outcome
-from headcount.spaces import Kinds
+from headcount.spaces import SPACE, Kinds
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.subscriptions import SubscriptionsTable
 
@@ -37,10 +37,16 @@ class Switchboard:
 
     def hear(self, connection: str, body: str) -> None:
         """Answer one frame; what is wrong with it goes back as an error frame."""
+        space = None
         try:
-            self._act(connection, _parse(body))
+            message = _parse(body)
+            space = message.get("space")
+            self._act(connection, message)
         except RequestError as error:
-            self._say(connection, {"type": "error", "error": error.message})
+            answer = {"type": "error", "error": error.message}
+            if isinstance(space, str) and SPACE.fullmatch(space):
+                answer["space"] = space
+            self._say(connection, answer)
 
     def _act(self, connection: str, message: dict[str, Any]) -> None:
         action = message.get("action")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headcount.counting import Counter
-from headcount.session import Session, after_expiry
+from headcount.session import Session, Write, after_expiry
 from headcount.spaces import Kinds
 from headcount.store.counts import CountsTable
 from headcount.store.headcounts import HeadcountsTable
@@ -20,6 +20,9 @@ from headcount.visits import Visit
 
 BIN_ENDED_AFTER = 5 * MINUTE
 """How long the row of an ended visit stays: it remembers the sequence number of the leave."""
+
+DAYS_OF_BEATS = 9
+"""UTC days whose beats a live session's row keeps: a day can be aggregated for a week."""
 
 
 @dataclass(slots=True)
@@ -60,6 +63,7 @@ class Sweeper:
                 shard = session.space, session.shard
                 if session.live(now):
                     here[shard].append(session)
+                    self._forget_days(session)
                 elif self._end(session, now):
                     report.ended += 1
                     unsettled.add(shard)
@@ -75,6 +79,13 @@ class Sweeper:
         """End a visit whose lease ran out, unless a beat came in since it was read."""
         ended = after_expiry(session, request=self.new_id(), now=now)
         return ended is not None and self.presence.replace(session, ended)[0]
+
+    def _forget_days(self, session: Session) -> None:
+        """Keep the row of a session that stays for weeks small: its old days are aggregated."""
+        if len(session.beats) > DAYS_OF_BEATS:
+            recent = dict(sorted(session.beats.items())[-DAYS_OF_BEATS:])
+            slim = replace(session, write=Write.BEAT, request=self.new_id(), beats=recent)
+            self.presence.replace(session, slim)
 
     def _bin(self, ended: Iterable[Session]) -> int:
         """Delete rows that ended long ago, once the ledger holds how their visits ended."""

@@ -257,6 +257,7 @@ class PresenceTable:
         answer = self._client.query(
             TableName=self._table,
             Limit=limit,
+            ConsistentRead=True,
             KeyConditionExpression="#p = :p",
             ExpressionAttributeNames={"#p": Keys.PARTITION},
             ExpressionAttributeValues=encode({":p": presence_partition(space, shard)}),
