@@ -510,7 +510,9 @@ function lastHour(now) {
   const series = [];
   for (let at = minuteOf(now) - HOUR + MINUTE; at < now; at += MINUTE) {
     const point = sampled.get(at);
-    if (point || at < known) series.push({ at, people: point?.people ?? 0, sessions: point?.sessions ?? 0 });
+    // A single minute between two samples is a sample that was taken a few seconds late.
+    const late = sampled.has(at - MINUTE) && sampled.has(at + MINUTE);
+    if (point || (at < known && !late)) series.push({ at, people: point?.people ?? 0, sessions: point?.sessions ?? 0 });
   }
   // What was last heard belongs to when it was heard: a lost connection must not draw a flat present.
   const heard = ['live', 'polling'].includes(connectionState()) || !feed.contactAt ? now : feed.contactAt + clockOffset;

@@ -1,0 +1,111 @@
+"""Fixtures: engines once per process, tables and worlds per test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from headcount.store import visits
+from tests.support import dynamodb_local
+from tests.support.clock import Clock
+from tests.support.engines import Engine, local_engine, moto_engine
+from tests.support.world import World, world_on
+
+MOTO = "moto"
+DYNAMODB_LOCAL = "dynamodb-local"
+ENGINES = [MOTO, pytest.param(DYNAMODB_LOCAL, marks=pytest.mark.dynamodb_local)]
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Engine]]:
+    """Engines by name, each started when first asked for and ended with the session."""
+    with ExitStack() as stack:
+        started: dict[str, Engine] = {}
+
+        def get(name: str) -> Engine:
+            if name not in started:
+                log = Path(tmp_path_factory.mktemp("dynamodb-local")) / "log"
+                opened = moto_engine() if name == MOTO else _local_or_skip(log)
+                started[name] = stack.enter_context(opened)
+            return started[name]
+
+        yield get
+
+
+@contextmanager
+def _local_or_skip(log: Path) -> Iterator[Engine]:
+    try:
+        dynamodb_local.require()
+        opened = local_engine(log)
+        with opened as engine:
+            yield engine
+    except dynamodb_local.UnavailableError as error:
+        if os.environ.get("CI") == "true" or os.environ.get("HEADCOUNT_NO_SKIPS") == "1":
+            pytest.fail(f"may not be skipped here: {error}")
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=ENGINES)
+def engine(
+    request: pytest.FixtureRequest,
+    engines: Callable[[str], Engine],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Engine:
+    """Each engine in turn."""
+    engine = engines(request.param)
+    _fit(engine, monkeypatch)
+    return engine
+
+
+@pytest.fixture
+def moto(engines: Callable[[str], Engine]) -> Engine:
+    """moto alone: for what does not depend on the engine."""
+    return engines(MOTO)
+
+
+@pytest.fixture
+def local(engines: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """DynamoDB Local alone: for exact units. Mark such tests ``dynamodb_local``."""
+    engine = engines(DYNAMODB_LOCAL)
+    _fit(engine, monkeypatch)
+    return engine
+
+
+def _fit(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB takes 100 actions in a transaction; the build of 2020 took 10."""
+    if engine.name == DYNAMODB_LOCAL:
+        monkeypatch.setattr(visits, "VISITS_PER_TRANSACTION", 9)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Noon, until the test moves it."""
+    return Clock()
+
+
+Worlds = Callable[..., World]
+
+
+@pytest.fixture
+def worlds(clock: Clock) -> Iterator[Worlds]:
+    """Worlds by engine and parameters."""
+    with ExitStack() as stack:
+        yield lambda engine, **parameters: stack.enter_context(
+            world_on(engine, clock, **parameters)
+        )
+
+
+@pytest.fixture
+def world(engine: Engine, worlds: Worlds) -> World:
+    """A default deployment on each engine."""
+    return worlds(engine)
+
+
+@pytest.fixture
+def moto_world(moto: Engine, worlds: Worlds) -> World:
+    """A default deployment on moto."""
+    return worlds(moto)

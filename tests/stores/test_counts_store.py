@@ -1,0 +1,166 @@
+"""The Counts and Headcounts tables on each engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from headcount.headcounts import Headcount, Peak, Views, next_headcount
+from headcount.store.counts import Count, CountsTable, pack_facets, unpack_facets
+from headcount.store.headcounts import HeadcountsTable
+from headcount.tally import MAX_VALUES, Tally
+from tests.support.clock import NOON
+from tests.support.engines import Engine, Table
+
+TALLY = Tally(
+    sessions=3,
+    signed_in_sessions=2,
+    signed_in=1,
+    anonymous=1,
+    facets={"page": {"/": (2, 1), "/é": (1, 1)}},
+)
+LARGE = replace(
+    TALLY,
+    facets={
+        f"facet{number}": {f"{number * 7919 + value:08x}" * 4: (value, 1) for value in range(200)}
+        for number in range(3)
+    },
+)
+HEADCOUNT = Headcount(
+    space="site:main",
+    version=1,
+    tally=TALLY,
+    views=Views(5, {"2026-11-21": 2}),
+    peak=Peak(4, NOON - 1),
+    day_peaks={"2026-11-21": 4},
+    as_of=NOON,
+    cause="000000000000000000123",
+)
+
+
+@pytest.fixture
+def counts(engine: Engine) -> CountsTable:
+    return CountsTable(engine.client, engine.create("counts").name)
+
+
+@pytest.fixture
+def table(engine: Engine) -> Table:
+    return engine.create("headcounts")
+
+
+@pytest.fixture
+def headcounts(table: Table) -> HeadcountsTable:
+    return HeadcountsTable(table.engine.client, table.name)
+
+
+def count(version: int, *, shard: int = 0, tally: Tally = TALLY) -> Count:
+    return Count("site:main", shard, version, tally, rows=3, counted_at=NOON)
+
+
+def test_facets_survive_packing() -> None:
+    assert unpack_facets(pack_facets(LARGE.facets)) == LARGE.facets
+
+
+def test_a_shard_that_was_never_counted_has_version_0(counts: CountsTable) -> None:
+    assert counts.shard("site:main", 0) == Count("site:main", 0)
+    assert counts.space("site:main") == ([], Views())
+
+
+def test_a_count_survives_the_table(counts: CountsTable) -> None:
+    assert counts.save(count(1))
+    assert counts.shard("site:main", 0) == count(1)
+
+
+def test_the_first_count_is_written_once(counts: CountsTable) -> None:
+    assert counts.save(count(1))
+    assert not counts.save(count(1, tally=Tally()))
+    assert counts.shard("site:main", 0) == count(1)
+
+
+def test_a_count_is_written_only_over_the_version_it_was_based_on(counts: CountsTable) -> None:
+    assert not counts.save(count(2))
+    counts.save(count(1))
+    assert not counts.save(count(3))
+    assert counts.save(count(2))
+    assert not counts.save(count(2, tally=Tally()))
+    assert counts.shard("site:main", 0) == count(2)
+
+
+def test_a_space_is_all_its_shards_and_its_views(engine: Engine, counts: CountsTable) -> None:
+    counts.save(count(1))
+    counts.save(count(1, shard=10))
+    counts.save(replace(count(1), space="site:other"))
+    found, views = counts.space("site:main")
+    assert [(one.shard, one.version) for one in found] == [(0, 1), (10, 1)]
+    assert views == Views()
+
+
+def test_a_headcount_survives_the_table(headcounts: HeadcountsTable) -> None:
+    assert headcounts.get("site:main") == Headcount("site:main")
+    assert headcounts.save(HEADCOUNT)
+    assert headcounts.get("site:main") == HEADCOUNT
+
+
+def test_large_facets_survive_in_a_row_of_their_own(
+    headcounts: HeadcountsTable, table: Table
+) -> None:
+    assert all(len(values) <= MAX_VALUES for values in LARGE.facets.values())
+    large = replace(HEADCOUNT, tally=LARGE)
+    headcounts.save(large)
+    assert headcounts.get("site:main") == large
+    (row, _) = table.rows()
+    assert "facets" not in row
+    assert [head.space for head in headcounts.scan()] == ["site:main"]
+    assert headcounts.live("site") == ["site:main"]
+
+
+def test_a_space_whose_facets_shrink_shows_the_small_ones(headcounts: HeadcountsTable) -> None:
+    headcounts.save(replace(HEADCOUNT, tally=LARGE))
+    headcounts.save(replace(HEADCOUNT, version=2))
+    assert headcounts.get("site:main").tally == TALLY
+
+
+def test_a_version_is_published_only_after_the_one_before_it(headcounts: HeadcountsTable) -> None:
+    assert not headcounts.save(replace(HEADCOUNT, version=2))
+    assert headcounts.save(HEADCOUNT)
+    assert not headcounts.save(HEADCOUNT)
+    assert not headcounts.save(replace(HEADCOUNT, version=3))
+    assert headcounts.save(replace(HEADCOUNT, version=2))
+
+
+def test_the_count_a_beat_carries_is_people_and_version(headcounts: HeadcountsTable) -> None:
+    assert headcounts.people("site:main") == (0, 0)
+    headcounts.save(HEADCOUNT)
+    assert headcounts.people("site:main") == (2, 1)
+
+
+def test_only_spaces_with_sessions_are_in_the_index_of_live_ones(
+    headcounts: HeadcountsTable,
+) -> None:
+    headcounts.save(HEADCOUNT)
+    headcounts.save(replace(HEADCOUNT, space="site:empty", tally=Tally()))
+    headcounts.save(replace(HEADCOUNT, space="doc:1"))
+    assert headcounts.live("site") == ["site:main"]
+    assert headcounts.live("doc") == ["doc:1"]
+    headcounts.save(replace(HEADCOUNT, version=2, tally=Tally()))
+    assert headcounts.live("site") == []
+
+
+def test_many_headcounts_are_read_at_once(headcounts: HeadcountsTable) -> None:
+    names = [f"site:{number:03d}" for number in range(101)]
+    for name in names:
+        headcounts.save(replace(HEADCOUNT, space=name))
+    found = headcounts.many([*names, "site:unknown"])
+    assert sorted(found) == names
+    assert found["site:100"].tally == TALLY
+
+
+def test_a_mark_of_chunking_stays_with_the_versions_after_it(headcounts: HeadcountsTable) -> None:
+    headcounts.save(HEADCOUNT)
+    headcounts.mark_chunked("site:main", NOON + 5)
+    old = headcounts.get("site:main")
+    assert old == replace(HEADCOUNT, chunked_at=NOON + 5)
+    new = next_headcount(old, TALLY, HEADCOUNT.views, cause="124", now=NOON + 9)
+    headcounts.save(new)
+    assert headcounts.get("site:main").chunked_at == NOON + 5

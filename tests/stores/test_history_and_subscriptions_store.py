@@ -1,0 +1,119 @@
+"""The History and Subscriptions tables on each engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from headcount.store.history import HistoryTable, Point
+from headcount.store.subscriptions import Subscription, SubscriptionsTable
+from headcount.times import DAY, HOUR, MINUTE, day_start
+from headcount.visits import Day
+from tests.support.clock import NOON
+from tests.support.engines import Engine, Table
+
+DAY_ROW = Day("2026-11-20", 3, 4, 5, 60, 2, 120)
+
+
+@pytest.fixture
+def history_table(engine: Engine) -> Table:
+    return engine.create("history")
+
+
+@pytest.fixture
+def history(history_table: Table) -> HistoryTable:
+    client = history_table.engine.client
+    return HistoryTable(client, history_table.name, timeline_days=30, day_rows_days=400)
+
+
+@pytest.fixture
+def table(engine: Engine) -> Table:
+    return engine.create("subscriptions")
+
+
+@pytest.fixture
+def subscriptions(table: Table) -> SubscriptionsTable:
+    return SubscriptionsTable(table.engine.client, table.name)
+
+
+def test_points_come_back_by_time_both_ends_included(history: HistoryTable) -> None:
+    points = [Point("site:main", NOON + number * MINUTE, number, number) for number in range(30)]
+    history.add_points([*reversed(points), Point("site:other", NOON, 9, 9)])
+    assert history.points("site:main", NOON + 2 * MINUTE, NOON + 4 * MINUTE) == points[2:5]
+    assert history.points("site:main", NOON - HOUR, NOON + HOUR) == points
+
+
+def test_a_minute_that_is_sampled_again_is_replaced(history: HistoryTable) -> None:
+    history.add_points([Point("site:main", NOON, 1, 1)])
+    history.add_points([Point("site:main", NOON, 2, 3)])
+    assert history.points("site:main", NOON, NOON) == [Point("site:main", NOON, 2, 3)]
+
+
+def test_points_and_days_do_not_mix(history: HistoryTable) -> None:
+    history.add_points([Point("site:main", NOON, 1, 1)])
+    history.add_days([("site:main", DAY_ROW)])
+    assert history.days("site:main", "2000-01-01", "2099-12-31") == [DAY_ROW]
+    assert len(history.points("site:main", 0, NOON * 2)) == 1
+
+
+def test_days_come_back_by_date_both_ends_included(history: HistoryTable) -> None:
+    days = [replace(DAY_ROW, date=f"2026-11-{number:02d}") for number in range(1, 21)]
+    history.add_days(("site:main", day) for day in days)
+    assert history.days("site:main", "2026-11-03", "2026-11-05") == days[2:5]
+
+
+def test_history_rows_are_binned_as_many_days_later_as_set(
+    history: HistoryTable, history_table: Table
+) -> None:
+    history.add_points([Point("site:main", NOON, 1, 1)])
+    history.add_days([("site:main", DAY_ROW)])
+    day, minute = history_table.rows()
+    assert minute["ttl"] * 1000 == NOON + 30 * DAY
+    assert day["ttl"] * 1000 == day_start("2026-11-20") + 400 * DAY
+
+
+def test_a_subscriber_is_found_from_both_sides(subscriptions: SubscriptionsTable) -> None:
+    subscriptions.connect("c1", now=NOON)
+    subscriptions.add("site:main", "c1", now=NOON + 5)
+    subscriptions.add("site:other", "c1", now=NOON + 6)
+    assert subscriptions.of("site:main") == [Subscription("site:main", "c1", NOON + 5, None)]
+    assert subscriptions.spaces("c1") == ["site:main", "site:other"]
+    assert subscriptions.connected_at("c1") == NOON
+    assert subscriptions.connected_at("c2") is None
+
+
+def test_a_greeting_is_noted_with_its_version(subscriptions: SubscriptionsTable) -> None:
+    subscriptions.add("site:main", "c1", now=NOON)
+    subscriptions.greeted("site:main", "c1", 7)
+    assert subscriptions.of("site:main") == [Subscription("site:main", "c1", NOON, 7)]
+
+
+def test_a_greeting_does_not_bring_back_who_unsubscribed(
+    subscriptions: SubscriptionsTable, table: Table
+) -> None:
+    subscriptions.add("site:main", "c1", now=NOON)
+    subscriptions.remove("site:main", "c1")
+    subscriptions.greeted("site:main", "c1", 7)
+    assert table.rows() == []
+
+
+def test_a_disconnect_forgets_that_connection_and_no_other(
+    subscriptions: SubscriptionsTable,
+) -> None:
+    for connection in ("c1", "c10"):
+        subscriptions.connect(connection, now=NOON)
+        subscriptions.add("site:main", connection, now=NOON)
+    subscriptions.disconnect("c1")
+    assert subscriptions.spaces("c1") == []
+    assert subscriptions.connected_at("c1") is None
+    assert [one.connection for one in subscriptions.of("site:main")] == ["c10"]
+    assert subscriptions.connected_at("c10") == NOON
+
+
+def test_subscriptions_outlast_the_longest_connection(
+    subscriptions: SubscriptionsTable, table: Table
+) -> None:
+    subscriptions.connect("c1", now=NOON)
+    subscriptions.add("site:main", "c1", now=NOON)
+    assert all(row["ttl"] * 1000 >= NOON + 2 * HOUR for row in table.rows())

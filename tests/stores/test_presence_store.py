@@ -1,0 +1,336 @@
+"""The Presence table on each engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from headcount.session import (
+    STEADY_MARGIN,
+    Facts,
+    Session,
+    Stale,
+    Write,
+    after_beat,
+    after_expiry,
+    after_leave,
+)
+from headcount.spaces import Kinds
+from headcount.store.presence import PresenceTable, from_item, moved_away, to_item
+from headcount.times import DAY
+from tests.support.clock import NOON
+from tests.support.engines import Engine, Table
+
+SITE = Kinds("site").kind("site")
+FACTS = Facts(
+    user="u1",
+    visitor="v1",
+    name="Ada",
+    avatar="https://example.test/a.png",
+    page="/home",
+    facets={"device": "phone"},
+    verified=True,
+)
+
+
+@pytest.fixture
+def table(engine: Engine) -> Table:
+    return engine.create("presence")
+
+
+@pytest.fixture
+def store(table: Table) -> PresenceTable:
+    return PresenceTable(table.engine.client, table.name)
+
+
+def joined(*, seq: int | None = None, shard: int = 0, now: int = NOON, **changes: Any) -> Session:
+    session = after_beat(
+        None,
+        space="site:main",
+        shard=shard,
+        session="s1",
+        facts=FACTS,
+        kind=SITE,
+        seq=seq,
+        request="r1",
+        now=now,
+    )
+    assert isinstance(session, Session)
+    return replace(session, **changes)
+
+
+def steady(store: PresenceTable, **changes: Any) -> tuple[bool, Session | None]:
+    asked: dict[str, Any] = {
+        "space": "site:main",
+        "shard": 0,
+        "session": "s1",
+        "facts": FACTS,
+        "lease": SITE.lease,
+        "seq": None,
+        "request": "r2",
+        "now": NOON + 30_000,
+    }
+    return store.steady(**{**asked, **changes})
+
+
+def test_every_field_of_a_session_survives_the_table(store: PresenceTable) -> None:
+    session = joined(seq=7)
+    assert store.replace(None, session) == (True, None)
+    assert store.get("site:main", 0, "s1") == session
+
+
+def test_a_row_of_a_release_with_fewer_fields_is_understood() -> None:
+    session = joined()
+    item = to_item(session)
+    for later in ("facets", "state", "verified", "changed_at", "beats", "visit", "request"):
+        del item[later]
+    read = from_item(item)
+    assert read.facts.facets == {}
+    assert read.facts.state == "active"
+    assert read.changed_at == session.joined_at
+
+
+def test_a_row_of_a_release_with_more_fields_is_understood() -> None:
+    session = joined()
+    assert from_item({**to_item(session), "novelty": {"NULL": True}}) == session
+
+
+def test_a_row_is_binned_a_day_after_its_lease(store: PresenceTable, table: Table) -> None:
+    store.replace(None, joined())
+    (row,) = table.rows()
+    assert row["ttl"] * 1000 == row["expires_at"] + DAY
+    assert steady(store)[0]
+    (row,) = table.rows()
+    assert row["ttl"] * 1000 == row["expires_at"] + DAY
+
+
+def test_a_steady_beat_extends_the_lease_and_counts_itself(store: PresenceTable) -> None:
+    store.replace(None, joined())
+    assert steady(store) == (True, None)
+    assert store.get("site:main", 0, "s1") == joined(
+        write=Write.BEAT,
+        request="r2",
+        last_seen=NOON + 30_000,
+        expires_at=NOON + 90_000,
+        beats={"2026-11-21": 2},
+    )
+
+
+def test_a_steady_beat_equals_what_the_decision_would_write(store: PresenceTable) -> None:
+    old = joined(seq=1)
+    store.replace(None, old)
+    steady(store, seq=2)
+    assert store.get("site:main", 0, "s1") == after_beat(
+        old,
+        space="site:main",
+        shard=0,
+        session="s1",
+        facts=FACTS,
+        kind=SITE,
+        seq=2,
+        request="r2",
+        now=NOON + 30_000,
+    )
+
+
+def test_a_steady_beat_on_a_new_day_counts_under_that_day(store: PresenceTable) -> None:
+    store.replace(None, joined())
+    now = NOON + DAY // 2
+    store.replace(joined(), joined(expires_at=now + 60_000, request="r1b"))
+    assert steady(store, now=now)[0]
+    row = store.get("site:main", 0, "s1")
+    assert row is not None
+    assert row.beats == {"2026-11-21": 1, "2026-11-22": 1}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"session": "s2"}, id="another session"),
+        pytest.param({"shard": 1}, id="another shard"),
+        pytest.param({"facts": replace(FACTS, page="/other")}, id="another page"),
+        pytest.param({"facts": replace(FACTS, user="u2")}, id="another user"),
+        pytest.param({"facts": replace(FACTS, facets={"device": "tv"})}, id="another facet"),
+        pytest.param({"facts": replace(FACTS, state="hidden")}, id="another state"),
+        pytest.param({"facts": replace(FACTS, verified=False)}, id="no longer verified"),
+        pytest.param({"request": "r1"}, id="the same request"),
+        pytest.param({"now": NOON + 60_000 - STEADY_MARGIN}, id="5 s of lease left"),
+        pytest.param({"now": NOON + 60_000}, id="the lease just over"),
+        pytest.param({"seq": 5}, id="the sequence number stored"),
+        pytest.param({"seq": 4}, id="a lower sequence number"),
+    ],
+)
+def test_a_beat_is_not_steady_with(
+    store: PresenceTable, table: Table, changes: dict[str, Any]
+) -> None:
+    store.replace(None, joined(seq=5))
+    before = table.rows()
+    done, _ = steady(store, **changes)
+    assert not done
+    assert table.rows() == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"now": NOON + 60_000 - STEADY_MARGIN - 1}, id="just over 5 s of lease left"),
+        pytest.param({"seq": 6}, id="a higher sequence number"),
+        pytest.param({"now": NOON - 10_000}, id="a clock that stepped back"),
+    ],
+)
+def test_a_beat_is_steady_with(store: PresenceTable, changes: dict[str, Any]) -> None:
+    store.replace(None, joined(seq=5))
+    assert steady(store, **changes) == (True, None)
+
+
+@pytest.mark.parametrize("write", [Write.LEAVE, Write.GONE])
+def test_an_ended_session_takes_no_steady_beat(store: PresenceTable, write: Write) -> None:
+    store.replace(None, joined(write=write))
+    assert not steady(store)[0]
+
+
+def test_a_first_sequence_number_is_taken_by_a_row_that_has_none(store: PresenceTable) -> None:
+    store.replace(None, joined())
+    assert steady(store, seq=1) == (True, None)
+    row = store.get("site:main", 0, "s1")
+    assert row is not None
+    assert row.seq == 1
+
+
+def test_a_failed_steady_beat_hands_over_the_row_where_the_engine_can(
+    store: PresenceTable, engine: Engine
+) -> None:
+    store.replace(None, joined())
+    _, seen = steady(store, facts=Facts())
+    assert seen == (joined() if engine.name == "moto" else None)
+
+
+def test_of_two_joins_at_once_one_wins(store: PresenceTable) -> None:
+    assert store.replace(None, joined())[0]
+    done, _ = store.replace(None, joined(request="r2"))
+    assert not done
+    assert store.get("site:main", 0, "s1") == joined()
+
+
+def test_a_write_based_on_an_old_row_is_refused(store: PresenceTable) -> None:
+    old = joined()
+    store.replace(None, old)
+    steady(store)
+    left = after_leave(old, seq=None, request="r3", now=NOON + 31_000)
+    assert isinstance(left, Session)
+    assert not store.replace(old, left)[0]
+    current = store.get("site:main", 0, "s1")
+    assert current is not None
+    assert current.write is Write.BEAT
+
+
+def test_the_cleanup_does_not_end_a_session_that_has_beaten_since(store: PresenceTable) -> None:
+    old = joined()
+    store.replace(None, old)
+    now = NOON + 60_000
+    ended = after_expiry(old, request="sweep", now=now)
+    back = after_beat(
+        old,
+        space="site:main",
+        shard=0,
+        session="s1",
+        facts=FACTS,
+        kind=SITE,
+        seq=None,
+        request="r2",
+        now=now,
+    )
+    assert ended is not None
+    assert not isinstance(back, Stale)
+    assert store.replace(old, back)[0]
+    assert not store.replace(old, ended)[0]
+
+
+def test_a_move_leaves_a_farewell_that_is_no_end_of_the_visit(store: PresenceTable) -> None:
+    old = joined()
+    store.replace(None, old)
+    new = replace(old, shard=3, write=Write.CHANGE, request="r2", last_seen=NOON + 1_000)
+    assert store.replace(old, new)[0]
+    farewell = store.get("site:main", 0, "s1")
+    assert farewell is not None
+    assert moved_away(farewell)
+    assert farewell.ended
+    assert store.get("site:main", 3, "s1") == new
+    assert store.find("site:main", 4, "s1") == new
+
+
+def test_a_move_is_refused_when_the_row_was_written_since(store: PresenceTable) -> None:
+    old = joined()
+    store.replace(None, old)
+    steady(store)
+    new = replace(old, shard=3, write=Write.CHANGE, request="r3")
+    assert not store.replace(old, new)[0]
+    assert store.get("site:main", 3, "s1") is None
+
+
+def test_a_move_back_takes_the_place_of_the_farewell(store: PresenceTable) -> None:
+    old = joined()
+    store.replace(None, old)
+    there = replace(old, shard=3, write=Write.CHANGE, request="r2")
+    store.replace(old, there)
+    back = replace(there, shard=0, request="r3")
+    assert store.replace(there, back)[0]
+    assert store.get("site:main", 0, "s1") == back
+    assert store.find("site:main", 4, "s1") == back
+
+
+def test_a_move_does_not_overwrite_a_running_visit(store: PresenceTable) -> None:
+    old = joined()
+    other = joined(shard=3, request="r9")
+    store.replace(None, old)
+    store.replace(None, other)
+    assert not store.replace(old, replace(old, shard=3, request="r2"))[0]
+    assert store.get("site:main", 3, "s1") == other
+
+
+def test_a_running_visit_is_found_before_an_ended_one(store: PresenceTable) -> None:
+    store.replace(None, joined(write=Write.LEAVE))
+    running = joined(shard=2)
+    store.replace(None, running)
+    assert store.find("site:main", 4, "s1") == running
+    assert store.find("site:main", 4, "nobody") is None
+
+
+def test_an_ended_row_is_binned_unless_it_was_written_since(store: PresenceTable) -> None:
+    ended = joined(write=Write.LEAVE, ended_at=NOON)
+    store.replace(None, ended)
+    store.replace(ended, joined(request="r2"))
+    assert not store.delete_ended(ended)
+    assert store.delete_ended(joined(request="r2"))
+    assert store.get("site:main", 0, "s1") is None
+    assert not store.delete_ended(ended)
+
+
+def test_a_shard_is_read_whole_and_alone(store: PresenceTable) -> None:
+    for number in range(3):
+        store.replace(None, replace(joined(), id=f"s{number}"))
+    store.replace(None, replace(joined(), id="s9", shard=1))
+    store.replace(None, replace(joined(), id="s8", space="site:mainland"))
+    assert [one.id for one in store.partition("site:main", 0)] == ["s0", "s1", "s2"]
+
+
+def test_pages_go_on_where_the_last_one_ended(store: PresenceTable) -> None:
+    for number in range(5):
+        store.replace(None, replace(joined(), id=f"s{number}"))
+    seen: list[str] = []
+    after: str | None = None
+    while True:
+        rows, after = store.page("site:main", 0, limit=2, after=after)
+        seen += [one.id for one in rows]
+        if after is None:
+            break
+    assert seen == [f"s{number}" for number in range(5)]
+
+
+def test_a_scan_sees_every_row_once(store: PresenceTable) -> None:
+    for number in range(5):
+        store.replace(None, replace(joined(), id=f"s{number}", space=f"site:{number % 2}"))
+    ids = sorted(one.id for page in store.scan() for one in page)
+    assert ids == [f"s{number}" for number in range(5)]

@@ -1,0 +1,273 @@
+"""The engines that tests run on, and what they see pass: calls, units, streams."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from moto import mock_aws
+
+from headcount.store.attributes import decode
+from tests.support import dynamodb_local
+from tests.support.template import template
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+_ids = itertools.count(1)
+_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=20)
+WRITES = frozenset(
+    {
+        "PutItem",
+        "UpdateItem",
+        "DeleteItem",
+        "BatchWriteItem",
+        "TransactWriteItems",
+    }
+)
+_WITH_CAPACITY = WRITES | {"GetItem", "BatchGetItem", "Query", "Scan"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that the engine saw."""
+
+    operation: str
+    tables: frozenset[str]
+    index: str | None
+    units: float | None  # consumed capacity; None where it was not asked for
+    failed: bool
+
+
+@dataclass
+class Meter:
+    """The calls of a while."""
+
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def operations(self) -> list[str]:
+        """Operations, in order."""
+        return [call.operation for call in self.calls]
+
+    @property
+    def writes(self) -> list[str]:
+        """The operations among them that write."""
+        return [one for one in self.operations if one in WRITES]
+
+    @property
+    def write_units(self) -> float:
+        """Units of the writes."""
+        return sum(call.units or 0 for call in self.calls if call.operation in WRITES)
+
+    @property
+    def read_units(self) -> float:
+        """Units of the reads."""
+        return sum(call.units or 0 for call in self.calls if call.operation not in WRITES)
+
+
+class Engine:
+    """A DynamoDB to run on: shared by a session's tests, each of which makes tables of its own."""
+
+    def __init__(self, name: str, url: str | None) -> None:
+        self.name = name
+        session = boto3.session.Session(
+            aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
+        )
+        self.client: DynamoDBClient = session.client("dynamodb", endpoint_url=url, config=_CONFIG)
+        self.streams: DynamoDBStreamsClient = session.client(
+            "dynamodbstreams", endpoint_url=url, config=_CONFIG
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+        self.streams.close()
+
+    def create(self, role: str) -> Table:
+        """A table with the template's own keys, indexes and stream, under a name of its own."""
+        spec = template().resolve(template().tables[role])
+        name = f"{role}-{os.getpid()}-{next(_ids)}"
+        asked: dict[str, Any] = {
+            key: spec[key]
+            for key in (
+                "BillingMode",
+                "AttributeDefinitions",
+                "KeySchema",
+                "GlobalSecondaryIndexes",
+            )
+            if key in spec
+        }
+        if "StreamSpecification" in spec:
+            asked["StreamSpecification"] = {"StreamEnabled": True, **spec["StreamSpecification"]}
+        self.client.create_table(TableName=name, **asked)
+        return Table(self, role, name)
+
+    @contextmanager
+    def metered(self, *, capacity: bool = False) -> Iterator[Meter]:
+        """What passes meanwhile; with ``capacity``, the units too (exact on DynamoDB Local)."""
+        meter = Meter()
+        asked: list[Mapping[str, Any]] = []
+
+        def ask(params: dict[str, Any], model: Any, **_: Any) -> None:
+            if capacity and model.name in _WITH_CAPACITY:
+                params["ReturnConsumedCapacity"] = "TOTAL"
+            asked.append(params)
+
+        def note(parsed: Mapping[str, Any], model: Any, **_: Any) -> None:
+            consumed = parsed.get("ConsumedCapacity")
+            several = consumed if isinstance(consumed, list) else [consumed] if consumed else []
+            params = asked.pop()
+            meter.calls.append(
+                Call(
+                    operation=model.name,
+                    tables=_tables_in(params),
+                    index=params.get("IndexName"),
+                    units=sum(one["CapacityUnits"] for one in several) if several else None,
+                    failed="Error" in parsed,
+                )
+            )
+
+        events = self.client.meta.events
+        key = f"meter-{next(_ids)}"
+        events.register("before-parameter-build.dynamodb", ask, unique_id=f"{key}-ask")
+        events.register("after-call.dynamodb", note, unique_id=f"{key}-note")
+        try:
+            yield meter
+        finally:
+            events.unregister("before-parameter-build.dynamodb", unique_id=f"{key}-ask")
+            events.unregister("after-call.dynamodb", unique_id=f"{key}-note")
+
+    @contextmanager
+    def interrupted(
+        self, operation: str, table: str, act: Callable[[], object], *, times: int = 1
+    ) -> Iterator[list[int]]:
+        """Have ``act`` happen right before the first ``times`` such calls to a table go out.
+
+        This is how two processes interleave without threads: the inner one runs to its end while
+        the outer one is about to write. Gives a list with an entry per interruption.
+        """
+        done: list[int] = []
+
+        def before(params: Mapping[str, Any], **_: Any) -> None:
+            if len(done) < times and table in _tables_in(params):
+                done.append(len(done) + 1)
+                act()
+
+        event, key = f"before-parameter-build.dynamodb.{operation}", f"interrupt-{next(_ids)}"
+        self.client.meta.events.register(event, before, unique_id=key)
+        try:
+            yield done
+        finally:
+            self.client.meta.events.unregister(event, unique_id=key)
+
+
+def _tables_in(params: Mapping[str, Any]) -> frozenset[str]:
+    if "TableName" in params:
+        return frozenset({params["TableName"]})
+    if "RequestItems" in params:
+        return frozenset(params["RequestItems"])
+    actions = params.get("TransactItems", [])
+    return frozenset(action["TableName"] for one in actions for action in one.values())
+
+
+@dataclass
+class Table:
+    """One table of one test."""
+
+    engine: Engine
+    role: str
+    name: str
+    _iterator: str | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row, decoded, in a stable order."""
+        pages = self.engine.client.get_paginator("scan").paginate(
+            TableName=self.name, ConsistentRead=True
+        )
+        rows = [decode(item) for page in pages for item in page["Items"]]
+        keys = [key["AttributeName"] for key in template().tables[self.role]["KeySchema"]]
+        return sorted(rows, key=lambda row: [row[key] for key in keys])
+
+    def put(self, item: dict[str, Any]) -> None:
+        """Write a row, encoded already."""
+        self.engine.client.put_item(TableName=self.name, Item=item)
+
+    def new_records(self) -> list[dict[str, Any]]:
+        """The stream's records since the last time, as Lambda hands them over."""
+        streams = self.engine.streams
+        if self._iterator is None:
+            described = self.engine.client.describe_table(TableName=self.name)["Table"]
+            arn = described["LatestStreamArn"]
+            (shard,) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+            self._iterator = streams.get_shard_iterator(
+                StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+            )["ShardIterator"]
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = streams.get_records(ShardIterator=self._iterator)
+            self._iterator = answer["NextShardIterator"]
+            if not answer["Records"]:
+                return found
+            found += [self._as_lambda_sees(record) for record in answer["Records"]]
+
+    def _as_lambda_sees(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        plain = _plain(record)
+        plain["awsRegion"] = "us-east-1"
+        plain["eventSource"] = "aws:dynamodb"
+        plain["eventSourceARN"] = (
+            f"arn:aws:dynamodb:us-east-1:123456789012:table/{self.name}/stream/2026-11-21T00:00:00"
+        )
+        assert isinstance(plain, dict)
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    """boto3's Python values as the JSON of an event has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        return value.timestamp()
+    return value
+
+
+def operations_by_table(calls: list[Call], roles: Mapping[str, str]) -> Counter[tuple[str, str]]:
+    """(role, operation) -> how often, given table name -> role."""
+    return Counter((roles[name], call.operation) for call in calls for name in call.tables)
+
+
+@contextmanager
+def moto_engine() -> Iterator[Engine]:
+    """moto, in this process."""
+    with mock_aws():
+        engine = Engine("moto", None)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+@contextmanager
+def local_engine(log: Path) -> Iterator[Engine]:
+    """DynamoDB Local, in a child process."""
+    with dynamodb_local.running(log) as url:
+        engine = Engine("dynamodb-local", url)
+        try:
+            yield engine
+        finally:
+            engine.close()

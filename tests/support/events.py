@@ -1,0 +1,91 @@
+"""Events as AWS sends them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+
+def http_event(
+    method: str,
+    path: str,
+    *,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: object = None,
+    cookies: list[str] | None = None,
+    request: str = "request-1",
+    encode: bool = False,
+) -> dict[str, Any]:
+    """An HTTP API event, payload 2.0. A ``body`` that is not text becomes JSON."""
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": urlencode(query or {}),
+        "headers": {"host": "api.example.test", "content-type": "application/json"},
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "api1234567",
+            "domainName": "api.example.test",
+            "domainPrefix": "api",
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "203.0.113.7",
+                "userAgent": "Mozilla/5.0",
+            },
+            "requestId": request,
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": "21/Nov/2026:12:00:00 +0000",
+            "timeEpoch": 1795262400000,
+        },
+        "isBase64Encoded": encode,
+    }
+    event["headers"] |= headers or {}
+    if query:
+        event["queryStringParameters"] = dict(query)
+    if cookies:
+        event["cookies"] = cookies
+    if body is not None:
+        text = body if isinstance(body, str) else json.dumps(body)
+        event["body"] = base64.b64encode(text.encode()).decode() if encode else text
+    return event
+
+
+def socket_event(
+    kind: str,
+    connection: str,
+    *,
+    body: str | None = None,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A WebSocket API event: ``CONNECT``, ``DISCONNECT`` or ``MESSAGE``."""
+    route = {"CONNECT": "$connect", "DISCONNECT": "$disconnect"}.get(kind, "$default")
+    event: dict[str, Any] = {
+        "requestContext": {
+            "routeKey": route,
+            "eventType": kind,
+            "connectionId": connection,
+            "requestId": f"{connection}-request",
+            "apiId": "socket1234",
+            "stage": "live",
+            "domainName": "socket.example.test",
+            "connectedAt": 1795262400000,
+            "requestTimeEpoch": 1795262400000,
+        },
+        "isBase64Encoded": False,
+    }
+    if kind == "CONNECT":
+        event["headers"] = {"Host": "socket.example.test", **(headers or {})}
+        if query:
+            event["queryStringParameters"] = dict(query)
+    if body is not None:
+        event["body"] = body
+    return event
