@@ -7,7 +7,7 @@ export PORT ?= 8787
 export GATEWAY_PORT ?= 4566
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token deploy-local build test check lock clean dev stack
+.PHONY: help run demo token deploy-local picture build test check lock clean dev stack python
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-14s%s\n' "$$target" "$$what"; done
@@ -24,6 +24,9 @@ token: dev ## an admin token for the running stack, or for STACK=name on AWS (AR
 deploy-local: dev ## rebuild and redeploy onto the running stack
 	@exec $(TOOLS)/python -m local.deploy
 
+picture: dev ## the README's picture of the dashboard, from the running stack
+	@exec $(TOOLS)/python -m local.picture $(ARGS)
+
 build: dev ## build for AWS, ready for `sam deploy`
 	@exec $(TOOLS)/python -m local.build $(ARGS)
 
@@ -39,13 +42,17 @@ check: dev ## lint, formatting, types, template
 lock: dev ## pin again what local/locks/*.in ask for
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --upgrade local/locks/dev.in -o local/locks/dev.txt
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --upgrade local/locks/emulator.in -o local/locks/emulator.txt
+	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --upgrade layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 
 clean: ## remove all that was built or installed
 	@rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-dev:
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "Headcount needs Python 3.11 or newer, and there is no $(PYTHON) here: install one, or name it, as in 'make run PYTHON=python3.13'." >&2; exit 1; }
+
+dev: python
 	@exec $(PYTHON) -m local.bootstrap dev
 
-stack:
+stack: python
 	@exec $(PYTHON) -m local.bootstrap dev emulator

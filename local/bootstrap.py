@@ -145,7 +145,7 @@ VENV_IS_MISSING = (
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **environment}
-    return subprocess.run(command, env=env, text=True, capture_output=True)
+    return subprocess.run(command, check=False, env=env, text=True, capture_output=True)
 
 
 def run_checked(command: list[str], mend: str) -> None:

@@ -80,7 +80,8 @@ def find_python(version: str) -> Path | None:
 
 
 def _has_pip(python: Path) -> bool:
-    return subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    asked = subprocess.run([python, "-m", "pip", "--version"], check=False, capture_output=True)
+    return asked.returncode == 0
 
 
 def main() -> int:
@@ -98,7 +99,7 @@ def main() -> int:
     path = f"{python}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.chdir(ROOT)
     environment = {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0"}
-    os.execve(SAM, [SAM, "build", *sys.argv[1:]], environment)
+    return subprocess.run([SAM, "build", *sys.argv[1:]], check=False, env=environment).returncode
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from local.routes import find_body, import_routes, read_body
 from local.settings import BUILD_DIR, REGION, STACK_NAME, Settings, UsageError, use_emulator
 
 BUCKET = "headcount-local-artifacts"
+STREAM_FUNCTIONS = ("CountFunction", "PublishFunction")
 TABLES = ("presence", "counts", "headcounts", "visits", "history", "subscriptions")
 
 
@@ -62,6 +63,7 @@ def _finish(settings: Settings) -> dict[str, Any]:
         "awsEndpointUrl": settings.gateway_url,
         "stackName": STACK_NAME,
         "tables": {role: found[f"{role.capitalize()}Table"] for role in TABLES},
+        "streamFunctions": [_physical_id(name) for name in STREAM_FUNCTIONS],
         "httpApi": f"{found['HttpApiId']}/$default",
         "socketApi": f"{found['SocketApiId']}/{found['SocketStage']}",
     }
@@ -77,11 +79,15 @@ def _processed_template() -> dict[str, Any]:
 
 
 def _function_arn(logical_id: str) -> str:
+    name = _physical_id(logical_id)
+    return boto3.client("lambda").get_function_configuration(FunctionName=name)["FunctionArn"]
+
+
+def _physical_id(logical_id: str) -> str:
     resource = boto3.client("cloudformation").describe_stack_resource(
         StackName=STACK_NAME, LogicalResourceId=logical_id
     )
-    name = resource["StackResourceDetail"]["PhysicalResourceId"]
-    return boto3.client("lambda").get_function_configuration(FunctionName=name)["FunctionArn"]
+    return resource["StackResourceDetail"]["PhysicalResourceId"]
 
 
 async def redeploy(settings: Settings) -> None:

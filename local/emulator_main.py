@@ -21,7 +21,7 @@ def route_options() -> None:
 
     handle = apigateway._handle_execute_in_scope
 
-    async def handle_or_route(
+    async def handle_or_route(  # noqa: PLR0917 - the signature is the emulator's
         api_id: str,
         stage: str,
         path: str,

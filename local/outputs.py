@@ -11,7 +11,7 @@ def write_outputs(settings: Settings, outputs: dict[str, Any]) -> None:
     """Write the file in one step, readable by its owner only: it holds a token."""
     scratch = settings.outputs_file.with_suffix(".tmp")
     scratch.unlink(missing_ok=True)
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(outputs, file, indent=2)
     scratch.replace(settings.outputs_file)
 

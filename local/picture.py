@@ -1,6 +1,7 @@
 """Take the README's picture of the dashboard: the running stack's own, in a real browser.
 
-    make demo ARGS="--duration 600" & make picture
+make demo ARGS="--duration 600" &
+make picture
 """
 
 import argparse

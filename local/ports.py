@@ -52,7 +52,10 @@ def _by_whom(port: int) -> str:
     if not lsof:
         return ""
     found = subprocess.run(
-        [lsof, "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"], capture_output=True, text=True
+        [lsof, "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"],
+        check=False,
+        capture_output=True,
+        text=True,
     ).stdout.split()
     fields = {line[0]: line[1:] for line in reversed(found)}
     return f" by {fields.get('c', 'a process')} (pid {fields['p']})" if "p" in fields else ""

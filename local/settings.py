@@ -14,6 +14,7 @@ BUILD_DIR = ROOT / ".aws-sam" / "local"  # apart from what a `sam build` for AWS
 STACK_NAME = "headcount-local"
 REGION = "us-east-1"
 LOOPBACK = "127.0.0.1"
+HIGHEST_PORT = 65535
 
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 ARCHITECTURE = "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
@@ -69,7 +70,7 @@ class Settings:
 
 def _port(name: str, default: int, environment: Mapping[str, str]) -> int:
     text = environment.get(name) or str(default)
-    if not text.isdecimal() or not 0 < int(text) < 65536:
+    if not text.isdecimal() or int(text) not in range(1, HIGHEST_PORT + 1):
         raise UsageError(f"{name} is {text!r}: it has to be a port number, like {default}.")
     return int(text)
 

@@ -15,6 +15,7 @@ def handler(
     context: Any,  # noqa: ARG001 - Lambda passes it
 ) -> dict[str, list[dict[str, str]]]:
     """Publish a batch, a space at a time; the records of spaces that failed are tried again."""
+    publisher = services().publisher
     causes: dict[str, list[str]] = {}
     for record in event["Records"]:
         change = record["dynamodb"]
@@ -23,7 +24,7 @@ def handler(
     failed = []
     for space, numbers in causes.items():
         try:
-            services().publisher.publish(space, numbers[0], numbers[-1])
+            publisher.publish(space, numbers[0], numbers[-1])
         except Exception:
             logger().exception("not published", extra={"space": space})
             failed.append(numbers[0])
