@@ -25,8 +25,9 @@ async def emulator(settings: Settings) -> AsyncIterator[Process]:
     command = [str(EMULATOR_PYTHON), str(main)]
     environment = emulator_environment(settings)
     try:
+        # Nothing of its state is kept, so its end needs no grace.
         async with running(
-            *command, env=environment, log=settings.emulator_log, stdin=PIPE
+            *command, env=environment, log=settings.emulator_log, stdin=PIPE, grace=0
         ) as child:
             await _until_ready(settings, child)
             yield child

@@ -4,11 +4,16 @@ The parent holds the other end of our standard input. Even a hard kill of the pa
 and then the whole process group, the functions' workers included, goes.
 """
 
+import hashlib
 import os
 import runpy
 import signal
 import sys
+import tempfile
 import threading
+import types
+import zipfile
+from pathlib import Path
 from typing import Any
 
 
@@ -56,6 +61,35 @@ def route_options() -> None:
     apigateway._handle_execute_in_scope = handle_or_route
 
 
+def share_layers() -> None:
+    """Unpack a layer once for all workers: a cold start is then an import, not an unzip.
+
+    A layer is read-only by contract, so a link to it serves; so do the .pyc files made there.
+    """
+    from ministack.core import lambda_runtime  # type: ignore[import-not-found]
+
+    unpacking = threading.Lock()
+
+    class SharingZipFile(zipfile.ZipFile):
+        def extractall(self, path: Any = None, *rest: Any) -> None:
+            if not Path(path).name.startswith("layer_"):
+                return super().extractall(path, *rest)
+            digest = hashlib.sha256(Path(str(self.filename)).read_bytes()).hexdigest()
+            shared = Path(tempfile.gettempdir()) / "layers" / digest
+            with unpacking:
+                if not shared.exists():
+                    super().extractall(shared.with_suffix(".part"))
+                    shared.with_suffix(".part").rename(shared)
+            for entry in shared.iterdir():
+                (Path(path) / entry.name).symlink_to(entry)
+            return None
+
+    # The emulator's module looks the class up there; everybody else keeps the original.
+    patched = types.ModuleType("zipfile")
+    vars(patched).update(vars(zipfile), ZipFile=SharingZipFile)
+    lambda_runtime.zipfile = patched
+
+
 def end_with_parent() -> None:
     """Wait for the end of standard input, then kill this process group."""
     os.read(0, 1)
@@ -67,4 +101,5 @@ if __name__ == "__main__":
     sys.path.pop(0)  # this folder: none of its modules is the emulator's
     sys.argv = ["ministack"]
     route_options()
+    share_layers()
     runpy.run_module("ministack", run_name="__main__")

@@ -6,6 +6,7 @@ product logic: a route that is not in the template is a 404.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from yarl import URL
 MAX_BODY = 10 * 1024 * 1024  # an HTTP API's payload limit
 MAX_MESSAGE = 32 * 1024  # a WebSocket API's frame limit; clients send a message as one frame
 TIMEOUT = ClientTimeout(total=30)  # an HTTP API's integration timeout
-AT_ONCE = 6  # the emulator starts a process per parallel request and stalls on many
+# The emulator starts a process per parallel request, and on few cores stalls on many: waiting for
+# a warm one is faster.
+AT_ONCE = min(6, max(3, os.cpu_count() or 1))
 UNDECIDED_CLOSES = (None, 1005, 1006, 1015)  # codes that must not be sent
 
 HOP_BY_HOP = {

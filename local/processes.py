@@ -10,12 +10,16 @@ from pathlib import Path
 
 from local.settings import ROOT, UsageError
 
-GRACE = 5.0
+GRACE = 5.0  # seconds between the request to end and its enforcement
 
 
 @asynccontextmanager
 async def running(
-    *command: str, env: Mapping[str, str], log: Path, stdin: int | None = None
+    *command: str,
+    env: Mapping[str, str],
+    log: Path,
+    stdin: int | None = None,
+    grace: float = GRACE,
 ) -> AsyncIterator[Process]:
     """A child in a session of its own; when the block ends, so does its whole process group."""
     with log.open("wb") as output:
@@ -31,14 +35,15 @@ async def running(
     try:
         yield child
     finally:
-        await asyncio.shield(_end_group(child))
+        await asyncio.shield(_end_group(child, grace))
 
 
-async def _end_group(child: Process) -> None:
+async def _end_group(child: Process, grace: float) -> None:
     """Ask, wait a little, insist. The group outlives its leader, so it is always signalled."""
-    _signal_group(child, signal.SIGTERM)
-    with suppress(TimeoutError):
-        await asyncio.wait_for(child.wait(), GRACE)
+    if grace:
+        _signal_group(child, signal.SIGTERM)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), grace)
     _signal_group(child, signal.SIGKILL)
     await child.wait()
 

@@ -30,7 +30,8 @@ class FakeLine:
         self.tries: dict[str, int] = defaultdict(int)
         self.gone: dict[str, int] = {}
         self.failing: dict[str, int] = {}
-        self.before_post: Callable[[str, dict[str, Any]], object] = lambda _connection, _frame: None
+        self.before_post: Callable[[], object] = lambda: None
+        self.after_post: Callable[[], object] = lambda: None
 
     def go(self, connection: str, *, times: int = 1_000_000) -> None:
         """Answer 410 for a connection, for the next ``times`` posts."""
@@ -44,7 +45,7 @@ class FakeLine:
         """One frame, or the error that is due."""
         self.tries[ConnectionId] += 1
         frame = json.loads(Data)
-        self.before_post(ConnectionId, frame)
+        self.before_post()
         if self.gone.get(ConnectionId, 0) > 0:
             self.gone[ConnectionId] -= 1
             raise aws_error("GoneException", 410, "PostToConnection")
@@ -52,6 +53,7 @@ class FakeLine:
             self.failing[ConnectionId] -= 1
             raise ReadTimeoutError(endpoint_url="https://example.test")
         self.frames[ConnectionId].append(frame)
+        self.after_post()
 
     def delete_connection(self, *, ConnectionId: str) -> None:  # noqa: N803
         """Close; gone ones say so."""

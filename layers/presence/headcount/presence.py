@@ -53,7 +53,7 @@ class Desk:
             )
             if done:
                 return None
-        if old is None and self.shards > 1:
+        if self.shards > 1 and (old is None or old.ended):  # it may live on in another shard
             old = self.table.find(space.id, self.shards, beat.session_id)
         for _ in range(_TRIES):
             new = after_beat(

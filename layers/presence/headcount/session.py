@@ -164,7 +164,11 @@ def after_beat(
             beats={today: 1},
             seq=seq if seq is not None else (old.seq if old else None),
         )
-    steady = old.facts == facts and old.expires_at > now + STEADY_MARGIN
+    steady = (
+        old.facts == facts
+        and old.shard == shard  # a move changes two shards' numbers
+        and old.expires_at > now + STEADY_MARGIN
+    )
     return replace(
         old,
         shard=shard,

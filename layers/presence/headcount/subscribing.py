@@ -96,7 +96,7 @@ class Switchboard:
 def _parse(body: str) -> dict[str, Any]:
     try:
         message = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict):
         raise InvalidRequestError(

@@ -38,7 +38,7 @@ class VisitsTable:
     def record(self, visits: Iterable[Visit]) -> int:
         """Add visits to the ledger and their number to their spaces' views.
 
-        Those already there are left alone. Returns how many were new.
+        Those already there only get their end, if it is known now. Returns how many were new.
         """
         by_space: dict[str, dict[str, Visit]] = defaultdict(dict)
         for visit in visits:
@@ -66,6 +66,9 @@ class VisitsTable:
                 known = [reason == "ConditionalCheckFailed" for reason in reasons]
                 if not any(known) and attempt == _CONFLICT_TRIES - 1:
                     raise  # somebody else keeps writing the same rows: let the stream try again
+                for visit, there in zip(batch, known, strict=False):
+                    if there and visit.ended_at is not None:
+                        self._write_end(visit)
                 batch = [v for v, there in zip(batch, known, strict=False) if not there]
             else:
                 self._continue(batch)
@@ -74,30 +77,31 @@ class VisitsTable:
 
     def end(self, visits: Iterable[Visit]) -> None:
         """Write visits' ends into the ledger; a visit that is not there yet is recorded whole."""
-        missing = []
-        for visit in visits:
-            try:
-                self._client.update_item(
-                    TableName=self._table,
-                    Key=self._key(visit, visit.day),
-                    ConditionExpression="attribute_exists(#p)",
-                    UpdateExpression="SET "
-                    + ", ".join(f"#{name} = :{name}" for name in _end_values(visit)),
-                    ExpressionAttributeNames={
-                        "#p": Keys.PARTITION,
-                        **{f"#{name}": name for name in _end_values(visit)},
-                    },
-                    ExpressionAttributeValues=encode(
-                        {f":{name}": value for name, value in _end_values(visit).items()}
-                    ),
-                )
-            except ClientError as error:
-                if not condition_failed(error):
-                    raise
-                missing.append(visit)
-            else:
-                self._continue([visit])
-        self.record(missing)
+        self.record([visit for visit in visits if not self._write_end(visit)])
+
+    def _write_end(self, visit: Visit) -> bool:
+        """Write a visit's end into its row; False when there is no row."""
+        values = _end_values(visit)
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=self._key(visit, visit.day),
+                ConditionExpression="attribute_exists(#p)",
+                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
+                ExpressionAttributeNames={
+                    "#p": Keys.PARTITION,
+                    **{f"#{name}": name for name in values},
+                },
+                ExpressionAttributeValues=encode(
+                    {f":{name}": value for name, value in values.items()}
+                ),
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            return False
+        self._continue([visit])
+        return True
 
     def of_day(self, space: str, day: str) -> list[Visit]:
         """The visits that began on a UTC day, and the ended ones that reached into it."""

@@ -1,0 +1,463 @@
+"""The cleanup: ends, bins, repairs, samples; twice is once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headcount.times import parse_iso
+from tests.conftest import Worlds
+from tests.support.engines import Engine
+from tests.support.template import template
+from tests.support.world import SITE, World
+
+
+def test_a_lease_ends_a_session_exactly_when_it_is_over(world: World) -> None:
+    world.beat("s1")
+    world.settle()
+    world.clock.advance(59.999)
+    assert world.sweep()["ended"] == 0
+    world.clock.advance(0.001)
+    assert world.sweep()["ended"] == 1
+    world.settle()
+    assert world.people() == 0
+
+
+def test_an_expired_visit_ended_when_its_lease_did(world: World) -> None:
+    world.beat("s1")
+    world.settle()
+    world.clock.advance(30)
+    world.beat("s1")
+    world.clock.advance(200)
+    world.sweep()
+    world.settle()
+    (visit,) = world.ledger()
+    assert visit["ended_at"] - visit["joined_at"] == 90_000
+    assert visit["ended_by"] == "expiry"
+    assert visit["beats"] == {"2026-11-21": 2}
+
+
+def test_a_leave_after_the_lease_does_not_lengthen_the_visit(world: World) -> None:
+    world.beat("s1")
+    world.settle()
+    world.clock.advance(100)
+    world.leave("s1")
+    world.settle()
+    (visit,) = world.ledger()
+    assert visit["ended_at"] - visit["joined_at"] == 60_000
+    assert visit["ended_by"] == "expiry"
+
+
+def test_a_beat_between_the_look_and_the_end_keeps_the_session(world: World) -> None:
+    world.beat("s1")
+    world.settle()
+    world.clock.advance(61)
+    presence = world.tables["presence"].name
+    with world.engine.interrupted("PutItem", presence, lambda: world.beat("s1")) as raced:
+        report = world.sweep()
+    assert raced == [1]
+    assert report["ended"] == 0
+    world.settle()
+    assert world.live_sessions() == ["s1"]
+    assert world.people() == 1
+    assert world.headcount()["views"]["total"] == 1
+
+
+def test_only_the_expired_end(world: World) -> None:
+    world.beat("s1")
+    world.beat("s2", "link:1")
+    world.settle()
+    world.clock.advance(61)
+    assert world.sweep()["ended"] == 1
+    world.settle()
+    assert world.live_sessions() == ["s2"]
+    assert world.people("link:1") == 1
+
+
+def test_ended_rows_are_binned_after_five_minutes(world: World) -> None:
+    world.beat("s1")
+    world.leave("s1")
+    world.settle()
+    world.clock.advance(300)
+    assert world.sweep()["binned"] == 0
+    assert len(world.presence_rows()) == 1
+    world.clock.advance(0.001)
+    assert world.sweep()["binned"] == 1
+    assert world.presence_rows() == []
+
+
+def test_an_end_that_the_stream_lost_is_in_the_ledger_before_its_row_is_binned(
+    world: World,
+) -> None:
+    world.beat("s1")
+    world.settle()
+    world.clock.advance(10)
+    world.leave("s1")
+    world.filtered("count")  # lost
+    world.clock.advance(301)
+    world.sweep()
+    assert world.presence_rows() == []
+    (visit,) = world.ledger()
+    assert visit["ended_at"] - visit["joined_at"] == 10_000
+
+
+def test_a_visit_that_the_stream_lost_altogether_is_recorded_with_its_view(world: World) -> None:
+    world.beat("s1")
+    world.leave("s1")
+    world.filtered("count")  # lost
+    world.clock.advance(301)
+    world.sweep()
+    world.settle()
+    (visit,) = world.ledger()
+    assert visit["ended_by"] == "leave"
+    (views,) = [row for row in world.tables["counts"].rows() if row["part"] == "views"]
+    assert views["total"] == 1
+
+
+def test_a_join_that_the_stream_lost_is_counted_by_the_next_sweep(world: World) -> None:
+    world.beat("s1")
+    world.filtered("count")  # lost
+    assert world.sweep()["repaired"] == [SITE]
+    world.settle()
+    assert world.people() == 1
+
+
+def test_the_view_of_a_join_that_the_stream_lost_is_made_up_for_at_its_end(world: World) -> None:
+    world.beat("s1")
+    world.filtered("count")  # lost
+    world.clock.advance(10)
+    world.leave("s1")
+    world.settle()
+    assert world.headcount()["views"]["total"] == 1
+
+
+@pytest.mark.parametrize("sessions", [0, 7])
+def test_a_tampered_count_is_repaired(world: World, sessions: int) -> None:
+    world.beat("s1")
+    world.settle()
+    world.clock.advance(5)
+    counts = world.tables["counts"]
+    world.engine.client.update_item(
+        TableName=counts.name,
+        Key={"space": {"S": SITE}, "part": {"S": "shard#0"}},
+        UpdateExpression="SET sessions = :n, anonymous = :n",
+        ExpressionAttributeValues={":n": {"N": str(sessions)}},
+    )
+    world.settle()
+    assert world.people() == sessions
+    assert world.sweep()["repaired"] == [SITE]
+    world.settle()
+    assert world.people() == 1
+
+
+def test_a_tampered_headcount_is_repaired_and_pushed(world: World) -> None:
+    world.subscribe("c1")
+    world.beat("s1")
+    world.settle()
+    world.clock.advance(5)
+    world.engine.client.update_item(
+        TableName=world.tables["headcounts"].name,
+        Key={"space": {"S": SITE}},
+        UpdateExpression="SET anonymous = :n",
+        ExpressionAttributeValues={":n": {"N": "9"}},
+    )
+    assert world.people() == 9
+    assert world.sweep()["repaired"] == [SITE]
+    world.settle()
+    assert world.people() == 1
+    assert world.versions("c1") == [0, 1, 2]
+
+
+def test_a_lost_publication_is_made_up_for(world: World) -> None:
+    world.subscribe("c1")
+    world.beat("s1")
+    world.count(world.filtered("count"))
+    world.filtered("publish")  # lost
+    assert world.sweep()["repaired"] == [SITE]
+    world.settle()
+    assert world.people() == 1
+    assert world.versions("c1") == [0, 1]
+
+
+def test_a_space_left_over_as_live_is_repaired(world: World) -> None:
+    world.beat("s1")
+    world.settle()
+    world.clock.advance(5)
+    world.leave("s1")
+    world.filtered("count")  # lost
+    assert world.people() == 1
+    assert world.sweep()["repaired"] == [SITE]
+    world.settle()
+    assert world.people() == 0
+
+
+def test_a_sweep_again_changes_nothing(world: World) -> None:
+    for number in range(3):
+        world.beat(f"s{number}", page=f"/{number}")
+    world.beat("s9", "link:1")
+    world.settle()
+    world.clock.advance(61)
+    world.beat("s0", page="/0")
+    world.leave("s1")
+    world.settle()
+    world.sweep()
+    world.settle()
+    before = world.snapshot()
+    report = world.sweep()
+    assert (report["ended"], report["binned"], report["repaired"]) == (0, 0, [])
+    assert world.snapshot() == before
+    assert world.filtered("count") == []
+    assert world.filtered("publish") == []
+
+
+def test_a_healthy_minute_repairs_nothing(world: World) -> None:
+    for number in range(5):
+        world.beat(f"s{number}", userId=f"u{number % 2}", page=f"/{number}", facets={"a": "b"})
+    world.settle()
+    for _ in range(3):
+        world.clock.advance(30)
+        for number in range(5):
+            world.beat(f"s{number}", userId=f"u{number % 2}", page=f"/{number}", facets={"a": "b"})
+        world.settle()
+        assert world.sweep()["repaired"] == []
+
+
+def test_an_expiry_is_no_drift(moto_world: World) -> None:
+    moto_world.beat("s1")
+    moto_world.beat("s2", "link:1")
+    moto_world.settle()
+    moto_world.clock.advance(61)
+    assert moto_world.sweep()["repaired"] == []
+
+
+def test_a_minute_is_sampled_for_every_space_with_anyone_in_it(world: World) -> None:
+    world.beat("s1", visitorId="v1")
+    world.beat("s2", visitorId="v1")
+    world.beat("s3", "link:1")
+    world.beat("s4", "link:2")
+    world.leave("s4", "link:2")
+    world.settle()
+    world.clock.advance(42)
+    assert world.sweep()["sampled"] == 2
+    points = world.get(f"/v1/spaces/{SITE}/timeline", token=world.admin).body["points"]
+    assert points == [{"at": "2026-11-21T12:00:00.000Z", "people": 1, "sessions": 2}]
+
+
+def test_a_second_sweep_within_the_minute_replaces_its_sample(world: World) -> None:
+    world.beat("s1")
+    world.sweep()
+    world.clock.advance(20)
+    world.beat("s2")
+    world.sweep()
+    points = world.get(f"/v1/spaces/{SITE}/timeline", token=world.admin).body["points"]
+    assert [point["sessions"] for point in points] == [2]
+
+
+def test_sweeps_within_the_minute_are_spread_over_it(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, SweepsPerMinute="3")
+    start = world.clock()
+    with world.engine.metered() as meter:
+        world.sweep()
+    assert meter.operations.count("Scan") == 3
+    assert world.clock() - start == 40_000
+
+
+def test_the_ttl_attribute_comes_a_day_after_the_lease(world: World) -> None:
+    world.beat("s1", "link:1")
+    (row,) = world.presence_rows()
+    name = template().tables["presence"]["TimeToLiveSpecification"]["AttributeName"]
+    assert row[name] == (row["expires_at"] + 86_400_000) // 1000
+
+
+def test_a_row_whose_time_to_live_is_over_is_not_counted_though_it_exists(world: World) -> None:
+    world.beat("s1")
+    world.settle()
+    world.clock.advance(3 * 86_400)
+    world.beat("s2")
+    world.settle()
+    assert world.people() == 1
+    assert len(world.presence_rows()) == 2
+
+
+def test_a_table_of_many_rows_is_swept_whole(moto_world: World) -> None:
+    world = moto_world
+    for number in range(40):
+        world.beat(f"s{number:03d}")
+    world.settle()
+    world.clock.advance(61)
+    assert world.sweep()["ended"] == 40
+    world.settle()
+    world.clock.advance(301)
+    assert world.sweep()["binned"] == 40
+    assert all("ended_at" in row for row in world.ledger())
+
+
+def daily(world: World, date: str | None = None) -> tuple[int, list[Any]]:
+    """Aggregate; the rows written and the day rows there are."""
+    written = world.daily(date)
+    return written, [row for row in world.tables["history"].rows() if row["at"].startswith("day")]
+
+
+def test_a_day_is_its_visits(world: World) -> None:
+    world.beat("s1", visitorId="v1")
+    world.beat("s2", visitorId="v1")
+    world.beat("s3", visitorId="v3")
+    world.settle()
+    world.clock.advance(30)
+    world.beat("s3", visitorId="v3")
+    world.clock.advance(30)
+    for session in ("s1", "s2", "s3"):
+        world.leave(session)
+    world.settle()
+    world.clock.set("2026-11-22T01:00:00Z")
+    written, (row,) = daily(world)
+    assert written == 1
+    assert row == {
+        "space": SITE,
+        "at": "day#2026-11-21",
+        "unique_people": 2,
+        "unique_sessions": 3,
+        "views": 3,
+        "beats": 4,
+        "peak": 2,
+        "avg_seconds": 60,
+        "ttl": parse_iso("2026-11-21T00:00:00Z") // 1000 + 400 * 86_400,
+    }
+
+
+def test_a_day_that_is_aggregated_again_is_the_same(world: World) -> None:
+    world.beat("s1")
+    world.leave("s1")
+    world.settle()
+    world.clock.set("2026-11-22T01:00:00Z")
+    first = daily(world)
+    assert daily(world) == first
+    assert daily(world, "2026-11-21") == first
+
+
+def test_a_day_nobody_came_has_no_row(world: World) -> None:
+    world.beat("s1")
+    world.leave("s1")
+    world.settle()
+    world.clock.set("2026-11-24T01:00:00Z")
+    assert daily(world) == (0, [])
+
+
+@pytest.mark.parametrize("date", ["2026-11-21", "2026-11-22", "2026-11-14", "2025-01-01"])
+def test_a_day_that_is_not_over_or_has_begun_to_expire_is_refused(
+    moto_world: World, date: str
+) -> None:
+    moto_world.beat("s1")
+    moto_world.settle()
+    before = moto_world.snapshot()
+    with pytest.raises(ValueError, match=f"{date} is not over|visits of {date}"):
+        moto_world.daily(date)
+    assert moto_world.snapshot() == before
+
+
+def test_a_date_that_is_none_is_refused(moto_world: World) -> None:
+    with pytest.raises(ValueError, match="21.11.2026"):
+        moto_world.daily("21.11.2026")
+
+
+def test_the_oldest_day_whose_visits_are_all_kept_is_not_refused(moto_world: World) -> None:
+    moto_world.beat("s1")
+    moto_world.leave("s1")
+    moto_world.settle()
+    moto_world.clock.set("2026-11-27T23:59:59Z")
+    assert moto_world.daily("2026-11-21") == 1
+
+
+def test_a_visit_over_midnight_is_in_both_days_with_one_view(world: World) -> None:
+    world.clock.set("2026-11-21T23:59:00Z")
+    world.beat("s1")
+    world.settle()
+    world.pass_time(120, "s1")
+    world.leave("s1")
+    world.settle()
+    world.clock.set("2026-11-22T01:00:00Z")
+    daily(world)
+    world.clock.set("2026-11-23T01:00:00Z")
+    _, rows = daily(world)
+    assert [(row["at"], row["views"], row["unique_people"], row["beats"]) for row in rows] == [
+        ("day#2026-11-21", 1, 1, 2),
+        ("day#2026-11-22", 0, 1, 3),
+    ]
+    assert [row["avg_seconds"] for row in rows] == [60, 60]
+    assert [row["peak"] for row in rows] == [1, 1]
+
+
+def test_a_visit_that_still_lasts_is_in_yesterday(world: World) -> None:
+    world.clock.set("2026-11-21T23:59:30Z")
+    world.beat("s1")
+    world.settle()
+    world.pass_time(60, "s1")
+    written, (row,) = daily(world)
+    assert written == 1
+    assert (row["unique_people"], row["views"], row["avg_seconds"]) == (1, 1, 30)
+
+
+def test_somebody_who_signs_in_at_midday_is_one_person(world: World) -> None:
+    world.beat("s1", visitorId="v1")
+    world.settle()
+    world.clock.advance(10)
+    world.leave("s1")
+    world.clock.advance(10)
+    world.beat("s2", visitorId="v1", userId="u1")
+    world.settle()
+    world.leave("s2")
+    world.settle()
+    world.clock.set("2026-11-22T01:00:00Z")
+    _, (row,) = daily(world)
+    assert row["unique_people"] == 1
+
+
+def test_today_so_far_is_among_the_days(world: World) -> None:
+    world.beat("s1")
+    world.settle()
+    world.clock.set("2026-11-22T00:30:00Z")
+    world.sweep()
+    world.beat("s2")
+    world.settle()
+    days = world.get(f"/v1/spaces/{SITE}/days", token=world.admin).body["days"]
+    assert [(day["date"], day["uniqueSessions"], day["views"]) for day in days] == [
+        ("2026-11-21", 1, 1),
+        ("2026-11-22", 1, 1),
+    ]
+    world.daily()
+    again = world.get(f"/v1/spaces/{SITE}/days", token=world.admin).body["days"]
+    assert again == days
+
+
+def test_old_view_counters_are_forgotten_and_current_ones_kept(world: World) -> None:
+    for day in ("2026-11-01", "2026-11-20"):
+        world.clock.set(f"{day}T12:00:00Z")
+        world.beat("s1")
+        world.settle()
+        world.leave("s1")
+        world.settle()
+    world.clock.set("2026-11-21T01:00:00Z")
+    world.daily()
+    (views,) = [row for row in world.tables["counts"].rows() if row["part"] == "views"]
+    assert set(views) - {"space", "part"} == {
+        "total",
+        "2026-11-20",
+        "2026-W44",
+        "2026-W47",
+        "2026-11",
+    }
+    assert world.filtered("publish") == []
+
+
+def test_views_of_today_week_and_month_roll_over(world: World) -> None:
+    world.clock.set("2026-11-28T23:59:50Z")  # a Saturday
+    world.beat("s1")
+    world.settle()
+    assert world.headcount()["views"] == {"total": 1, "today": 1, "week": 1, "month": 1}
+    world.clock.set("2026-11-29T00:00:10Z")
+    assert world.headcount()["views"] == {"total": 1, "today": 0, "week": 1, "month": 1}
+    world.clock.set("2026-11-30T00:00:00Z")
+    assert world.headcount()["views"] == {"total": 1, "today": 0, "week": 0, "month": 1}
+    world.clock.set("2026-12-01T00:00:00Z")
+    assert world.headcount()["views"] == {"total": 1, "today": 0, "week": 0, "month": 0}

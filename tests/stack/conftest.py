@@ -1,0 +1,185 @@
+"""One stack for all these tests, also when several workers run them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import boto3
+import jwt
+import pytest
+
+from local.admin_token import secret_of
+from local.ports import is_taken
+from local.settings import EMULATOR_PYTHON, STACK_NAME, Settings, aws_environment
+from local.stack import LocalStack
+from tests.stack.clients import Api, Dashboard, Loop, eventually
+from tests.stack.processes import processes_of
+from tests.stack.story import Story
+
+HERE = Path(__file__).parent
+# The long story starts first and ends beside the others; what breaks things for all comes last.
+FIRST = ["test_numbers.py"]
+LAST = ["test_history.py", "test_expiry.py", "test_no_shortcut.py"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep these tests in one worker and in their order, after all quicker tests."""
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.xdist_group("stack"))
+    chosen = set(ours)
+    items[:] = [item for item in items if item not in chosen] + sorted(ours, key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.name
+    return -1 if name in FIRST else LAST.index(name) + 1 if name in LAST else 0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack and the clients to it."""
+
+    outputs: dict[str, Any]
+    settings: Settings
+    loop: Loop
+    api: Api
+    sampled: str
+    """A space with somebody in it from the start, for the timeline."""
+    sampled_at: float
+
+    def dashboard(self, token: str | None = "") -> Dashboard:
+        """A socket with the admin token, another one, or (None) without."""
+        token = self.outputs["adminToken"] if token == "" else token
+        query = "" if token is None else f"?token={token}"
+        return Dashboard(self.loop, self.outputs["webSocketUrl"] + query)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the emulator."""
+        with mock.patch.dict(os.environ, aws_environment(self.settings), clear=True):
+            return boto3.Session().client(service)
+
+    def token(self, **claims: Any) -> str:
+        """A token signed with the stack's own secret."""
+        with mock.patch.dict(os.environ, aws_environment(self.settings), clear=True):
+            secret = secret_of(boto3.Session(), STACK_NAME)
+        return jwt.encode({"exp": int(time.time()) + 600, **claims}, secret, algorithm="HS256")
+
+
+@pytest.fixture(scope="session")
+def outputs_and_settings(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Iterator[tuple[dict[str, Any], Settings]]:
+    """The shared stack: the first worker starts it, and ends it after the others let go."""
+    if not EMULATOR_PYTHON.exists():
+        pytest.fail("The emulator is not installed: run `make test`, or `make stack` once.")
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    about = shared / "stack.json"
+    with ExitStack() as held:
+        users = held.enter_context((shared / "stack.users").open("w"))
+        with (shared / "stack.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            ours = None
+            if not about.exists():
+                ours = LocalStack(shared / "stack")
+                outputs = ours.start().until_ready()
+                settings = ours.settings
+                about.write_text(json.dumps([outputs, settings.port, settings.gateway_port]))
+            else:
+                outputs, port, gateway_port = json.loads(about.read_text())
+                settings = Settings(port, gateway_port, shared / "stack")
+            fcntl.flock(users, fcntl.LOCK_SH)
+        yield outputs, settings
+        fcntl.flock(users, fcntl.LOCK_UN)
+        if ours is not None:
+            fcntl.flock(users, fcntl.LOCK_EX)
+            about.unlink()
+            code = ours.stop()
+            assert code == 0, ours.log.read_text()[-2000:]
+            assert_gone(settings)
+
+
+def assert_gone(settings: Settings) -> None:
+    """Nothing of the stack is left: no process, no port, no outputs file."""
+    eventually(
+        lambda: not processes_of(settings.home), 10, last=lambda: processes_of(settings.home)
+    )
+    assert not settings.outputs_file.exists()
+    assert not is_taken(settings.port)
+    assert not is_taken(settings.gateway_port)
+    assert not settings.temporary.exists()
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    """xdist's name for this process; "master" without xdist."""
+    return str(getattr(request.config, "workerinput", {}).get("workerid", "master"))
+
+
+@pytest.fixture(scope="session")
+def stack(outputs_and_settings: tuple[dict[str, Any], Settings]) -> Iterator[Stack]:
+    """The stack, with somebody hidden (a lease of 180 s) in a space of its own from the start."""
+    outputs, settings = outputs_and_settings
+    with Loop() as loop, Api(loop, outputs["origin"], outputs["adminToken"]) as api:
+        sampled, sampled_at = new_space("sampled"), time.time()
+        for number in range(3):
+            api.beat(sampled, f"s{number}", visitorId=f"v{number // 2}", state="hidden")
+        yield Stack(outputs, settings, loop, api, sampled, sampled_at)
+
+
+@pytest.fixture(scope="session")
+def story(stack: Stack) -> Iterator[Story]:
+    """The long story of a crowd, which goes on beside the tests."""
+    with stack.dashboard() as socket:
+        story = Story(stack.api, socket, new_space("story"))
+        story.start()
+        yield story
+
+
+@pytest.fixture
+def api(stack: Stack) -> Api:
+    """The stack's HTTP API."""
+    return stack.api
+
+
+@pytest.fixture
+def space(request: pytest.FixtureRequest) -> str:
+    """A space that no other test uses."""
+    return new_space(request.node.originalname[:60])
+
+
+@pytest.fixture
+def spaces() -> Callable[[str], str]:
+    """As many as one likes."""
+    return new_space
+
+
+def new_space(word: str, kind: str = "site") -> str:
+    """A space id of its own; all of these tests' spaces hold "stk-"."""
+    return f"{kind}:stk-{word.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
+
+
+def missing(what: str, how: str) -> None:
+    """Skip for want of a tool, or fail where that may not be."""
+    message = f"{what} is missing: {how}"
+    if os.environ.get("CI") == "true" or os.environ.get("HEADCOUNT_NO_SKIPS") == "1":
+        pytest.fail(f"may not be skipped here: {message}")
+    pytest.skip(message)
+
+
+def which(*names: str) -> str | None:
+    """The first of these programs that is installed."""
+    return next((path for name in names if (path := shutil.which(name))), None)
