@@ -7,7 +7,7 @@ export PORT ?= 8787
 export GATEWAY_PORT ?= 4566
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token deploy-local picture build test check lock clean dev stack python
+.PHONY: help run demo token deploy-local picture units build test check lock clean dev stack python
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-14s%s\n' "$$target" "$$what"; done
@@ -26,6 +26,9 @@ deploy-local: dev ## rebuild and redeploy onto the running stack
 
 picture: dev ## the README's picture of the dashboard, from the running stack
 	@exec $(TOOLS)/python -m local.picture $(ARGS)
+
+units: dev ## what a beat, a join, a leave cost in DynamoDB units (needs Java and npm)
+	@exec $(TOOLS)/python -m tests.units_table
 
 build: dev ## build for AWS, ready for `sam deploy`
 	@exec $(TOOLS)/python -m local.build $(ARGS)

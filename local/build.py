@@ -57,6 +57,7 @@ async def build_lock() -> AsyncIterator[None]:
     """Held from build to deploy, so that stacks running side by side don't mix their builds."""
     BUILD_DIR.parent.mkdir(exist_ok=True)
     with BUILD_DIR.with_name("local.lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -47,7 +47,8 @@ def take(url: str, target: Path, *, dark: bool, width: int, height: int) -> None
         page.goto(url)
         page.get_by_test_id("top-page").first.wait_for(timeout=30_000)
         page.get_by_test_id("viewer").first.wait_for(timeout=30_000)
-        page.wait_for_timeout(3_000)
+        page.get_by_test_id("connection").filter(has_text="Live").wait_for(timeout=30_000)
+        page.wait_for_timeout(1_000)  # the numbers' animation
         target.parent.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=target)
         browser.close()

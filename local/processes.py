@@ -20,6 +20,7 @@ async def running(
     log: Path,
     stdin: int | None = None,
     grace: float = GRACE,
+    close_fds: bool = True,
 ) -> AsyncIterator[Process]:
     """A child in a session of its own; when the block ends, so does its whole process group."""
     with log.open("wb") as output:
@@ -31,6 +32,7 @@ async def running(
             stdout=output,
             stderr=output,
             start_new_session=True,
+            close_fds=close_fds,
         )
     try:
         yield child
@@ -54,8 +56,12 @@ def _signal_group(child: Process, number: signal.Signals) -> None:
 
 
 async def run(*command: str, env: Mapping[str, str], log: Path) -> None:
-    """Run a command to its end; if it fails, raise with the last lines of what it said."""
-    async with running(*command, env=env, log=log) as child:
+    """Run a command to its end; if it fails, raise with the last lines of what it said.
+
+    It inherits what is marked for that, which is the build lock: if we are killed, the next to
+    build waits until this command has ended, too.
+    """
+    async with running(*command, env=env, log=log, close_fds=False) as child:
         code = await child.wait()
     if code:
         said = tail(log)

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-
 from headcount.store import visits
+
 from tests.support import dynamodb_local
 from tests.support.clock import Clock
 from tests.support.engines import Engine, local_engine, moto_engine

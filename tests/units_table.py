@@ -3,8 +3,8 @@
     python -m tests.units_table
 
 prints the table as Markdown. A conditional write that fails costs what it would have written, and
-DynamoDB's answer does not say so: it is counted here as one unit (rows are under 1 KB). An action of
-a transaction is counted as two units, by the price list: DynamoDB Local gets those wrong.
+DynamoDB's answer does not say so: it is counted here as one unit (rows are under 1 KB). Each action
+of a transaction is counted as two units, by the price list: DynamoDB Local gets those wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from headcount.session import STEADY_MARGIN, Session
 from headcount.store.presence import from_item
 from headcount.times import MINUTE, SECOND
+
 from tests.support.clock import Clock
 from tests.support.engines import WRITES, Engine, local_engine
 from tests.support.world import SITE, World, world_on
@@ -150,9 +151,8 @@ def markdown(costs: list[Cost]) -> str:
 
 def main() -> int:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as scratch:
-        with local_engine(Path(scratch) / "log") as engine:
-            print(markdown(measure(engine)))
+    with tempfile.TemporaryDirectory() as scratch, local_engine(Path(scratch) / "log") as engine:
+        print(markdown(measure(engine)))
     return 0
 
 

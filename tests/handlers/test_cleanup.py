@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from headcount.times import parse_iso
+
 from tests.conftest import Worlds
 from tests.support.engines import Engine
 from tests.support.template import template
@@ -357,7 +357,7 @@ def test_a_day_that_is_not_over_or_has_begun_to_expire_is_refused(
 
 
 def test_a_date_that_is_none_is_refused(moto_world: World) -> None:
-    with pytest.raises(ValueError, match="21.11.2026"):
+    with pytest.raises(ValueError, match=r"21\.11\.2026"):
         moto_world.daily("21.11.2026")
 
 

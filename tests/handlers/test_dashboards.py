@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from threading import Event, Thread, current_thread
 from typing import Any
 
 import pytest
-
 from headcount.subscribing import MAX_SUBSCRIPTIONS
+
 from tests.conftest import Worlds
 from tests.support.engines import Engine
 from tests.support.events import socket_event
@@ -18,7 +19,7 @@ from tests.support.world import SITE, World
 
 def heard_in_order_without_gaps(versions: list[int]) -> bool:
     """Repeats are allowed, gaps and older ones are not."""
-    pairs = zip(versions, versions[1:], strict=False)
+    pairs = pairwise(versions)
     return all(after - before in {0, 1} for before, after in pairs)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from headcount.spaces import shard_of
+
 from tests.conftest import Worlds
 from tests.support.engines import Engine
 from tests.support.world import SITE, World

@@ -1,15 +1,12 @@
-"""One stack for all these tests, also when several workers run them."""
+"""One stack for all these tests, started by the first of them and ended after the last."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from local.settings import EMULATOR_PYTHON, STACK_NAME, Settings, aws_environmen
 from local.stack import LocalStack
 from tests.stack.clients import Api, Dashboard, Loop, eventually
 from tests.stack.processes import processes_of
+from tests.stack.scheduling import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from tests.stack.story import Story
 
 HERE = Path(__file__).parent
@@ -35,12 +33,10 @@ LAST = ["test_history.py", "test_expiry.py", "test_no_shortcut.py"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one worker and in their order, after all quicker tests."""
-    ours = [item for item in items if HERE in item.path.parents]
-    for item in ours:
-        item.add_marker(pytest.mark.xdist_group("stack"))
-    chosen = set(ours)
-    items[:] = [item for item in items if item not in chosen] + sorted(ours, key=_place)
+    """Keep these tests in their order, after all quicker tests."""
+    ours = {item for item in items if HERE in item.path.parents}
+    rest = [item for item in items if item not in ours]
+    items[:] = rest + sorted((item for item in items if item in ours), key=_place)
 
 
 def _place(item: pytest.Item) -> int:
@@ -69,7 +65,8 @@ class Stack:
     def client(self, service: str) -> Any:
         """A boto3 client of the emulator."""
         with mock.patch.dict(os.environ, aws_environment(self.settings), clear=True):
-            return boto3.Session().client(service)
+            session: Any = boto3.Session()
+            return session.client(service)
 
     def token(self, **claims: Any) -> str:
         """A token signed with the stack's own secret."""
@@ -80,36 +77,18 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def outputs_and_settings(
-    tmp_path_factory: pytest.TempPathFactory, worker_id: str
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[dict[str, Any], Settings]]:
-    """The shared stack: the first worker starts it, and ends it after the others let go."""
+    """The stack of this worker, from its first test to its last; then nothing of it is left."""
     if not EMULATOR_PYTHON.exists():
         pytest.fail("The emulator is not installed: run `make test`, or `make stack` once.")
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    about = shared / "stack.json"
-    with ExitStack() as held:
-        users = held.enter_context((shared / "stack.users").open("w"))
-        with (shared / "stack.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            ours = None
-            if not about.exists():
-                ours = LocalStack(shared / "stack")
-                outputs = ours.start().until_ready()
-                settings = ours.settings
-                about.write_text(json.dumps([outputs, settings.port, settings.gateway_port]))
-            else:
-                outputs, port, gateway_port = json.loads(about.read_text())
-                settings = Settings(port, gateway_port, shared / "stack")
-            fcntl.flock(users, fcntl.LOCK_SH)
-        yield outputs, settings
-        fcntl.flock(users, fcntl.LOCK_UN)
-        if ours is not None:
-            fcntl.flock(users, fcntl.LOCK_EX)
-            about.unlink()
-            code = ours.stop()
-            assert code == 0, ours.log.read_text()[-2000:]
-            assert_gone(settings)
+    stack = LocalStack(tmp_path_factory.mktemp("stack"))
+    try:
+        yield stack.start().until_ready(), stack.settings
+    finally:
+        code = stack.stop()
+    assert code == 0, stack.log.read_text()[-2000:]
+    assert_gone(stack.settings)
 
 
 def assert_gone(settings: Settings) -> None:
@@ -121,12 +100,6 @@ def assert_gone(settings: Settings) -> None:
     assert not is_taken(settings.port)
     assert not is_taken(settings.gateway_port)
     assert not settings.temporary.exists()
-
-
-@pytest.fixture(scope="session")
-def worker_id(request: pytest.FixtureRequest) -> str:
-    """xdist's name for this process; "master" without xdist."""
-    return str(getattr(request.config, "workerinput", {}).get("workerid", "master"))
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ class Oracle:
         for user, visitor, page, told in self.here.values():
             who = (user is not None, user or visitor)
             latest[who] = max(latest.get(who, (0, "")), (told, page or ""))
-        sessions = Counter(page for _, _, page, _ in self.here.values())
+        sessions = Counter(page or "" for _, _, page, _ in self.here.values())
         people = Counter(page for _, page in latest.values())
         return {
             "people": len(users) + len(strangers),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from headcount.headcounts import Headcount, Peak, Views, next_headcount
 from headcount.store.counts import Count, CountsTable, pack_facets, unpack_facets
 from headcount.store.headcounts import HeadcountsTable
 from headcount.tally import MAX_VALUES, Tally
+
 from tests.support.clock import NOON
 from tests.support.engines import Engine, Table
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from headcount.store.history import HistoryTable, Point
 from headcount.store.subscriptions import Subscription, SubscriptionsTable
 from headcount.times import DAY, HOUR, MINUTE, day_start
 from headcount.visits import Day
+
 from tests.support.clock import NOON
 from tests.support.engines import Engine, Table
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
 from headcount.session import (
     STEADY_MARGIN,
     Facts,
@@ -20,6 +19,7 @@ from headcount.session import (
 from headcount.spaces import Kinds
 from headcount.store.presence import PresenceTable, from_item, moved_away, to_item
 from headcount.times import DAY
+
 from tests.support.clock import NOON
 from tests.support.engines import Engine, Table
 

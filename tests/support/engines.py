@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+from headcount.store.attributes import decode
 from moto import mock_aws
 
-from headcount.store.attributes import decode
 from tests.support import dynamodb_local
 from tests.support.template import template
 
@@ -45,7 +44,7 @@ class Call:
 
     operation: str
     tables: frozenset[str]
-    index: str | None
+    permissions: frozenset[tuple[str, str]]  # (IAM action, table or table/index/name)
     units: float | None  # consumed capacity; None where it was not asked for
     failed: bool
 
@@ -138,7 +137,7 @@ class Engine:
                 Call(
                     operation=model.name,
                     tables=_tables_in(params),
-                    index=params.get("IndexName"),
+                    permissions=_permissions(model.name, params),
                     units=_units(params, several),
                     failed="Error" in parsed,
                 )
@@ -176,6 +175,17 @@ class Engine:
             yield done
         finally:
             self.client.meta.events.unregister(event, unique_id=key)
+
+
+def _permissions(operation: str, params: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    if "TransactItems" in params:
+        return frozenset(
+            (f"dynamodb:{kind}Item", action["TableName"])
+            for one in params["TransactItems"]
+            for kind, action in one.items()
+        )
+    index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
+    return frozenset((f"dynamodb:{operation}", name + index) for name in _tables_in(params))
 
 
 def _units(params: Mapping[str, Any], consumed: list[Any]) -> float | None:
@@ -263,11 +273,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.timestamp()
     return value
-
-
-def operations_by_table(calls: list[Call], roles: Mapping[str, str]) -> Counter[tuple[str, str]]:
-    """(role, operation) -> how often, given table name -> role."""
-    return Counter((roles[name], call.operation) for call in calls for name in call.tables)
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
-from urllib.parse import quote
 from unittest.mock import patch
+from urllib.parse import quote
 
 import jwt
-
 from headcount.clients import Services, replace_services
 from headcount.settings import Settings
 from headcount.times import SECOND
+
 from tests.support.clock import Clock
 from tests.support.engines import Engine, Table
 from tests.support.events import http_event, socket_event

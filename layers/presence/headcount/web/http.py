@@ -44,13 +44,14 @@ class Request:
     def of(cls, event: Event) -> Request:
         """From a payload 2.0 event."""
         context = event["requestContext"]
+        headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
         return cls(
             id=context["requestId"],
             method=context["http"]["method"].upper(),
             path=event["rawPath"],
             query=event.get("queryStringParameters") or {},
-            headers={name.lower(): value for name, value in event.get("headers", {}).items()},
-            cookies=event.get("cookies") or [],
+            headers=headers,
+            cookies=event.get("cookies") or headers.get("cookie", "").split(";"),
             event=event,
         )
 

@@ -1,0 +1,103 @@
+"""The events in events/ are real: each goes through its function's handler."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from headcount.store.presence import from_item, to_item
+
+from tests.support.filters import passes, patterns_of
+from tests.support.template import ROOT, template
+from tests.support.world import SITE, World
+
+EVENTS = {path.stem: path for path in (ROOT / "events").glob("*.json")}
+
+
+def event(name: str) -> Any:
+    return json.loads(EVENTS[name].read_text())
+
+
+def test_every_function_has_an_event_and_every_event_a_function() -> None:
+    assert {name.partition("_")[0] for name in EVENTS} == set(template().functions)
+
+
+def test_a_beat(moto_world: World) -> None:
+    answer = moto_world.invoke("api", event("api_beat"))
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["space"] == SITE
+    assert len(moto_world.live_sessions()) == 1
+
+
+def test_a_read_of_a_headcount(moto_world: World) -> None:
+    answer = moto_world.invoke("api", event("api_headcount"))
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["people"] == 0
+
+
+def test_the_dashboard(moto_world: World) -> None:
+    answer = moto_world.invoke("site", event("site_dashboard"))
+    assert answer["statusCode"] == 200
+    assert answer["headers"]["content-encoding"] == "gzip"
+
+
+def test_a_dashboard_that_connects_subscribes_and_goes(moto_world: World) -> None:
+    world = moto_world
+    connect = event("socket_connect")
+    assert world.invoke("socket", connect)["statusCode"] == 401
+    connect["queryStringParameters"]["token"] = world.admin
+    assert world.invoke("socket", connect) == {"statusCode": 200}
+    assert world.invoke("socket", event("socket_subscribe")) == {"statusCode": 200}
+    (connection,) = world.line.frames
+    assert world.versions(connection) == [0]
+    assert world.invoke("socket", event("socket_disconnect")) == {"statusCode": 200}
+    assert world.tables["subscriptions"].rows() == []
+
+
+def test_a_join_is_counted(moto_world: World) -> None:
+    moto_world.invoke("api", event("api_beat"))
+    moto_world.invoke("count", event("count_join"))
+    moto_world.settle()
+    assert moto_world.people() == 1
+    assert len(moto_world.ledger()) == 1
+
+
+def test_the_join_is_the_row_of_the_beat(moto_world: World) -> None:
+    moto_world.invoke("api", event("api_beat"))
+    (written,) = moto_world.filtered("count")
+    (sample,) = event("count_join")["Records"]
+    assert sample["dynamodb"]["NewImage"] == written["dynamodb"]["NewImage"]
+    assert to_item(from_item(sample["dynamodb"]["NewImage"])) == sample["dynamodb"]["NewImage"]
+    assert sample.keys() == written.keys()
+    assert sample["dynamodb"].keys() == written["dynamodb"].keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [("count_join", "count"), ("publish_counts", "publish")]
+)
+def test_a_stream_event_passes_the_filter_of_its_function(name: str, function: str) -> None:
+    (source,) = template().events(function, "DynamoDB")
+    assert all(passes(record, patterns_of(source)) for record in event(name)["Records"])
+
+
+def test_new_counts_are_published(moto_world: World) -> None:
+    answer = moto_world.invoke("publish", event("publish_counts"))
+    assert answer == {"batchItemFailures": []}
+    assert moto_world.headcount()["version"] == 1
+
+
+def test_a_chunk_is_delivered(moto_world: World) -> None:
+    moto_world.invoke("fanout", event("fanout_chunk"))
+    (frames,) = moto_world.line.frames.values()
+    assert [frame["version"] for frame in frames] == [1]
+
+
+def test_a_minute(moto_world: World) -> None:
+    moto_world.beat("s1")
+    report = moto_world.invoke("cleanup", event("cleanup_schedule"))
+    assert report["rows"] == 1
+
+
+def test_a_night(moto_world: World) -> None:
+    assert moto_world.invoke("daily", event("daily_schedule")) == {"written": 0}

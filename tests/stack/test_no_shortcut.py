@@ -1,0 +1,33 @@
+"""There is one way in: the deployed HTTP API's routes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stack.clients import Api, path_of
+from tests.stack.conftest import Stack
+
+pytestmark = pytest.mark.stack
+
+
+def test_without_its_default_route_the_gateway_answers_404(
+    stack: Stack, api: Api, space: str
+) -> None:
+    client = stack.client("apigatewayv2")
+    api_id = stack.outputs["httpApi"].split("/")[0]
+    routes = {route["RouteKey"]: route for route in client.get_routes(ApiId=api_id)["Items"]}
+    default = routes["$default"]
+    assert api.request("GET", path_of(space)).status == 200
+
+    client.delete_route(ApiId=api_id, RouteId=default["RouteId"])
+    try:
+        read = api.request("GET", path_of(space))
+        wrote = api.request("POST", f"{path_of(space)}/presence", body={"sessionId": "s1"})
+        dashboard = api.request("GET", "/dashboard")
+    finally:
+        client.create_route(ApiId=api_id, RouteKey="$default", Target=default["Target"])
+
+    assert (read.status, wrote.status) == (404, 404)
+    assert "success" not in read.body  # the gateway's own words, not ours
+    assert dashboard.status == 200  # it has a route of its own
+    assert api.request("GET", path_of(space)).status == 200

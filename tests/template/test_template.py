@@ -1,0 +1,402 @@
+"""template.yaml: least privilege, nothing forgotten, nothing that drifts from the code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+import pytest
+from headcount.session import Write
+from headcount.settings import Settings
+from headcount.store import keys
+from headcount.store.presence import to_item
+
+from tests.conftest import Worlds
+from tests.support.engines import Engine
+from tests.support.filters import passes, patterns_of
+from tests.support.template import ROOT, load, template
+from tests.support.world import World
+from tests.unit.test_session import gone, here
+
+T = template()
+FUNCTIONS = sorted(T.functions)
+WILDCARDS = {
+    # A connection's id is not known before it connects; the API and the stage are named.
+    ("execute-api:ManageConnections", "/live/POST/@connections/*"),
+    ("execute-api:ManageConnections", "/live/DELETE/@connections/*"),
+}
+
+
+def role_of(function: str) -> str:
+    role: str = T.functions[function]["Role"]["Fn::GetAtt"][0]
+    return role
+
+
+def grants(function: str) -> Iterator[tuple[str, str]]:
+    """(action, resource) of a function's role, resolved."""
+    for statement in T.statements(role_of(function)):
+        assert statement["Effect"] == "Allow"
+        assert isinstance(statement["Action"], list)
+        for action in statement["Action"]:
+            for resource in T.resolve(statement["Resource"]):
+                yield action, resource
+
+
+# --------------------------------------------------------------------------------------- privileges
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_has_a_role_of_its_own(function: str) -> None:
+    assert [other for other in FUNCTIONS if role_of(other) == role_of(function)] == [function]
+    assert "Policies" not in T.functions[function]
+    assert "ManagedPolicyArns" not in T.resources[role_of(function)]["Properties"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_action_is_a_wildcard(function: str) -> None:
+    assert not [action for action, _ in grants(function) if "*" in action]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_resource_is_a_wildcard_but_those_with_a_reason(function: str) -> None:
+    for action, resource in grants(function):
+        if "*" in resource:
+            assert any(action == one and resource.endswith(end) for one, end in WILDCARDS), resource
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_writes_to_its_own_log_group(function: str) -> None:
+    group = T.functions[function]["LoggingConfig"]["LogGroup"]["Ref"]
+    assert T.resources[group]["Properties"]["RetentionInDays"] == {"Ref": "LogDays"}
+    assert ("logs:PutLogEvents", f"{group}.Arn") in set(grants(function))
+    assert {resource for action, resource in grants(function) if action.startswith("logs:")} == {
+        f"{group}.Arn"
+    }
+
+
+def test_every_function_calls_just_what_its_role_allows(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, ShardsPerSpace="2", InlineFanout="0")
+    called = trace(world)
+    live_through_everything(world)
+    for function in FUNCTIONS:
+        allowed = {
+            (action, resource.replace(".Arn", ""))
+            for action, resource in grants(function)
+            if action.startswith("dynamodb:") and "StreamArn" not in resource
+        }
+        seen = called.get(function, set())
+        assert seen <= allowed, function
+        # A statement that names a table and its index allows all of its actions on both.
+        assert by_table(seen) == by_table(allowed), function
+
+
+def by_table(permissions: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(action, resource.partition("/")[0]) for action, resource in permissions}
+
+
+def trace(world: World) -> dict[str, set[tuple[str, str]]]:
+    """function -> (action, table's logical id) of what it calls from now on."""
+    called: dict[str, set[tuple[str, str]]] = {}
+    ids = {table.name: f"{role.capitalize()}Table" for role, table in world.tables.items()}
+    invoke = world.invoke
+
+    def traced(function: str, event: Any) -> Any:
+        with world.engine.metered() as meter:
+            try:
+                return invoke(function, event)
+            finally:
+                for call in meter.calls:
+                    for action, name in call.permissions:
+                        table, slash, rest = name.partition("/")
+                        found = called.setdefault(function, set())
+                        found.add((action, ids[table] + slash + rest))
+
+    world.invoke = traced  # type: ignore[method-assign]
+    return called
+
+
+def live_through_everything(world: World) -> None:
+    """Everything that makes a function call something it calls nowhere else."""
+    world.subscribe("c1")
+    world.subscribe("c2")
+    world.say("c2", {"action": "unsubscribe", "space": "site:main"})
+    many = {f"facet{n}": f"{n}" * 9 for n in range(8)}
+    world.beat("s1", visitorId="v1", facets=many)
+    for number in range(40):
+        words = {name: blake2b(f"{name}{number}".encode()).hexdigest()[:40] for name in many}
+        world.beat(f"t{number}", facets=words)
+    world.settle()
+    world.services("socket").subscriptions.add("site:main", "c3", now=world.clock())
+    world.clock.advance(20)
+    world.line.go("c1")
+    world.beat("s1", visitorId="v1", userId="u1")
+    world.beat("s1", visitorId="v1", userId="u2")
+    world.beat("s1", visitorId="v1", userId="u3")
+    world.settle()
+    world.get("/v1/spaces", token=world.admin)
+    for tail in ("", "/viewers", "/timeline", "/days"):
+        world.get(f"/v1/spaces/site:main{tail}", token=world.admin)
+    world.disconnect("c2")
+    world.sweep()
+    world.beat("w1")
+    world.filtered("count")  # lost: the cleanup recounts
+    world.sweep()
+    world.leave("s1")
+    world.filtered("count")  # lost: the cleanup records the end when it bins the row
+    world.redeploy(InlineFanout="200")
+    world.line.go("c3")
+    world.clock.advance(90)
+    world.sweep()
+    world.settle()
+    world.clock.advance(400)
+    world.beat("u1")
+    world.filtered("count")  # lost
+    world.leave("u1")
+    world.filtered("count")  # lost
+    world.clock.advance(400)
+    world.sweep()
+    world.settle()
+    world.clock.set("2027-02-22T12:00:00Z")
+    world.beat("s1", visitorId="v1")
+    world.settle()
+    world.clock.set("2027-02-23T01:00:00Z")
+    world.daily()
+
+
+# ---------------------------------------------------------------------------------------- functions
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_given_every_setting_and_no_other_that_its_code_reads(
+    moto_world: World, function: str
+) -> None:
+    read: set[str] = set()
+
+    class Noted(dict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            read.add(name)
+            return super().__getitem__(name)
+
+    given = Noted(T.environment(function))
+    settings = Settings(given)
+    for name in given:
+        if name.endswith("_TABLE"):
+            assert settings.table(name.removesuffix("_TABLE").lower()) in T.resources
+    for name in vars(Settings):
+        if isinstance(getattr(Settings, name), property) or name == "kinds":
+            try:
+                getattr(settings, name)
+            except KeyError:
+                assert name != "kinds"
+    unread = set(given) - read - {"AWS_ENDPOINT_URL", "POWERTOOLS_LOG_LEVEL", "SOCKET_URL"}
+    assert not unread
+
+
+SERVICES = {
+    "api": ["desk", "reader", "verifier", "headcounts"],
+    "socket": ["switchboard", "verifier"],
+    "count": ["counter"],
+    "publish": ["publisher"],
+    "fanout": ["courier"],
+    "cleanup": ["sweeper"],
+    "daily": ["aggregator"],
+}
+
+
+@pytest.mark.parametrize("function", sorted(SERVICES))
+def test_a_functions_services_can_be_built_from_its_environment(
+    moto_world: World, function: str
+) -> None:
+    services = moto_world.services(function)
+    for name in SERVICES[function]:
+        assert getattr(services, name)
+
+
+def test_every_function_has_a_folder_and_every_folder_a_function() -> None:
+    folders = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
+    assert folders == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("function", ["count", "publish"])
+def test_what_a_stream_gives_up_is_kept(function: str) -> None:
+    (source,) = T.events(function, "DynamoDB")
+    assert source["DestinationConfig"]["OnFailure"]["Destination"] == "DeadLetters.Arn"
+    assert ("sqs:SendMessage", "DeadLetters.Arn") in set(grants(function))
+    assert source["ParallelizationFactor"] == 1
+    assert source["BisectBatchOnFunctionError"] is True
+
+
+@pytest.mark.parametrize("function", ["cleanup", "daily"])
+def test_what_a_schedule_gives_up_is_kept(function: str) -> None:
+    assert T.resolve(T.functions[function]["DeadLetterQueue"])["TargetArn"] == "DeadLetters.Arn"
+    (schedule,) = T.events(function, "ScheduleV2")
+    assert schedule["DeadLetterConfig"]["Arn"] == "DeadLetters.Arn"
+
+
+def test_chunks_that_are_given_up_are_kept() -> None:
+    queue = T.resolve(T.resources["FanoutQueue"]["Properties"])
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "FanoutDeadLetters.Arn"
+    assert queue["DeduplicationScope"] == "messageGroup"
+    assert queue["VisibilityTimeout"] >= 6 * T.functions["fanout"]["Timeout"]
+    (source,) = T.events("fanout", "SQS")
+    assert source["BatchSize"] == 1
+
+
+def test_the_schedules_are_every_minute_and_one_in_the_night() -> None:
+    (minute,) = T.events("cleanup", "ScheduleV2")
+    (night,) = T.events("daily", "ScheduleV2")
+    assert minute["ScheduleExpression"] == "rate(1 minute)"
+    assert night["ScheduleExpression"] == "cron(0 1 * * ? *)"
+    assert night["ScheduleExpressionTimezone"] == "UTC"
+
+
+@pytest.mark.parametrize(
+    ("session", "wakes"),
+    [
+        (here(write=Write.JOIN), True),
+        (here(write=Write.CHANGE), True),
+        (gone(), True),
+        (here(write=Write.BEAT), False),
+        (gone(write=Write.GONE), False),
+    ],
+    ids=["join", "change", "leave", "beat", "gone"],
+)
+def test_joins_changes_and_leaves_wake_count_and_nothing_else(session: Any, *, wakes: bool) -> None:
+    (source,) = T.events("count", "DynamoDB")
+    record = {"eventName": "MODIFY", "dynamodb": {"NewImage": to_item(session)}}
+    assert passes(record, patterns_of(source)) is wakes
+
+
+def test_deleted_rows_wake_nobody() -> None:
+    gone_row = {"eventName": "REMOVE", "dynamodb": {"Keys": {"part": {"S": "shard#0"}}}}
+    for function in ("count", "publish"):
+        (source,) = T.events(function, "DynamoDB")
+        assert not passes(gone_row, patterns_of(source))
+
+
+@pytest.mark.parametrize(
+    ("part", "wakes"), [(keys.count_part(0), True), (keys.count_part(37), True), ("views", False)]
+)
+def test_shards_wake_publish_and_views_do_not(part: str, *, wakes: bool) -> None:
+    (source,) = T.events("publish", "DynamoDB")
+    record = {"eventName": "MODIFY", "dynamodb": {"Keys": {"part": {"S": part}}}}
+    assert passes(record, patterns_of(source)) is wakes
+
+
+def test_no_stream_function_may_write_to_the_table_it_reads() -> None:
+    writes = {f"dynamodb:{kind}Item" for kind in ("Put", "Update", "Delete", "BatchWrite")}
+    for function, table in (("count", "PresenceTable"), ("publish", "CountsTable")):
+        assert not [one for one in grants(function) if one[0] in writes and table in one[1]]
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+KEYS = {
+    "presence": [keys.Presence.PARTITION, keys.Presence.SORT],
+    "counts": [keys.Counts.PARTITION, keys.Counts.SORT],
+    "headcounts": [keys.Headcounts.PARTITION],
+    "visits": [keys.Visits.PARTITION, keys.Visits.SORT],
+    "history": [keys.History.PARTITION, keys.History.SORT],
+    "subscriptions": [keys.Subscriptions.PARTITION, keys.Subscriptions.SORT],
+}
+
+
+@pytest.mark.parametrize("role", sorted(T.tables))
+def test_a_tables_keys_are_those_of_the_code(role: str) -> None:
+    assert [key["AttributeName"] for key in T.tables[role]["KeySchema"]] == KEYS[role]
+
+
+def test_the_index_of_live_spaces_is_the_codes() -> None:
+    (index,) = T.tables["headcounts"]["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == keys.Headcounts.LIVE_INDEX
+    names = [key["AttributeName"] for key in index["KeySchema"]]
+    assert names == [keys.Headcounts.LIVE, keys.Headcounts.PARTITION]
+
+
+def test_no_table_that_beats_write_to_has_an_index() -> None:
+    assert "GlobalSecondaryIndexes" not in T.tables["presence"]
+    assert "LocalSecondaryIndexes" not in T.tables["presence"]
+
+
+@pytest.mark.parametrize("role", ["presence", "visits", "history", "subscriptions"])
+def test_rows_that_grow_old_are_binned_by_the_codes_attribute(role: str) -> None:
+    ttl = T.tables[role]["TimeToLiveSpecification"]
+    assert ttl == {"AttributeName": keys.TTL, "Enabled": True}
+
+
+@pytest.mark.parametrize("role", ["counts", "headcounts"])
+def test_numbers_are_never_binned(role: str) -> None:
+    assert "TimeToLiveSpecification" not in T.tables[role]
+
+
+# --------------------------------------------------------------------------- parameters and outputs
+
+
+def test_every_parameter_is_described_has_a_default_and_stands_in_one_group() -> None:
+    groups = T.document["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [name for group in groups for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(T.parameters)
+    for name, parameter in T.parameters.items():
+        assert parameter["Description"].strip().endswith("."), name
+        assert "Default" in parameter, name
+
+
+def test_every_parameter_is_used() -> None:
+    text = (ROOT / "template.yaml").read_text().split("\nConditions:")[1]
+    unused = [name for name in T.parameters if name not in text]
+    assert unused == []
+
+
+OUTPUTS = {
+    *("HttpUrl", "DashboardUrl", "WebSocketUrl"),
+    *("HttpApiId", "SocketApiId", "SocketStage", "TokenSecretArn"),
+    *(f"{role.capitalize()}Table" for role in T.tables),
+}
+
+
+def test_the_outputs_are_what_the_local_stack_and_people_need() -> None:
+    assert set(T.outputs) >= OUTPUTS
+    assert (
+        T.outputs["SocketStage"]["Value"] == T.resources["SocketStage"]["Properties"]["StageName"]
+    )
+
+
+def test_a_secret_is_made_only_where_nothing_else_was_given() -> None:
+    made = T.environment("api")["TOKEN_SECRET"]
+    given = T.environment("api", TokenSecret="arn:aws:secretsmanager:us-east-1:1:secret:mine")
+    by_keys = T.environment("api", JwksUrl="https://issuer.example.test/jwks.json")
+    assert made == "MadeTokenSecret"
+    assert given["TOKEN_SECRET"].endswith("secret:mine")
+    assert by_keys["TOKEN_SECRET"] == ""
+
+
+def test_alarms_are_silent_without_a_topic_and_speak_with_one() -> None:
+    for properties in T.of_type("AWS::CloudWatch::Alarm").values():
+        assert "AlarmActions" not in T.resolve(properties)
+        assert T.resolve(properties, AlarmTopic="arn:t")["AlarmActions"] == ["arn:t"]
+        assert properties["AlarmDescription"].strip()
+
+
+def test_sam_translates_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    from samtranslator.translator.transform import transform
+
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    text = (ROOT / "template.yaml").read_text()
+    local = {"CodeUri": "s3://bucket/code", "ContentUri": "s3://bucket/code"}
+    document = json.loads(json.dumps(load(text)))
+    for resource in document["Resources"].values():
+        resource.get("Properties", {}).update(
+            {key: uri for key, uri in local.items() if key in resource.get("Properties", {})}
+        )
+
+    class NoManagedPolicies:
+        def load(self) -> dict[str, str]:
+            return {}
+
+    translated = transform(document, {}, NoManagedPolicies())
+    kinds = [resource["Type"] for resource in translated["Resources"].values()]
+    assert kinds.count("AWS::Lambda::Function") == len(FUNCTIONS)
+    assert kinds.count("AWS::Lambda::EventSourceMapping") == 3
+    assert kinds.count("AWS::Scheduler::Schedule") == 2
