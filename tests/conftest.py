@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from headcount.store import visits
 
+from tests.stack import scheduling
 from tests.support import dynamodb_local
 from tests.support.clock import Clock
 from tests.support.engines import Engine, local_engine, moto_engine
 from tests.support.world import World, world_on
+
+pytest_xdist_make_scheduler = scheduling.pytest_xdist_make_scheduler
 
 MOTO = "moto"
 DYNAMODB_LOCAL = "dynamodb-local"

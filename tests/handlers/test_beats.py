@@ -314,7 +314,7 @@ Steps = st.lists(
 
 @given(steps=Steps)
 @settings(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

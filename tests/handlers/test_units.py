@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from tests.support.engines import Engine
@@ -10,8 +12,13 @@ from tests.units_table import Cost, markdown, measure
 pytestmark = pytest.mark.dynamodb_local
 
 
+@cache
+def measured(engine: Engine) -> list[Cost]:
+    return measure(engine)
+
+
 def test_everything_costs_what_the_readme_says(local: Engine) -> None:
-    costs = measure(local)
+    costs = measured(local)
     print(markdown(costs))
     assert costs == [
         Cost("join: the first message with `seq` 1", 1, 1.0, 0.5),
@@ -31,7 +38,7 @@ def test_everything_costs_what_the_readme_says(local: Engine) -> None:
 
 
 def test_a_visit_costs_at_most_8_write_units_beyond_its_beats(local: Engine) -> None:
-    units = {cost.what: cost.write_units for cost in measure(local)}
+    units = {cost.what: cost.write_units for cost in measured(local)}
     beyond = (
         units["join: a first message without `seq`"]
         - 1.0  # the join is a beat too

@@ -10,9 +10,9 @@ import pytest
 @pytest.hookimpl(optionalhook=True)  # there is no such hook without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Other tests go wherever there is room."""
-    from xdist.scheduler import LoadScopeScheduling
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-    class StackInOneWorker(LoadScopeScheduling):
+    class StackInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             return "tests/stack" if nodeid.startswith("tests/stack/") else nodeid
 

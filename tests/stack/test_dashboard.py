@@ -219,7 +219,8 @@ def test_a_bad_token_leads_to_the_form_and_a_good_one_opens(
 
     form.get_by_role("textbox").fill("not.a.token")
     form.get_by_role("button").click()
-    expect(page.get_by_test_id("error")).to_contain_text("token", timeout=8000)
+    # Three reads are refused at once: the last of them may have lost its words, hence the 401.
+    expect(page.get_by_test_id("error")).to_contain_text(re.compile("token"), timeout=8000)
     expect(form).to_be_visible()
 
     form.get_by_role("textbox").fill(stack.outputs["adminToken"])

@@ -146,15 +146,17 @@ function learnTime(headers) {
 const redact = (words) => (token ? String(words).replaceAll(token, '…') : String(words));
 
 async function get(path) {
+  const { signal: wanted } = scope;
   let response;
   try {
-    const signal = AbortSignal.any([scope.signal, AbortSignal.timeout(ANSWER_WITHIN)]);
+    const signal = AbortSignal.any([wanted, AbortSignal.timeout(ANSWER_WITHIN)]);
     response = await fetch(path, { cache: 'no-store', headers: { authorization: `Bearer ${token}` }, signal });
   } catch {
     throw new NoAnswer();
   }
   learnTime(response.headers);
   const body = await response.json().catch(() => null);
+  if (wanted.aborted) throw new NoAnswer(); // cut off by another answer's sign-out: not the server's words
   if (response.ok && body && body.success !== false) return body;
   const words = redact(body?.error ?? body?.message ?? `The server answered ${response.status} without saying why.`);
   if (response.status === 401 || response.status === 403) signOut(words);
