@@ -20,7 +20,6 @@ from local.admin_token import secret_of
 from local.ports import is_taken
 from local.settings import EMULATOR_PYTHON, STACK_NAME, Settings, aws_environment
 from local.stack import LocalStack
-from tests.stack import scheduling
 from tests.stack.clients import Api, Dashboard, Loop, eventually
 from tests.stack.processes import processes_of
 from tests.stack.story import Story
@@ -29,8 +28,6 @@ HERE = Path(__file__).parent
 # The long story starts first and ends beside the others; what breaks things for all comes last.
 FIRST = ["test_numbers.py"]
 LAST = ["test_history.py", "test_expiry.py", "test_no_shortcut.py"]
-
-pytest_xdist_make_scheduler = scheduling.pytest_xdist_make_scheduler
 
 
 @pytest.hookimpl(tryfirst=True)
