@@ -10,26 +10,29 @@ from headcount.errors import InvalidRequestError
 from headcount.session import Facts, Session, after_beat
 from headcount.spaces import Kinds
 from headcount.store.presence import to_item
+from headcount.sweeping import DAYS_OF_BEATS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.clock import NOON
 from tests.support.sizes import item_size
 
+SPACE = "site:main"
+
 
 def error_of(body: object) -> InvalidRequestError:
     with pytest.raises(InvalidRequestError) as refused:
-        parse_beat(body)
+        parse_beat(body, SPACE)
     return refused.value
 
 
 def test_the_least_is_a_session() -> None:
-    assert parse_beat({"sessionId": "s1"}) == Beat(session_id="s1")
+    assert parse_beat({"sessionId": "s1"}, SPACE) == Beat(session_id="s1")
 
 
 def test_everything_else_may_be_null_or_left_out() -> None:
     nothing = dict.fromkeys(["visitorId", "userId", "name", "avatar", "page", "seq"])
-    assert parse_beat({"sessionId": "s1", **nothing}) == Beat(session_id="s1")
+    assert parse_beat({"sessionId": "s1", **nothing}, SPACE) == Beat(session_id="s1")
 
 
 def test_every_field_is_read() -> None:
@@ -44,7 +47,8 @@ def test_every_field_is_read() -> None:
             "facets": {"device": "phone"},
             "state": "hidden",
             "seq": 2**53,
-        }
+        },
+        SPACE,
     )
     assert beat.seq == 2**53
     assert beat.facets == {"device": "phone"}
@@ -118,15 +122,17 @@ def test_no_error_repeats_what_was_sent() -> None:
 
 
 def test_limits_are_bytes_and_the_last_one_fits() -> None:
-    assert parse_beat({"sessionId": "é" * 64}).session_id == "é" * 64
-    assert parse_beat({"sessionId": "s", "name": "😀" * 25}).name == "😀" * 25
+    assert parse_beat({"sessionId": "é" * 64}, SPACE).session_id == "é" * 64
+    assert parse_beat({"sessionId": "s", "name": "😀" * 25}, SPACE).name == "😀" * 25
 
 
 def test_all_texts_together_have_a_limit() -> None:
-    body = {"sessionId": "s" * 100, "page": "p" * 300, "avatar": "a" * 300}
-    assert parse_beat(body)
+    body = {"sessionId": "s" * 100, "page": "p" * 300, "avatar": "a" * (200 - len(SPACE))}
+    assert parse_beat(body, SPACE)
     error = error_of({**body, "name": "n"})
-    assert error.message.startswith("The beat is too large: its texts are 701 bytes together")
+    assert error.message.startswith(
+        "The beat is too large: its texts and the space are 601 bytes together"
+    )
 
 
 def test_a_leave_is_a_session_and_a_number() -> None:
@@ -154,26 +160,26 @@ def row_size(space: str, beat: Beat, *, days: int = 1, request: str = "r" * 16) 
     return item_size(item)
 
 
-MAXIMAL = Beat(
-    session_id="s" * 36,
-    visitor_id="v" * 36,
-    user_id="u" * 36,
-    name="n" * 60,
-    avatar="a" * 160,
-    page="p" * (MAX_TOTAL_BYTES - 36 * 3 - 60 - 160 - 8 * (10 + 20)),
-    facets={f"facetname{number}": "x" * 20 for number in range(8)},
-    state="hidden",
-    seq=2**53,
-)
+def largest_beat(space: str) -> dict[str, Any]:
+    body = {
+        "sessionId": "s" * 36,
+        "visitorId": "v" * 36,
+        "userId": "u" * 36,
+        "name": "n" * 60,
+        "facets": {f"facet{number}": "x" * 10 for number in range(8)},
+        "state": "hidden",
+        "seq": 2**53,
+    }
+    left = MAX_TOTAL_BYTES - len(space) - 36 * 3 - 60 - 8 * 16
+    return {**body, "page": "p" * (left // 2), "avatar": "a" * (left - left // 2)}
 
 
-def test_the_largest_beat_of_a_space_with_an_ordinary_name_is_one_write_unit() -> None:
-    assert row_size("course:" + "c" * 36, MAXIMAL) <= 1024
-
-
-@pytest.mark.xfail(reason="BUG: MAX_TOTAL_BYTES leaves no room for the longest space id and a week")
-def test_the_largest_beat_of_any_space_is_one_write_unit() -> None:
-    assert row_size("a" * 32 + ":" + "c" * 128, MAXIMAL, days=2) <= 1024
+@pytest.mark.parametrize("space", ["site:main", "course:" + "c" * 36, "a" * 32 + ":" + "c" * 128])
+def test_the_largest_beat_is_one_write_unit_even_after_nine_days(space: str) -> None:
+    beat = parse_beat(largest_beat(space), space)
+    assert row_size(space, beat, days=DAYS_OF_BEATS, request="r" * 36) <= 1024
+    with pytest.raises(InvalidRequestError, match="too large"):
+        parse_beat({**largest_beat(space), "name": "n" * 61}, space)
 
 
 Texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=60)
@@ -194,7 +200,7 @@ Texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_whatever_is_accepted_fits_in_one_write_unit(body: dict[str, Any]) -> None:
     try:
-        beat = parse_beat(body)
+        beat = parse_beat(body, SPACE)
     except InvalidRequestError:
         return
-    assert row_size("course:" + "c" * 24, beat) <= 1024
+    assert row_size(SPACE, beat) <= 1024

@@ -54,16 +54,9 @@ def test_the_templates_kinds_are_the_ones_of_the_five_systems() -> None:
         ("site:beat=x", "beat must be"),
         ("site:hidden-beat=0", "hidden-beat must be"),
         ("site:counts=all", "public or admin"),
-        pytest.param(
-            "site:public",
-            "public",
-            marks=pytest.mark.xfail(reason="BUG: spaces._parse_kind drops settings without '='"),
-        ),
-        pytest.param(
-            "site:lease60",
-            "lease60",
-            marks=pytest.mark.xfail(reason="BUG: spaces._parse_kind drops settings without '='"),
-        ),
+        ("site site:lease=5", "twice"),
+        ("site:public", "public"),
+        ("site:lease60", "lease60"),
     ],
 )
 def test_a_bad_setting_is_refused_at_start_with_its_name(text: str, hint: str) -> None:

@@ -13,8 +13,9 @@ from headcount.errors import InvalidRequestError
 MAX_FACETS = 8
 MAX_IDENTIFIER = 128
 """Bytes of a session, visitor or user id."""
-MAX_TOTAL_BYTES = 700
-"""All of a beat's words together: with keys and numbers the row stays within one write unit."""
+MAX_TOTAL_BYTES = 600
+"""All of a beat's texts and the space's id together: with attribute names, numbers and nine days of
+beats the row stays within one write unit (1 KB)."""
 
 _FACET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -85,16 +86,15 @@ class Beat(_Message):
     seq: Annotated[int, Field(ge=0, le=2**53)] | None = None
 
 
-def parse_beat(body: object) -> Beat:
-    """A beat from decoded JSON, or InvalidRequestError."""
+def parse_beat(body: object, space: str) -> Beat:
+    """A beat in a space from decoded JSON, or InvalidRequestError."""
     beat = _parse(Beat, body)
     words = [beat.session_id, beat.visitor_id, beat.user_id, beat.name, beat.avatar, beat.page]
-    total = sum(
-        len(word.encode()) for word in (*words, *beat.facets, *beat.facets.values()) if word
-    )
+    texts = (space, *words, *beat.facets, *beat.facets.values())
+    total = sum(len(text.encode()) for text in texts if text)
     if total > MAX_TOTAL_BYTES:
         raise InvalidRequestError(
-            f"The beat is too large: its texts are {total} bytes together, "
+            f"The beat is too large: its texts and the space are {total} bytes together, "
             f"at most {MAX_TOTAL_BYTES} are allowed. Shorten page, avatar or facets."
         )
     return beat

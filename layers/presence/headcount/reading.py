@@ -19,13 +19,15 @@ from headcount.store.counts import CountsTable
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
 from headcount.store.presence import PresenceTable
-from headcount.times import DAY, HOUR, add_days, day_of, iso, parse_day, parse_iso
+from headcount.times import DAY, HOUR, add_days, day_of, day_start, iso, parse_day, parse_iso
 
 MAX_VIEWERS = 100
 MAX_TIMELINE = 7 * DAY
 MAX_DAYS = 400
 MAX_SPACES = 1_000
 MAX_SHARDS = 100
+# Beyond these, sums of days leave the calendar.
+FIRST_DAY, LAST_DAY = day_start("2000-01-01"), day_start("3000-01-01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,8 @@ def _viewers(sessions: list[Session], cursor: str | None) -> dict[str, Any]:
 def _limit(text: str | None) -> int:
     if text is None:
         return 50
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:6]) <= MAX_VIEWERS:
+    short = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_VIEWERS))
+    if not short or int(text) not in range(1, MAX_VIEWERS + 1):
         raise InvalidRequestError(f"'limit' must be a whole number from 1 to {MAX_VIEWERS}.")
     return int(text)
 
@@ -170,7 +173,7 @@ def _parse_cursor(cursor: str | None) -> tuple[int, str | None]:
         shard, after = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         if isinstance(shard, int) and shard in range(MAX_SHARDS) and _is_session_id(after):
             return shard, after
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         pass
     raise InvalidRequestError(
         "The cursor is not valid. Send the 'cursor' of the page before, or none for the first page."
@@ -187,17 +190,23 @@ def _time(name: str, text: str | None, default: int) -> int:
     if text is None:
         return default
     try:
-        return parse_iso(text)
+        time = parse_iso(text)
     except ValueError:
+        time = -1
+    if not FIRST_DAY <= time < LAST_DAY:
         raise InvalidRequestError(
             f"'{name}' must be a time in ISO 8601, for example 2026-11-21T09:30:00Z."
-        ) from None
+        )
+    return time
 
 
 def _day(name: str, text: str | None, default: str) -> str:
     if text is None:
         return default
     try:
-        return parse_day(text)
+        day = parse_day(text)
     except ValueError:
-        raise InvalidRequestError(f"'{name}' must be a day, for example 2026-11-21.") from None
+        day = ""
+    if not day or not FIRST_DAY <= day_start(day) < LAST_DAY:
+        raise InvalidRequestError(f"'{name}' must be a day, for example 2026-11-21.")
+    return day

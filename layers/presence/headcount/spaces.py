@@ -50,7 +50,10 @@ class Kinds:
     """
 
     def __init__(self, text: str) -> None:
-        self._kinds = {kind.name: kind for kind in map(_parse_kind, text.split())}
+        kinds = [_parse_kind(word) for word in text.split()]
+        self._kinds = {kind.name: kind for kind in kinds}
+        if len(self._kinds) < len(kinds):
+            raise ValueError(f"a kind is declared twice: {text}")
         if not self._kinds:
             raise ValueError("declare at least one kind, for example 'site:counts=public'")
 
@@ -89,7 +92,12 @@ def _parse_kind(word: str) -> Kind:
     name, _, settings = word.partition(":")
     if not KIND.fullmatch(name):
         raise ValueError(f"{name!r} is no kind: use a lower-case word")
-    values = dict(setting.split("=", 1) for setting in settings.split(",") if "=" in setting)
+    values: dict[str, str] = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"kind {name}: write {setting!r} as setting=value")
+        values[key] = value
     known = {"lease", "hidden", "beat", "hidden-beat", "counts"}
     if unknown := values.keys() - known:
         raise ValueError(f"kind {name}: unknown setting {min(unknown)!r}, use {sorted(known)}")

@@ -26,7 +26,7 @@ def parse_iso(text: str) -> int:
         moment = moment.replace(tzinfo=UTC)
     try:
         return round(moment.timestamp() * 1000)
-    except OverflowError as error:
+    except OverflowError as error:  # an offset that leaves the calendar
         raise ValueError(text) from error
 
 

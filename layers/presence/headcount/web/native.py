@@ -11,10 +11,10 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.event_handler import Response as PowertoolsResponse
 
 from headcount.clients import Services
-from headcount.errors import MethodNotAllowedError, NotFoundError
+from headcount.errors import MethodNotAllowedError, NotFoundError, RequestError
 from headcount.spaces import Space
 from headcount.tokens import require_admin, token_in
-from headcount.web.http import Request, Response, respond
+from headcount.web.http import Request, Response, respond, respond_error
 
 ROUTES_OF_VISITORS = {
     "/v1/spaces/<space>/presence": ["POST", "DELETE"],
@@ -22,6 +22,8 @@ ROUTES_OF_VISITORS = {
 }
 """Handled in ``web.presence``, before this module is imported."""
 
+
+_SPACE = 3  # where /v1/spaces/<space>/... has it, split by slashes
 
 _NO_CONTEXT: Any = None  # the resolver passes a Lambda context on; nothing of ours reads it
 
@@ -41,26 +43,21 @@ class NativeRoutes:
         self._get("/v1/spaces/<space>/viewers", self._viewers)
         self._get("/v1/spaces/<space>/timeline", self._timeline)
         self._get("/v1/spaces/<space>/days", self._days)
-        self._resolver.not_found(self._not_found)
+        self._resolver.not_found(lambda _: _answered(self._refuse))
 
     def handle(self, request: Request) -> Response:
-        """The response; RequestErrors pass through."""
+        """The response, also to what is wrong with the request."""
         self._request = request
         return self._resolver.resolve(dict(request.event), _NO_CONTEXT)
 
     def _get(self, rule: str, function: Callable[..., dict[str, Any]]) -> None:
         def run(**params: str) -> PowertoolsResponse[str]:
-            answered = respond(function(**params))
-            return PowertoolsResponse(
-                status_code=answered["statusCode"],
-                headers=answered["headers"],
-                body=answered["body"],
-            )
+            return _answered(lambda: respond(function(**params)))
 
         self._resolver.get(rule)(run)
         self._methods.append((_pattern(rule), ["GET"]))
 
-    def _not_found(self, _: Exception) -> PowertoolsResponse[str]:
+    def _refuse(self) -> Response:
         request = self._now
         allowed = [
             method
@@ -68,6 +65,9 @@ class NativeRoutes:
             if pattern.fullmatch(request.path)
             for method in methods
         ]
+        if request.method in allowed:
+            # The router knows the path, but not with these characters in place of a space.
+            self._space(request.path.split("/")[_SPACE])
         if allowed:
             raise MethodNotAllowedError(request.method, request.path[:200], allowed)
         raise NotFoundError("There is nothing at this path. The API's paths begin with /v1/spaces.")
@@ -117,6 +117,17 @@ class NativeRoutes:
         return self._services.reader.days(
             self._space(space), self._query("from"), self._query("to")
         )
+
+
+def _answered(respond_or_raise: Callable[[], Response]) -> PowertoolsResponse[str]:
+    """A response in the router's terms. A client's error must not reach it: it would log it."""
+    try:
+        response = respond_or_raise()
+    except RequestError as error:
+        response = respond_error(error)
+    return PowertoolsResponse(
+        status_code=response["statusCode"], headers=response["headers"], body=response["body"]
+    )
 
 
 def _pattern(rule: str) -> re.Pattern[str]:

@@ -46,14 +46,15 @@ class PresenceRoutes:
                 raise MethodNotAllowedError(request.method, request.path, ["POST"])
             return self._leave(request, match[1], parse_leave(request.json()))
         if request.method == "POST":
-            return self._beat(request, match[1], parse_beat(request.json()))
+            return self._beat(request, match[1])
         if request.method == "DELETE":
             return self._leave(request, match[1], _leave_in(request))
         raise MethodNotAllowedError(request.method, request.path, ["POST", "DELETE"])
 
-    def _beat(self, request: Request, space_id: str, beat: Beat) -> Response:
+    def _beat(self, request: Request, space_id: str) -> Response:
         services = self._services
         space = services.settings.kinds.space(unquote(space_id))
+        beat = parse_beat(request.json(), space.id)
         user, verified = self._identity(request, beat)
         facts = Facts.of(beat, user=user, verified=verified)
         now = services.clock()
