@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,8 +14,10 @@ from unittest import mock
 import boto3
 import jwt
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from local.admin_token import secret_of
+from local.picture import CHROMIUM_ARGS, find_chromium
 from local.ports import is_taken
 from local.settings import EMULATOR_PYTHON, STACK_NAME, Settings, aws_environment
 from local.stack import LocalStack
@@ -121,6 +122,18 @@ def story(stack: Stack) -> Iterator[Story]:
         yield story
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, as the machine has it."""
+    chromium = find_chromium()
+    if chromium is None:
+        missing("Chromium", "install it (Debian and Ubuntu: `apt-get install chromium`).")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
 def api(stack: Stack) -> Api:
     """The stack's HTTP API."""
@@ -150,8 +163,3 @@ def missing(what: str, how: str) -> None:
     if os.environ.get("CI") == "true" or os.environ.get("HEADCOUNT_NO_SKIPS") == "1":
         pytest.fail(f"may not be skipped here: {message}")
     pytest.skip(message)
-
-
-def which(*names: str) -> str | None:
-    """The first of these programs that is installed."""
-    return next((path for name in names if (path := shutil.which(name))), None)

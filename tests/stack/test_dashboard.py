@@ -16,43 +16,19 @@ from playwright.sync_api import (
     Request,
     WebSocketRoute,
     expect,
-    sync_playwright,
 )
 
 from tests.stack.clients import Api
-from tests.stack.conftest import Stack, missing, which
+from tests.stack.conftest import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
 
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # What the browser itself says of a socket that can't be opened or of an answer that is no 2xx.
 NETWORK_NOISE = re.compile(r"^(WebSocket connection to|Failed to load resource)")
 REPORT_VIOLATIONS = """
   addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) =>
     console.error(`CSP violation: ${violatedDirective} ${blockedURI}`));
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium, as the machine has it."""
-    chromium = which(*CHROMIUMS)
-    if chromium is None:
-        missing("Chromium", "install it (Debian and Ubuntu: `apt-get install chromium`).")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @dataclass
