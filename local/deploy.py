@@ -4,9 +4,13 @@ As a command (`make deploy-local`) it builds and deploys onto the stack that `ma
 """
 
 import asyncio
+import hashlib
 import json
 import sys
+import tempfile
 import time
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -20,15 +24,16 @@ from local.routes import find_body, import_routes, read_body
 from local.settings import BUILD_DIR, REGION, STACK_NAME, Settings, UsageError, use_emulator
 
 BUCKET = "headcount-local-artifacts"
+DEPENDENCIES = "DependenciesLayer"
 STREAM_FUNCTIONS = ("CountFunction", "PublishFunction")
 TABLES = ("presence", "counts", "headcounts", "visits", "history", "subscriptions")
 
 
 async def deploy(settings: Settings) -> dict[str, Any]:
     """Deploy what `build` made, import the HTTP API's routes, and return what to publish."""
-    await asyncio.to_thread(boto3.client("s3").create_bucket, Bucket=BUCKET)
+    template = await asyncio.to_thread(_upload_dependencies)
     await run(
-        *(SAM, "deploy", "--template-file", str(BUILD_DIR / "template.yaml")),
+        *(SAM, "deploy", "--template-file", str(template)),
         *("--stack-name", STACK_NAME, "--region", REGION, "--config-env", "local"),
         *("--s3-bucket", BUCKET, "--no-progressbar"),
         *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
@@ -42,6 +47,34 @@ async def deploy(settings: Settings) -> dict[str, Any]:
         log=settings.home / "deploy.log",
     )
     return await asyncio.to_thread(_finish, settings)
+
+
+def _upload_dependencies() -> Path:
+    """Upload the built dependencies as they are, once; the template that refers to them.
+
+    SAM CLI would compress the 60 MB anew at every deploy only to find them unchanged.
+    """
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    folder = BUILD_DIR / DEPENDENCIES
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digest = hashlib.blake2b(digest_size=16)
+    for path in files:
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    key = f"{digest.hexdigest()}.zip"
+    if not s3.list_objects_v2(Bucket=BUCKET, Prefix=key).get("Contents"):
+        with tempfile.TemporaryFile() as archive:
+            with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+                for path in files:
+                    packed.write(path, path.relative_to(folder))
+            archive.seek(0)
+            s3.put_object(Bucket=BUCKET, Key=key, Body=archive)
+    built = (BUILD_DIR / "template.yaml").read_text()
+    template = BUILD_DIR / "template-with-dependencies.yaml"
+    template.write_text(
+        built.replace(f"ContentUri: {DEPENDENCIES}\n", f"ContentUri: s3://{BUCKET}/{key}\n")
+    )
+    return template
 
 
 def _finish(settings: Settings) -> dict[str, Any]:
