@@ -14,7 +14,7 @@ from unittest import mock
 import boto3
 import jwt
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from local.admin_token import secret_of
 from local.picture import CHROMIUM_ARGS, find_chromium
@@ -123,15 +123,20 @@ def story(stack: Stack) -> Iterator[Story]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium, as the machine has it."""
-    chromium = find_chromium()
-    if chromium is None:
+def playwright() -> Iterator[Playwright]:
+    """What drives the machine's own Chromium."""
+    if find_chromium() is None:
         missing("Chromium", "install it (Debian and Ubuntu: `apt-get install chromium`).")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """Headless Chromium."""
+    browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
+from local.picture import CHROMIUM_ARGS, find_chromium
 from tests.stack.clients import Api, settled
 from tests.stack.conftest import Stack
 
@@ -38,6 +40,26 @@ class Site:
 
 @pytest.fixture
 def site(browser: Browser, stack: Stack, space: str) -> Iterator[Site]:
+    """A site in a browser that keeps no pages for its Back button."""
+    with serving(browser, stack, space) as site:
+        yield site
+
+
+@pytest.fixture
+def site_kept_for_back(stack: Stack, space: str, playwright: Playwright) -> Iterator[Site]:
+    """A site in a browser that does, as people's browsers do."""
+    browser = playwright.chromium.launch(
+        executable_path=find_chromium(),
+        args=CHROMIUM_ARGS,
+        ignore_default_args=["--disable-back-forward-cache"],
+    )
+    with serving(browser, stack, space) as site:
+        yield site
+    browser.close()
+
+
+@contextmanager
+def serving(browser: Browser, stack: Stack, space: str) -> Iterator[Site]:
     """A site on a port of its own, in a browser profile of its own; it must see no error."""
     script = f"{stack.outputs['origin']}/headcount.js"
 
@@ -45,7 +67,7 @@ def site(browser: Browser, stack: Stack, space: str) -> Iterator[Site]:
         def do_GET(self) -> None:
             body = (
                 f'<script type="module" src="{script}" data-space="{space}"></script>'
-                '<a href="/next">next</a>'
+                '<a href="/next">next</a> <a href="/spa" onclick="event.preventDefault()">app</a>'
             ).encode()
             self.send_response(200)
             self.send_header("content-type", "text/html")
@@ -105,7 +127,7 @@ def test_a_link_to_the_next_page_goes_on_with_the_same_visit(
 ) -> None:
     page = site.open("/a")
     settled(here, (1, 1, ["/a"]))
-    page.get_by_role("link").click()
+    page.get_by_role("link", name="next").click()
     settled(here, (1, 1, ["/next"]))
     assert api.headcount(site.space)["views"]["total"] == 1
 
@@ -130,4 +152,34 @@ def test_the_page_hears_the_count_and_can_identify_and_leave(
     viewers = api.get(f"/v1/spaces/{quote(site.space, safe='')}/viewers").body["viewers"]
     assert [(viewer["userId"], viewer["name"]) for viewer in viewers] == [("ada", "Ada")]
     page.evaluate("async (script) => (await import(script)).leave()", site.script)
+    settled(here, (0, 0, []))
+
+
+def test_back_from_the_browsers_cache_is_present_again_at_once(
+    site_kept_for_back: Site, api: Api
+) -> None:
+    site = site_kept_for_back
+    page = site.open("/a")
+    settled(lambda: api.headcount(site.space)["sessions"], 1)
+    page.get_by_role("link", name="next").click()
+    page.wait_for_url("**/next")
+    for path in "bcdef":  # the pages in between send messages of their own
+        page.evaluate(f"history.pushState({{}}, '', '/{path}')")
+    settled(lambda: pages_of(api, site.space), ["/f"])
+    page.evaluate("history.go(-6)")
+    settled(lambda: pages_of(api, site.space), ["/a"])
+    assert page.evaluate("performance.getEntriesByType('navigation').length") == 1
+
+
+def pages_of(api: Api, space: str) -> list[str]:
+    return [facet["value"] for facet in api.headcount(space)["facets"].get("page", [])]
+
+
+def test_a_link_that_the_page_handles_itself_is_no_navigation(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    page = site.open("/a")
+    settled(here, (1, 1, ["/a"]))
+    page.get_by_role("link", name="app").click()
+    page.close(run_before_unload=True)
     settled(here, (0, 0, []))

@@ -31,9 +31,12 @@ const attempt = (action) => {
 
 // The tab's id is in sessionStorage only while no page of the tab is open: a duplicated tab starts
 // from a copy of the storage, and would otherwise take the id of the tab it was made from.
-const taken = attempt(() => JSON.parse(sessionStorage.getItem(STORED)));
-attempt(() => sessionStorage.removeItem(STORED));
-let { session = uuid(), seq = 0 } = taken ?? {};
+const take = () => {
+  const taken = attempt(() => JSON.parse(sessionStorage.getItem(STORED)));
+  attempt(() => sessionStorage.removeItem(STORED));
+  return taken;
+};
+let { session, seq } = take() ?? { session: uuid(), seq: 0 };
 
 const visitor = attempt(() => {
   const id = localStorage.getItem("headcount:visitor") ?? uuid();
@@ -52,6 +55,7 @@ let timer;
 let retry = FIRST_RETRY;
 let left = false;
 let navigatedAt = -Infinity;
+let unloading = false;
 
 const message = () =>
   JSON.stringify({
@@ -135,22 +139,34 @@ for (const name of ["pushState", "replaceState"]) {
 }
 addEventListener("popstate", moved);
 
-// The next page of the same site goes on with this session: that is no leave.
+// The next page of the same site goes on with this session: that is no leave. (Should it not embed
+// this client, the lease of the last beat ends the session.)
 addEventListener("click", (event) => {
   const link = event.target.closest?.("a[href]");
-  if (link && link.origin === location.origin && !link.target) navigatedAt = performance.now();
+  const follows =
+    link?.origin === location.origin && !link.target && !link.hasAttribute("download") &&
+    !event.defaultPrevented && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+  if (follows) navigatedAt = performance.now();
 });
 addEventListener("pagehide", () => {
+  unloading = true;
+  clearTimeout(timer);
   attempt(() => sessionStorage.setItem(STORED, JSON.stringify({ session, seq: seq + 1 })));
   if (performance.now() - navigatedAt > NAVIGATION_TAKES) leave();
 });
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return; // back from the browser's cache
-  attempt(() => sessionStorage.removeItem(STORED));
+  unloading = false;
+  navigatedAt = -Infinity;
+  // The pages in between went on counting: an older number would be taken for a late message.
+  // Where they left nothing to go on with, this is a new session.
+  ({ session, seq } = take() ?? { session: uuid(), seq: 0 });
   join();
 });
 document.addEventListener("visibilitychange", () => {
-  if (!left) beat(); // a hidden tab has a longer lease, because browsers slow its timers
+  // A hidden tab has a longer lease, because browsers slow its timers; a page that goes away is
+  // hidden too, and must not get it.
+  if (!left && !unloading) beat();
 });
 addEventListener("online", () => beat());
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from headcount.aggregating import Aggregator
 from headcount.counting import Counter
+from headcount.errors import BusyError
 from headcount.fanning import ChunkQueue
+from headcount.logs import logger
 from headcount.presence import Desk
 from headcount.publishing import Publisher
 from headcount.reading import Reader
@@ -139,7 +142,12 @@ class Services:
         return Verifier(self.settings.tokens, self._secret)
 
     def _secret(self) -> str:
-        return self.secrets.get_secret_value(SecretId=self.settings.token_secret)["SecretString"]
+        try:
+            found = self.secrets.get_secret_value(SecretId=self.settings.token_secret)
+        except (ClientError, BotoCoreError) as error:
+            logger().exception("the token secret can't be read")
+            raise BusyError("Tokens can't be checked now. Try again in a few seconds.") from error
+        return found["SecretString"]
 
     @cached_property
     def desk(self) -> Desk:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CHUNKS = 16
 """A connection is always in the same chunk of its space, and a chunk is heard in order."""
 
-MAX_CONNECTIONS = 5_000
+MAX_CONNECTIONS = 2_500
 """Per message: with the message itself well under the queue's 256 KB."""
 
 
@@ -37,6 +37,7 @@ class Chunk:
                 "message": self.message,
                 "connections": self.connections,
             },
+            ensure_ascii=False,
             separators=(",", ":"),
         )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from headcount.headcounts import Headcount, is_repeat, next_headcount
-from headcount.sockets import Courier
+from headcount.sockets import Courier, to_frame
 from headcount.store.counts import CountsTable
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.subscriptions import Subscription, SubscriptionsTable
@@ -78,7 +77,7 @@ class Publisher:
         listeners = self._greeted(headcount)
         if not listeners:
             return
-        message = json.dumps(headcount.message(self.clock()), separators=(",", ":"))
+        message = to_frame(headcount.message(self.clock()))
         connections = [listener.connection for listener in listeners]
         now = self.clock()
         if len(connections) > self.inline_limit:

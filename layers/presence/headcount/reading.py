@@ -171,7 +171,7 @@ def _parse_cursor(cursor: str | None) -> tuple[int, str | None]:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         shard, after = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if isinstance(shard, int) and shard in range(MAX_SHARDS) and _is_session_id(after):
+        if type(shard) is int and shard in range(MAX_SHARDS) and _is_session_id(after):
             return shard, after
     except (binascii.Error, ValueError, TypeError, RecursionError):
         pass

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -22,6 +23,11 @@ SETTLING = 10 * SECOND
 
 _BACKOFFS = (0.2, 0.6, 1.5)
 """Seconds before each further try."""
+
+
+def to_frame(message: Mapping[str, Any]) -> str:
+    """A message as it is sent: compact, and in UTF-8 rather than escapes twice its size."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
 
 
 class Outcome(Enum):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headcount.errors import InvalidRequestError, RequestError
-from headcount.sockets import Line, Outcome
+from headcount.sockets import Line, Outcome, to_frame
 from headcount.spaces import SPACE, Kinds
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.subscriptions import SubscriptionsTable
@@ -85,7 +85,7 @@ class Switchboard:
         self.subscriptions.greeted(space, connection, headcount.version)
 
     def _say(self, connection: str, message: dict[str, Any]) -> None:
-        outcome = self.line.post(connection, json.dumps(message, separators=(",", ":")))
+        outcome = self.line.post(connection, to_frame(message))
         if outcome is Outcome.GONE:
             self.subscriptions.disconnect(connection)
         elif outcome is Outcome.FAILED:

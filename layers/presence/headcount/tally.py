@@ -12,6 +12,8 @@ MAX_VALUES = 200
 """Values kept per facet; the rest is counted under ``other``."""
 MAX_FACETS = 24
 """Facets kept per space, the page first, then the most used."""
+MAX_FACETS_BYTES = 80 * 1024
+"""All facets as JSON: a WebSocket frame holds 128 KB. Beyond it fewer values are kept."""
 OTHER = "other"
 
 Facets = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -105,13 +107,25 @@ def _capped(facets: Mapping[str, Mapping[str, tuple[int, int]]]) -> Facets:
         }
         kept = sorted(facets, key=lambda name: (name != "page", totals[name]))[:MAX_FACETS]
         facets = {name: facets[name] for name in kept}
-    return {name: _capped_values(values) for name, values in sorted(facets.items())}
+    limit = MAX_VALUES
+    while True:
+        capped = {name: _capped_values(facets[name], limit) for name in sorted(facets)}
+        if limit == 1 or sum(map(_bytes_of, capped.values())) <= MAX_FACETS_BYTES:
+            return capped
+        limit //= 2
 
 
-def _capped_values(values: Mapping[str, tuple[int, int]]) -> Mapping[str, tuple[int, int]]:
+def _bytes_of(values: Mapping[str, tuple[int, int]]) -> int:
+    """Roughly what the values take in a headcount's JSON, where ``"`` and ``\\`` are escaped."""
+    return sum(40 + len(value.encode()) + value.count('"') + value.count("\\") for value in values)
+
+
+def _capped_values(
+    values: Mapping[str, tuple[int, int]], limit: int
+) -> Mapping[str, tuple[int, int]]:
     named = [pair for pair in ranked(values) if pair[0] != OTHER]
-    kept = dict(named[:MAX_VALUES])
-    rest = [numbers for _, numbers in named[MAX_VALUES:]] + [
+    kept = dict(named[:limit])
+    rest = [numbers for _, numbers in named[limit:]] + [
         values[OTHER] for _ in range(OTHER in values)
     ]
     if rest:
