@@ -88,6 +88,11 @@ def serving(browser: Browser, stack: Stack, space: str) -> Iterator[Site]:
     assert site.complaints == []
 
 
+def becomes(read: Callable[[], Any], expected: Any) -> None:
+    """Wait for it."""
+    assert settled(read, expected) == expected
+
+
 @pytest.fixture
 def here(api: Api, site: Site) -> Callable[[], tuple[int, int, list[str]]]:
     """(people, sessions, pages) as published."""
@@ -104,31 +109,31 @@ def test_one_script_line_makes_a_tab_present_until_it_closes(
     site: Site, here: Callable[[], Any]
 ) -> None:
     first = site.open("/a")
-    settled(here, (1, 1, ["/a"]))
+    becomes(here, (1, 1, ["/a"]))
     second = site.open("/b")  # another tab of the same visitor
-    settled(here, (1, 2, ["/a", "/b"]))
+    becomes(here, (1, 2, ["/a", "/b"]))
     second.close(run_before_unload=True)
-    settled(here, (1, 1, ["/a"]))
+    becomes(here, (1, 1, ["/a"]))
     first.close(run_before_unload=True)
-    settled(here, (0, 0, []))
+    becomes(here, (0, 0, []))
 
 
 def test_a_page_change_within_a_single_page_app_is_noticed(
     site: Site, here: Callable[[], Any]
 ) -> None:
     page = site.open("/a")
-    settled(here, (1, 1, ["/a"]))
+    becomes(here, (1, 1, ["/a"]))
     page.evaluate("history.pushState({}, '', '/b')")
-    settled(here, (1, 1, ["/b"]))
+    becomes(here, (1, 1, ["/b"]))
 
 
 def test_a_link_to_the_next_page_goes_on_with_the_same_visit(
     api: Api, site: Site, here: Callable[[], Any]
 ) -> None:
     page = site.open("/a")
-    settled(here, (1, 1, ["/a"]))
+    becomes(here, (1, 1, ["/a"]))
     page.get_by_role("link", name="next").click()
-    settled(here, (1, 1, ["/next"]))
+    becomes(here, (1, 1, ["/next"]))
     assert api.headcount(site.space)["views"]["total"] == 1
 
 
@@ -136,7 +141,7 @@ def test_the_page_hears_the_count_and_can_identify_and_leave(
     api: Api, site: Site, here: Callable[[], Any]
 ) -> None:
     page = site.open("/a")
-    settled(here, (1, 1, ["/a"]))
+    becomes(here, (1, 1, ["/a"]))
     heard = page.evaluate(
         """async (script) => {
           const { identify } = await import(script);
@@ -148,11 +153,11 @@ def test_the_page_hears_the_count_and_can_identify_and_leave(
         site.script,
     )
     assert (heard["space"], heard["count"]) == (site.space, 1)
-    settled(lambda: api.headcount(site.space)["signedIn"], 1)
+    becomes(lambda: api.headcount(site.space)["signedIn"], 1)
     viewers = api.get(f"/v1/spaces/{quote(site.space, safe='')}/viewers").body["viewers"]
     assert [(viewer["userId"], viewer["name"]) for viewer in viewers] == [("ada", "Ada")]
     page.evaluate("async (script) => (await import(script)).leave()", site.script)
-    settled(here, (0, 0, []))
+    becomes(here, (0, 0, []))
 
 
 def test_back_from_the_browsers_cache_is_present_again_at_once(
@@ -160,16 +165,16 @@ def test_back_from_the_browsers_cache_is_present_again_at_once(
 ) -> None:
     site = site_kept_for_back
     page = site.open("/a")
-    settled(lambda: api.headcount(site.space)["sessions"], 1)
+    becomes(lambda: api.headcount(site.space)["sessions"], 1)
     page.evaluate("window.kept = true")
     page.get_by_role("link", name="next").click()
     page.wait_for_url("**/next")
     for path in "bcdef":  # the page in between sends messages of its own
         page.evaluate(f"history.replaceState({{}}, '', '/{path}')")
-    settled(lambda: pages_of(api, site.space), ["/f"])
+    becomes(lambda: pages_of(api, site.space), ["/f"])
     page.go_back(wait_until="commit")
     assert page.evaluate("window.kept"), "the browser did not keep the page"
-    settled(lambda: pages_of(api, site.space), ["/a"])
+    becomes(lambda: pages_of(api, site.space), ["/a"])
 
 
 def pages_of(api: Api, space: str) -> list[str]:
@@ -180,7 +185,7 @@ def test_a_link_that_the_page_handles_itself_is_no_navigation(
     site: Site, here: Callable[[], Any]
 ) -> None:
     page = site.open("/a")
-    settled(here, (1, 1, ["/a"]))
+    becomes(here, (1, 1, ["/a"]))
     page.get_by_role("link", name="app").click()
     page.close(run_before_unload=True)
-    settled(here, (0, 0, []))
+    becomes(here, (0, 0, []))
