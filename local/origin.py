@@ -6,6 +6,7 @@ product logic: a route that is not in the template is a 404.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -79,6 +80,8 @@ class Origin:
         app.on_startup.append(self._open)
         app.on_shutdown.append(self._end_sockets)
         app.on_cleanup.append(self._close)
+        # What it logs of a malformed request can hold a token; the client is told all the same.
+        logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, max_field_size=10240)
         await runner.setup()
         for host in hosts:
