@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from headcount.headcounts import Headcount
-from headcount.store.counts import CountsTable
+from headcount.store.counts import Count, CountsTable
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
 from headcount.store.presence import PresenceTable, moved_away
@@ -51,15 +51,19 @@ class Aggregator:
         written = 0
         for head in self.headcounts.scan():
             if head.as_of >= day_start(date) or head.tally.sessions:
-                if (day := self.summary(head, date)) is not None:
+                counts, views = self.counts.space(head.space)
+                if (day := self._summarise(head, counts, date)) is not None:
                     self.history.add_days([(head.space, day)])
                     written += 1
-                self._forget(head, today)
+                self.counts.forget_views(head.space, past_keeping(views.by_period, today))
         return written
 
     def summary(self, head: Headcount, date: str) -> Day | None:
         """A day of a space from its live and its recorded visits."""
         counts, _ = self.counts.space(head.space)
+        return self._summarise(head, counts, date)
+
+    def _summarise(self, head: Headcount, counts: Iterable[Count], date: str) -> Day | None:
         shards = {count.shard for count in counts}
         # Live ones first: a visit that ends in between is then in the ledger, and counts once.
         visits = [
@@ -70,10 +74,6 @@ class Aggregator:
         ]
         visits += self.visits.of_day(head.space, date)
         return summarise(date, visits, peak=head.peak_on(date), now=self.clock())
-
-    def _forget(self, head: Headcount, today: str) -> None:
-        _, views = self.counts.space(head.space)
-        self.counts.forget_views(head.space, past_keeping(views.by_period, today))
 
 
 def past_keeping(periods: Iterable[str], today: str) -> list[str]:

@@ -118,9 +118,14 @@ class Reader:
             raise InvalidRequestError(f"Ask for at most {MAX_DAYS} days at a time.")
         days = {day.date: day for day in self.history.days(space.id, start, end)}
         # Not aggregated yet: today, and yesterday until 01:00.
-        for date in (add_days(today, -1), today):
-            if start <= date <= end and date not in days:
-                head = self.headcounts.get(space.id)
+        missing = [
+            date
+            for date in (add_days(today, -1), today)
+            if start <= date <= end and date not in days
+        ]
+        if missing:
+            head = self.headcounts.get(space.id)
+            for date in missing:
                 if (day := self.aggregator.summary(head, date)) is not None:
                     days[date] = day
         return {
