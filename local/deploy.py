@@ -25,8 +25,8 @@ from local.settings import BUILD_DIR, REGION, STACK_NAME, Settings, UsageError, 
 
 BUCKET = "headcount-local-artifacts"
 DEPENDENCIES = "DependenciesLayer"
-STREAM_FUNCTIONS = ("CountFunction", "PublishFunction")
-TABLES = ("presence", "counts", "headcounts", "visits", "history", "subscriptions")
+BATCH_FUNCTIONS = ("CountFunction", "PublishFunction", "ErrandsFunction")
+TABLES = ("presence", "counts", "headcounts", "visits", "history", "subscriptions", "streams")
 
 
 async def deploy(settings: Settings) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _finish(settings: Settings) -> dict[str, Any]:
         "awsEndpointUrl": settings.gateway_url,
         "stackName": STACK_NAME,
         "tables": {role: found[f"{role.capitalize()}Table"] for role in TABLES},
-        "streamFunctions": [_physical_id(name) for name in STREAM_FUNCTIONS],
+        "batchFunctions": [_physical_id(name) for name in BATCH_FUNCTIONS],
         "httpApi": f"{found['HttpApiId']}/$default",
         "socketApi": f"{found['SocketApiId']}/{found['SocketStage']}",
     }

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote
 
 from aiohttp import (
     ClientError,
@@ -34,6 +34,7 @@ TIMEOUT = ClientTimeout(total=30)  # an HTTP API's integration timeout
 # The emulator starts a process per parallel request, and on few cores stalls on many: waiting for
 # a warm one is faster.
 AT_ONCE = min(6, max(3, os.cpu_count() or 1))
+UNCODED = "!'()*"  # what the edge's encodeURIComponent leaves alone beside letters, digits and -._~
 UNDECIDED_CLOSES = (None, 1005, 1006, 1015)  # codes that must not be sent
 
 HOP_BY_HOP = {
@@ -164,7 +165,8 @@ class Origin:
 def socket_query(request: web.Request) -> str | None:
     """The WebSocket API's query string for this request (with its `?`); None: not for it.
 
-    A WebSocket API has no paths, so one below /api/ws/ travels in the query, as at the edge.
+    A WebSocket API has no paths, so one below /api/ws/ travels in the query, as at the edge
+    (EdgeSocketPath in template.yaml): as the only `path` there, so that the client's own can't win.
     """
     path, _, query = request.raw_path.partition("?")
     if request.headers.get("Upgrade", "").lower() != "websocket":
@@ -172,8 +174,14 @@ def socket_query(request: web.Request) -> str | None:
     if path == "/ws":
         return f"?{query}" if query else ""
     if path.startswith("/api/ws/"):
-        return "?" + "&".join(filter(None, [urlencode({"path": path}), query]))
+        kept = [pair for pair in query.split("&") if pair and not is_path(pair)]
+        return "?" + "&".join([*kept, f"path={quote(path, safe=UNCODED)}"])
     return None
+
+
+def is_path(pair: str) -> bool:
+    """Whether this `name=value` of a query is named "path", however that is spelt."""
+    return unquote(pair.partition("=")[0]) == "path"
 
 
 def forwarded_headers(request: web.Request, dropped: set[str]) -> CIMultiDict[str]:

@@ -57,7 +57,7 @@ async def serve(settings: Settings) -> None:
                 outputs = await deploy(settings)
         await stack.enter_async_context(origin(settings, outputs))
         async with steps.step("API answers"):
-            await asyncio.gather(until_api_answers(settings), wake_stream_functions(outputs))
+            await asyncio.gather(until_api_answers(settings), wake_batch_functions(outputs))
         write_outputs(settings, {"ready": True, "pid": os.getpid()} | outputs)
         print(welcome(settings, outputs, steps.total()), flush=True)
         await emulated.wait()
@@ -117,13 +117,13 @@ async def until_api_answers(settings: Settings) -> None:
         raise UsageError(f"GET {FIRST_GET} answered {said}; the log ends:\n\n{log}") from None
 
 
-async def wake_stream_functions(outputs: dict[str, Any]) -> None:
-    """Start the first worker of count and publish with an empty batch, which changes nothing.
+async def wake_batch_functions(outputs: dict[str, Any]) -> None:
+    """Start the first worker of those who take batches with an empty one, which changes nothing.
 
     Without it, the first visitor's number takes two cold starts to reach the dashboard.
     """
     client = boto3.client("lambda")
-    for name in outputs["streamFunctions"]:
+    for name in outputs["batchFunctions"]:
         await asyncio.to_thread(client.invoke, FunctionName=name, Payload=b'{"Records": []}')
 
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headcount.clients import services
-from headcount.web.http import Cors, Event, Request, Response, answer
-from headcount.web.presence import PresenceRoutes
-
-if TYPE_CHECKING:
-    from headcount.web.native import NativeRoutes
+from headcount.web.http import Cors, Event, Response, answer
+from headcount.web.routing import Router
 
 
 def handler(event: Event, context: Any) -> Response:  # noqa: ARG001 - Lambda passes it
     """Answer one request."""
-    return answer(event, _cors(), _route)
-
-
-def _route(request: Request) -> Response:
-    return _presence().handle(request) or _native().handle(request)
+    return answer(event, _cors(), _router().handle, _router().shape_error)
 
 
 @cache
@@ -28,13 +21,5 @@ def _cors() -> Cors:
 
 
 @cache
-def _presence() -> PresenceRoutes:
-    return PresenceRoutes(services())
-
-
-@cache
-def _native() -> NativeRoutes:
-    # Imported late: the router would add its start-up time to every first beat.
-    from headcount.web.native import NativeRoutes
-
-    return NativeRoutes(services())
+def _router() -> Router:
+    return Router(services())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from headcount.clients import services
 from headcount.errors import RequestError
@@ -21,14 +22,20 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
         case "CONNECT":
             try:
                 _require_admin(event)
+                switchboard.connect(connection, _path(event))
             except RequestError as error:
                 return respond_error(error)
-            switchboard.connect(connection)
         case "DISCONNECT":
             switchboard.disconnect(connection)
         case _:
             switchboard.hear(connection, event.get("body") or "")
     return _OK
+
+
+def _path(event: Mapping[str, Any]) -> str | None:
+    """The path the edge was asked for, decoded: a WebSocket API has none of its own."""
+    path = (event.get("queryStringParameters") or {}).get("path")
+    return "/".join(unquote(part) for part in path.split("/")) if path else None
 
 
 def _require_admin(event: Mapping[str, Any]) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from headcount.store.presence import from_item, to_item
 
-from tests.support.filters import passes, patterns_of
+from tests.conftest import Worlds
+from tests.support.containers import CONTAINERS, listen
+from tests.support.engines import Engine
+from tests.support.filters import matches, passes, patterns_of
 from tests.support.template import ROOT, template
 from tests.support.world import SITE, World
 
@@ -20,7 +23,12 @@ def event(name: str) -> Any:
 
 
 def test_every_function_has_an_event_and_every_event_a_function() -> None:
-    assert {name.partition("_")[0] for name in EVENTS} == set(template().functions)
+    functions = template().functions
+    owners = {
+        max((one for one in functions if f"{name}_".startswith(f"{one}_")), key=len, default=name)
+        for name in EVENTS
+    }
+    assert owners == set(functions)
 
 
 def test_a_beat(moto_world: World) -> None:
@@ -101,3 +109,37 @@ def test_a_minute(moto_world: World) -> None:
 
 def test_a_night(moto_world: World) -> None:
     assert moto_world.invoke("daily", event("daily_schedule")) == {"written": 0}
+
+
+def test_a_launch_of_a_container(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, **CONTAINERS)
+    launch = event("containers_launch")
+    assert world.invoke("containers", launch)["statusCode"] == 401
+    launch["headers"]["authorization"] = f"Bearer {world.admin}"
+    answers = [world.invoke("containers", launch) for _ in range(2)]
+    first, again = (json.loads(answer["body"]) for answer in answers)
+    assert first["eventId"] == "event-42"
+    assert again == first
+
+
+def test_a_change_of_a_container(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, **CONTAINERS)
+    change = event("container_changes_task")
+    container = change["detail"]["taskArn"].rpartition("/")[2]
+    listen(world, container, "c1")
+    world.invoke("container_changes", change)
+    (frame,) = world.line.frames["c1"]
+    assert (frame["data"]["eventId"], frame["data"]["status"]) == ("event-42", "running")
+
+
+def test_a_change_of_a_container_passes_the_rule_of_its_cluster() -> None:
+    name = ("container_changes", "EventBridgeRule")
+    (rule,) = template().events(*name, ContainerCluster="FargateCluster")
+    assert matches(event("container_changes_task"), rule["Pattern"])
+
+
+def test_an_errand(moto_world: World) -> None:
+    moto_world.connect("c1", path="/api/ws/analytics/realtime")
+    moto_world.invoke("errands", event("errands_overview"))
+    (frame,) = moto_world.line.frames["c1"]
+    assert frame["type"] == "analytics"

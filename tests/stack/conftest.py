@@ -24,6 +24,7 @@ from local.stack import LocalStack
 from tests.stack.clients import Api, Dashboard, Loop, eventually
 from tests.stack.processes import processes_of
 from tests.stack.story import Story
+from tests.support.missing import missing
 
 HERE = Path(__file__).parent
 # The long story starts first and ends beside the others; what breaks things for all comes last.
@@ -160,11 +161,3 @@ def spaces() -> Callable[[str], str]:
 def new_space(word: str, kind: str = "site") -> str:
     """A space id of its own; all of these tests' spaces hold "stk-"."""
     return f"{kind}:stk-{word.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
-
-
-def missing(what: str, how: str) -> None:
-    """Skip for want of a tool, or fail where that may not be."""
-    message = f"{what} is missing: {how}"
-    if os.environ.get("CI") == "true" or os.environ.get("HEADCOUNT_NO_SKIPS") == "1":
-        pytest.fail(f"may not be skipped here: {message}")
-    pytest.skip(message)

@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from headcount.headcounts import Headcount, Peak, Views, next_headcount
-from headcount.store.counts import Count, CountsTable, pack_facets, unpack_facets
+from headcount.headcounts import (
+    Engagement,
+    Headcount,
+    Numbers,
+    Peak,
+    Reading,
+    Views,
+    next_headcount,
+)
+from headcount.stays import Stay
+from headcount.store.counts import Count, CountsTable, SpaceCounts, pack_facets, unpack_facets
 from headcount.store.headcounts import HeadcountsTable
 from headcount.tally import MAX_VALUES, Tally
 
@@ -36,6 +45,11 @@ HEADCOUNT = Headcount(
     day_peaks={"2026-11-21": 4},
     as_of=NOON,
     cause="000000000000000000123",
+    peak_sessions=7,
+    avg_seconds=42,
+    engagement={"chat": 3, "revenue": 1.25},
+    engagement_today={"chat": 1},
+    readings={"rtmp": Reading(NOON, {"load": 0.5})},
 )
 
 
@@ -55,7 +69,8 @@ def headcounts(table: Table) -> HeadcountsTable:
 
 
 def count(version: int, *, shard: int = 0, tally: Tally = TALLY) -> Count:
-    return Count("site:main", shard, version, tally, rows=3, counted_at=NOON)
+    stays = (Stay(NOON // 1000, b"abc", 9),)
+    return Count("site:main", shard, version, tally, rows=3, counted_at=NOON, stays=stays)
 
 
 def test_facets_survive_packing() -> None:
@@ -64,12 +79,21 @@ def test_facets_survive_packing() -> None:
 
 def test_a_shard_that_was_never_counted_has_version_0(counts: CountsTable) -> None:
     assert counts.shard("site:main", 0) == Count("site:main", 0)
-    assert counts.space("site:main") == ([], Views())
+    assert counts.space("site:main") == SpaceCounts()
 
 
 def test_a_count_survives_the_table(counts: CountsTable) -> None:
     assert counts.save(count(1))
     assert counts.shard("site:main", 0) == count(1)
+
+
+def test_what_rides_survives_the_tables(counts: CountsTable, headcounts: HeadcountsTable) -> None:
+    riding = replace(TALLY, quality={"latency": (2, 81.5)}, engagement={"chat": 3})
+    counts.save(count(1, tally=riding))
+    headcounts.save(replace(HEADCOUNT, tally=riding))
+    for found in (counts.shard("site:main", 0).tally, headcounts.get("site:main").tally):
+        assert found.quality == {"latency": (2, 81.5)}
+        assert found.engagement == {"chat": 3}
 
 
 def test_the_first_count_is_written_once(counts: CountsTable) -> None:
@@ -91,9 +115,31 @@ def test_a_space_is_all_its_shards_and_its_views(engine: Engine, counts: CountsT
     counts.save(count(1))
     counts.save(count(1, shard=10))
     counts.save(replace(count(1), space="site:other"))
-    found, views = counts.space("site:main")
-    assert [(one.shard, one.version) for one in found] == [(0, 1), (10, 1)]
-    assert views == Views()
+    found = counts.space("site:main")
+    assert [(one.shard, one.version) for one in found.shards] == [(0, 1), (10, 1)]
+    assert found.views == Views()
+
+
+def test_engagement_adds_up_in_all_and_by_day_until_a_day_is_forgotten(counts: CountsTable) -> None:
+    counts.add_engagement("stream:a", "2026-11-20", {"chat": 2, "revenue": 0.1})
+    counts.add_engagement("stream:a", "2026-11-21", {"chat": 1, "revenue": 0.2})
+    engagement = counts.space("stream:a").engagement
+    assert engagement.totals == {"chat": 3, "revenue": 0.3}  # decimals: exactly 0.3
+    assert engagement.by_day["2026-11-21"] == {"chat": 1, "revenue": 0.2}
+    counts.forget_engagement("stream:a", ["2026-11-20#chat", "2026-11-20#revenue"])
+    assert counts.space("stream:a").engagement == Engagement(
+        {"chat": 3, "revenue": 0.3}, {"2026-11-21": {"chat": 1, "revenue": 0.2}}
+    )
+
+
+def test_a_source_reports_in_place_of_what_it_reported_before(counts: CountsTable) -> None:
+    counts.report("stream:a", "rtmp", Reading(NOON, {"load": 0.5, "uptime": 9}))
+    counts.report("stream:a", "cdn", Reading(NOON, {"latency": 20}))
+    counts.report("stream:a", "rtmp", Reading(NOON + 1, {"load": 0.25}))
+    assert counts.space("stream:a").readings == {
+        "rtmp": Reading(NOON + 1, {"load": 0.25}),
+        "cdn": Reading(NOON, {"latency": 20}),
+    }
 
 
 def test_a_headcount_survives_the_table(headcounts: HeadcountsTable) -> None:
@@ -161,6 +207,6 @@ def test_a_mark_of_chunking_stays_with_the_versions_after_it(headcounts: Headcou
     headcounts.mark_chunked("site:main", NOON + 5)
     old = headcounts.get("site:main")
     assert old == replace(HEADCOUNT, chunked_at=NOON + 5)
-    new = next_headcount(old, TALLY, HEADCOUNT.views, cause="124", now=NOON + 9)
+    new = next_headcount(old, Numbers(TALLY, HEADCOUNT.views), cause="124", now=NOON + 9)
     headcounts.save(new)
     assert headcounts.get("site:main").chunked_at == NOON + 5

@@ -28,7 +28,7 @@ class Ledger:
     counts: CountsTable
 
     def views(self, space: str = "site:main") -> Views:
-        return self.counts.space(space)[1]
+        return self.counts.space(space).views
 
     def agrees(self, space: str = "site:main") -> bool:
         """The views are as many as the visits that began."""

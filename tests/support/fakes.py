@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
+from headcount.times import iso
 
 SECRET = "a shared secret of more than thirty-two bytes"
 
@@ -63,10 +66,13 @@ class FakeLine:
 
 
 class FakeQueue:
-    """A FIFO queue: deduplicates, keeps the order of each message group."""
+    """A FIFO queue, which deduplicates and keeps the order of each message group; and beside it
+    the queue of errands, whose messages have no group."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self.errands: list[dict[str, Any]] = []
+        self.delays: list[int] = []
         self._seen: set[tuple[str, str]] = set()
 
     def send_message(
@@ -74,11 +80,18 @@ class FakeQueue:
         *,
         QueueUrl: str,  # noqa: N803
         MessageBody: str,  # noqa: N803
-        MessageGroupId: str,  # noqa: N803
-        MessageDeduplicationId: str,  # noqa: N803
+        MessageGroupId: str = "",  # noqa: N803
+        MessageDeduplicationId: str = "",  # noqa: N803
+        DelaySeconds: int = 0,  # noqa: N803
     ) -> None:
         """Take a message unless its group has seen it (DeduplicationScope: messageGroup)."""
         assert len(MessageBody.encode()) < 256 * 1024
+        if not MessageGroupId:
+            assert QueueUrl == "ErrandQueue"
+            self.errands.append({"messageId": "errand", "body": MessageBody})
+            self.delays.append(DelaySeconds)
+            return
+        assert DelaySeconds == 0, "a FIFO queue takes no delay per message"
         if (MessageGroupId, MessageDeduplicationId) in self._seen:
             return
         self._seen.add((MessageGroupId, MessageDeduplicationId))
@@ -104,6 +117,10 @@ class FakeQueue:
         """The next message as an event of one record (the template's batch size), or None."""
         return {"Records": [self.messages.pop(0)]} if self.messages else None
 
+    def take_errand(self) -> dict[str, Any] | None:
+        """The next errand as an event, its delay over; None when there is none."""
+        return {"Records": [self.errands.pop(0)]} if self.errands else None
+
 
 class FakeSecrets:
     """Secrets Manager with one secret."""
@@ -117,3 +134,103 @@ class FakeSecrets:
         assert SecretId, "no secret was configured"
         self.asked += 1
         return {"SecretString": self.secret}
+
+
+class FakeEcs:
+    """ECS with one cluster: keeps client tokens, counts versions, says what is MISSING."""
+
+    ACCOUNT = "arn:aws:ecs:us-east-1:123456789012"
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self.tasks: dict[str, dict[str, Any]] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.error: Exception | None = None
+        self.failures: list[str] = []
+        self._launches: dict[str, tuple[dict[str, Any], str]] = {}
+
+    def run_task(self, **params: Any) -> dict[str, Any]:
+        """One task, or the failures that are due."""
+        self._called("RunTask", params)
+        if self.failures:
+            return {"tasks": [], "failures": [{"reason": reason} for reason in self.failures]}
+        token = params["clientToken"]
+        assert 0 < len(token) <= 64
+        before, task = self._launches.get(token, (params, ""))
+        if before != params:
+            raise aws_error("ConflictException", 400, "RunTask")
+        if not task:
+            task = f"{len(self.tasks) + 1:032x}"
+            self._launches[token] = params, task
+            self.tasks[task] = {
+                "taskArn": f"{self.ACCOUNT}:task/{params['cluster']}/{task}",
+                "clusterArn": f"{self.ACCOUNT}:cluster/{params['cluster']}",
+                "taskDefinitionArn": f"{self.ACCOUNT}:task-definition/{params['taskDefinition']}:1",
+                "startedBy": params["startedBy"],
+                "lastStatus": "PROVISIONING",
+                "desiredStatus": "RUNNING",
+                "healthStatus": "UNKNOWN",
+                "createdAt": self._now(),
+                "attachments": [
+                    {"details": [{"name": "privateIPv4Address", "value": "10.0.0.139"}]}
+                ],
+                "version": 1,
+            }
+        return {"tasks": [copy.deepcopy(self.tasks[task])], "failures": []}
+
+    def stop_task(self, **params: Any) -> dict[str, Any]:
+        """The task, told to stop."""
+        self._called("StopTask", params)
+        if params["task"] not in self.tasks:
+            raise aws_error("InvalidParameterException", 400, "StopTask")
+        task = self.tasks[params["task"]]
+        task |= {"desiredStatus": "STOPPED", "stoppedReason": params["reason"]}
+        task["version"] += 1
+        return {"task": copy.deepcopy(task)}
+
+    def describe_tasks(self, **params: Any) -> dict[str, Any]:
+        """The tasks it knows."""
+        self._called("DescribeTasks", params)
+        known = [self.tasks[task] for task in params["tasks"] if task in self.tasks]
+        missing = [
+            {"arn": f"{self.ACCOUNT}:task/{params['cluster']}/{task}", "reason": "MISSING"}
+            for task in params["tasks"]
+            if task not in self.tasks
+        ]
+        return {"tasks": copy.deepcopy(known), "failures": missing}
+
+    def change(self, task: str, status: str, **values: Any) -> dict[str, Any]:
+        """Have a task change; returns the event that EventBridge delivers."""
+        known = self.tasks[task]
+        known |= {"lastStatus": status, **values, "version": known["version"] + 1}
+        if status == "RUNNING":
+            known["startedAt"] = self._now()
+        if status == "STOPPED":
+            known |= {"stoppedAt": self._now(), "desiredStatus": "STOPPED"}
+        detail = {
+            key: iso(round(value.timestamp() * 1000)) if isinstance(value, datetime) else value
+            for key, value in copy.deepcopy(known).items()
+        }
+        return {
+            "version": "0",
+            "id": f"{task}-{known['version']}",
+            "detail-type": "ECS Task State Change",
+            "source": "aws.ecs",
+            "account": "123456789012",
+            "time": "2026-11-21T12:00:00Z",
+            "region": "us-east-1",
+            "resources": [known["taskArn"]],
+            "detail": detail,
+        }
+
+    def named(self, operation: str) -> list[dict[str, Any]]:
+        """The parameters of the calls of an operation."""
+        return [params for name, params in self.calls if name == operation]
+
+    def _called(self, operation: str, params: dict[str, Any]) -> None:
+        self.calls.append((operation, params))
+        if self.error is not None:
+            raise self.error
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock() / 1000, UTC)

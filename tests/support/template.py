@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
 
@@ -55,6 +58,24 @@ def load(text: str) -> dict[str, Any]:
     return document
 
 
+def translated() -> dict[str, Any]:
+    """The project's template as SAM hands it to CloudFormation."""
+    from samtranslator.translator.transform import transform
+
+    class NoManagedPolicies:
+        def load(self) -> dict[str, str]:
+            return {}
+
+    document = json.loads(json.dumps(load((ROOT / "template.yaml").read_text())))
+    uploaded = {"CodeUri": "s3://bucket/code", "ContentUri": "s3://bucket/code"}
+    for resource in document["Resources"].values():
+        properties = resource.get("Properties", {})
+        properties.update({key: uri for key, uri in uploaded.items() if key in properties})
+    with mock.patch.dict(os.environ, AWS_DEFAULT_REGION="us-east-1"):
+        done: dict[str, Any] = transform(document, {}, NoManagedPolicies())
+    return done
+
+
 class Template:
     """A parsed template."""
 
@@ -100,10 +121,10 @@ class Template:
         resolved = self.resolve({**shared, **own}, **parameters)
         return {name: str(value) for name, value in resolved.items()}
 
-    def events(self, function: str, kind: str) -> list[Any]:
+    def events(self, function: str, kind: str, **parameters: str) -> list[Any]:
         """The properties of a function's events of a type, resolved."""
         return [
-            self.resolve(event["Properties"])
+            self.resolve(event["Properties"], **parameters)
             for event in self.functions[function].get("Events", {}).values()
             if event["Type"] == kind
         ]

@@ -22,7 +22,7 @@ from headcount.times import SECOND
 from tests.support.clock import Clock
 from tests.support.engines import Engine, Table
 from tests.support.events import http_event, socket_event
-from tests.support.fakes import SECRET, FakeLine, FakeQueue, FakeSecrets
+from tests.support.fakes import SECRET, FakeEcs, FakeLine, FakeQueue, FakeSecrets
 from tests.support.filters import passes, patterns_of
 from tests.support.template import ROOT, template
 
@@ -70,6 +70,7 @@ class World:
         self.line = FakeLine()
         self.queue = FakeQueue()
         self.secrets = FakeSecrets()
+        self.ecs = FakeEcs(clock)
         self._ids = itertools.count(1)
         self._running: list[Services] = []
         self._processes: dict[str, tuple[ModuleType, Services]] = {}
@@ -122,6 +123,7 @@ class World:
             wired.management = self.line
             wired.sqs = self.queue
             wired.secrets = self.secrets
+            wired.ecs = self.ecs
             self._processes[function] = load_handler(function), services
         return self._processes[function]
 
@@ -229,6 +231,12 @@ class World:
         while changes := self.filtered("publish"):
             self.publish(changes)
         self.fan_out()
+        self.run_errands()
+
+    def run_errands(self) -> None:
+        """Have the errands function run whatever waits, its delay over."""
+        while (event := self.queue.take_errand()) is not None:
+            self.invoke("errands", event)
 
     # ------------------------------------------------------------------------------- schedules
 
@@ -242,9 +250,11 @@ class World:
 
     # --------------------------------------------------------------------------------- sockets
 
-    def connect(self, connection: str, *, token: str | None = None) -> Any:
-        """A dashboard connects, as an admin unless told otherwise."""
+    def connect(self, connection: str, *, token: str | None = None, path: str | None = None) -> Any:
+        """A dashboard connects, as an admin unless told otherwise; with a path, to its feed."""
         query = {"token": self.admin if token is None else token}
+        if path is not None:
+            query["path"] = path
         return self.invoke("socket", socket_event("CONNECT", connection, query=query))
 
     def say(self, connection: str, message: object) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
 import pytest
+from headcount.containers import STARTED_BY
 from headcount.session import Write
 from headcount.settings import Settings
 from headcount.store import keys
 from headcount.store.presence import to_item
 
 from tests.conftest import Worlds
+from tests.support.containers import CONTAINERS, call, changed, launch, listen
 from tests.support.engines import Engine
-from tests.support.filters import passes, patterns_of
-from tests.support.template import ROOT, load, template
+from tests.support.filters import matches, passes, patterns_of
+from tests.support.template import ROOT, template, translated
 from tests.support.world import World
 from tests.unit.test_session import gone, here
 
@@ -26,6 +27,11 @@ WILDCARDS = {
     # A connection's id is not known before it connects; the API and the stage are named.
     ("execute-api:ManageConnections", "/live/POST/@connections/*"),
     ("execute-api:ManageConnections", "/live/DELETE/@connections/*"),
+    # A task's id is not known before it runs; the cluster is named.
+    ("ecs:DescribeTasks", ":task/live/*"),
+    ("ecs:StopTask", ":task/live/*"),
+    # A family without a revision means its newest; the cluster is a condition.
+    ("ecs:RunTask", ":task-definition/encoder:*"),
 }
 
 
@@ -34,14 +40,21 @@ def role_of(function: str) -> str:
     return role
 
 
-def grants(function: str) -> Iterator[tuple[str, str]]:
-    """(action, resource) of a function's role, resolved."""
-    for statement in T.statements(role_of(function)):
+def grants(function: str, **parameters: str) -> Iterator[tuple[str, str]]:
+    """(action, resource) of a function's role, with containers set up unless told otherwise."""
+    for statement in statements(function, **(parameters or CONTAINERS)):
         assert statement["Effect"] == "Allow"
         assert isinstance(statement["Action"], list)
         for action in statement["Action"]:
-            for resource in T.resolve(statement["Resource"]):
+            for resource in statement["Resource"]:
                 yield action, resource
+
+
+def statements(function: str, **parameters: str) -> list[dict[str, Any]]:
+    """The statements of a function's role, resolved."""
+    found = T.resolve(list(T.statements(role_of(function))), **parameters)
+    assert isinstance(found, list)
+    return found
 
 
 # --------------------------------------------------------------------------------------- privileges
@@ -77,7 +90,7 @@ def test_a_function_writes_to_its_own_log_group(function: str) -> None:
 
 
 def test_every_function_calls_just_what_its_role_allows(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, ShardsPerSpace="2", InlineFanout="0")
+    world = worlds(moto, ShardsPerSpace="2", InlineFanout="0", **CONTAINERS)
     called = trace(world)
     live_through_everything(world)
     for function in FUNCTIONS:
@@ -90,6 +103,53 @@ def test_every_function_calls_just_what_its_role_allows(moto: Engine, worlds: Wo
         assert seen <= allowed, function
         # A statement that names a table and its index allows all of its actions on both.
         assert by_table(seen) == by_table(allowed), function
+
+
+def test_only_containers_may_start_tasks_and_only_the_named_ones() -> None:
+    named = {
+        one["Action"][0]: one
+        for one in statements("containers", **CONTAINERS)
+        if one["Action"][0].startswith(("ecs:", "iam:"))
+    }
+    ours = "arn:aws:ecs:us-east-1:123456789012"
+    assert named["ecs:RunTask"]["Resource"] == [
+        f"{ours}:task-definition/encoder",
+        f"{ours}:task-definition/encoder:*",
+    ]
+    assert named["ecs:RunTask"]["Condition"] == {
+        "ArnEquals": {"ecs:cluster": f"{ours}:cluster/live"}
+    }
+    assert named["ecs:StopTask"]["Resource"] == [f"{ours}:task/live/*"]
+    assert named["iam:PassRole"]["Resource"] == [
+        CONTAINERS["ContainerTaskRole"],
+        CONTAINERS["ContainerExecutionRole"],
+    ]
+    assert named["iam:PassRole"]["Condition"] == {
+        "StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+    }
+    for function in set(FUNCTIONS) - {"containers"}:
+        assert not [one for one, _ in grants(function) if one.startswith(("ecs:", "iam:"))]
+
+
+LOOKING = {"ecs:StopTask", "ecs:DescribeTasks"}
+
+
+@pytest.mark.parametrize(
+    ("without", "actions"),
+    [
+        (set(CONTAINERS), set()),
+        ({"ContainerTaskDefinition"}, LOOKING),
+        ({"ContainerTaskRole", "ContainerExecutionRole"}, {*LOOKING, "ecs:RunTask"}),
+        ({"ContainerTaskRole"}, {*LOOKING, "ecs:RunTask", "iam:PassRole"}),
+    ],
+    ids=["nothing", "no task definition", "no roles", "an execution role alone"],
+)
+def test_what_is_not_set_up_is_not_granted(without: set[str], actions: set[str]) -> None:
+    parameters = {name: "" if name in without else text for name, text in CONTAINERS.items()}
+    granted = set(grants("containers", **parameters))
+    found = {action for action, _ in granted if action.startswith(("ecs:", "iam:"))}
+    assert found == actions
+    assert all(resource for _, resource in granted)
 
 
 def by_table(permissions: set[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -163,6 +223,54 @@ def live_through_everything(world: World) -> None:
     world.settle()
     world.clock.set("2027-02-23T01:00:00Z")
     world.daily()
+    measure_streams(world)
+    live_through_a_container(world)
+    live_through_feeds(world)
+
+
+def live_through_feeds(world: World) -> None:
+    """Each feed is opened, heard, asked again, and goes away."""
+    world.beat("v9", "stream:st1")
+    world.settle()
+    paths = {
+        "f1": "/api/ws/streams/st1/metrics",
+        "f2": "/api/ws/analytics/realtime",
+        "f3": f"/api/ws/container/{'0' * 32}",
+    }
+    for connection, path in paths.items():
+        world.connect(connection, path=path)
+        world.run_errands()
+        world.say(connection, "still here")
+    world.settle()
+    for connection, path in paths.items():
+        world.connect(connection, path=path)
+        world.line.go(connection)
+    world.run_errands()
+
+
+def live_through_a_container(world: World) -> None:
+    """What makes the functions of containers call everything they may."""
+    container = launch(world)
+    listen(world, container, "c4")
+    changed(world, world.ecs.change(container, "RUNNING"))
+    world.line.go("c4")
+    changed(world, world.ecs.change(container, "STOPPED"))
+    world.ecs.tasks.clear()
+    call(world, "GET", f"status/{container}")
+
+
+def measure_streams(world: World) -> None:
+    """A stream is registered, moves to another channel, is watched, and reported of."""
+    analytics = "/api/v1/analytics/streams/st1"
+    for channel in ("ch1", "ch2"):
+        stream = {"id": "st1", "channelId": channel}
+        world.http("POST", "/api/streams", body=stream, token=world.admin)
+    world.beat("v1", "stream:st1")
+    world.http("POST", f"{analytics}/events", body={"type": "chat"})
+    reported = {"source": "rtmp", "load": 0.5}
+    world.http("POST", f"{analytics}/infrastructure", body=reported, token=world.admin)
+    world.get(f"{analytics}/metrics", token=world.admin)
+    world.get("/api/streams", token=world.admin, channelId="ch2")
 
 
 # ---------------------------------------------------------------------------------------- functions
@@ -195,13 +303,16 @@ def test_a_function_is_given_every_setting_and_no_other_that_its_code_reads(
 
 
 SERVICES = {
-    "api": ["desk", "reader", "verifier", "headcounts"],
+    "api": ["desk", "reader", "verifier", "headcounts", "counts", "history", "streams"],
     "socket": ["switchboard", "verifier"],
     "count": ["counter"],
     "publish": ["publisher"],
     "fanout": ["courier"],
+    "errands": ["runner"],
     "cleanup": ["sweeper"],
     "daily": ["aggregator"],
+    "containers": ["launcher", "verifier"],
+    "container_changes": ["announcer"],
 }
 
 
@@ -226,6 +337,57 @@ def test_what_a_stream_gives_up_is_kept(function: str) -> None:
     assert ("sqs:SendMessage", "DeadLetters.Arn") in set(grants(function))
     assert source["ParallelizationFactor"] == 1
     assert source["BisectBatchOnFunctionError"] is True
+
+
+CHANGE: dict[str, Any] = {
+    "source": "aws.ecs",
+    "detail-type": "ECS Task State Change",
+    "detail": {
+        "clusterArn": "arn:aws:ecs:us-east-1:123456789012:cluster/live",
+        "startedBy": f"{STARTED_BY}event-42",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("event", "wakes"),
+    [
+        (CHANGE, True),
+        (CHANGE | {"source": "aws.ec2"}, False),
+        (CHANGE | {"detail-type": "ECS Container Instance State Change"}, False),
+        (CHANGE | {"detail": CHANGE["detail"] | {"clusterArn": "arn:other/live"}}, False),
+        (CHANGE | {"detail": CHANGE["detail"] | {"startedBy": "ecs-svc/1"}}, False),
+        (CHANGE | {"detail": {"clusterArn": CHANGE["detail"]["clusterArn"]}}, False),
+    ],
+    ids=["ours", "source", "instance", "another cluster", "a service's", "nobody's"],
+)
+def test_changes_of_our_containers_wake_container_changes_and_nothing_else(
+    event: Any, *, wakes: bool
+) -> None:
+    (rule,) = T.events("container_changes", "EventBridgeRule", **CONTAINERS)
+    assert matches(event, rule["Pattern"]) is wakes
+
+
+def test_the_rule_and_its_function_are_there_only_with_a_cluster() -> None:
+    made = {
+        name: resource
+        for name, resource in translated()["Resources"].items()
+        if name.startswith("ContainerChanges")
+    }
+    assert {resource["Condition"] for resource in made.values()} == {"HasContainerCluster"}
+    assert sorted(resource["Type"] for resource in made.values()) == [
+        "AWS::Events::Rule",
+        "AWS::IAM::Role",
+        "AWS::Lambda::Function",
+        "AWS::Lambda::Permission",
+        "AWS::Logs::LogGroup",
+    ]
+
+
+def test_a_change_that_is_given_up_is_kept() -> None:
+    function = T.resolve(T.functions["container_changes"])
+    assert function["DeadLetterQueue"]["TargetArn"] == "DeadLetters.Arn"
+    assert ("sqs:SendMessage", "DeadLetters.Arn") in set(grants("container_changes"))
 
 
 @pytest.mark.parametrize("function", ["cleanup", "daily"])
@@ -277,9 +439,16 @@ def test_deleted_rows_wake_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "wakes"), [(keys.count_part(0), True), (keys.count_part(37), True), ("views", False)]
+    ("part", "wakes"),
+    [
+        (keys.count_part(0), True),
+        (keys.count_part(37), True),
+        (keys.Counts.ENGAGEMENT, True),
+        (f"{keys.Counts.READING}rtmp", True),
+        (keys.Counts.VIEWS, False),
+    ],
 )
-def test_shards_wake_publish_and_views_do_not(part: str, *, wakes: bool) -> None:
+def test_numbers_wake_publish_and_views_do_not(part: str, *, wakes: bool) -> None:
     (source,) = T.events("publish", "DynamoDB")
     record = {"eventName": "MODIFY", "dynamodb": {"Keys": {"part": {"S": part}}}}
     assert passes(record, patterns_of(source)) is wakes
@@ -300,6 +469,7 @@ KEYS = {
     "visits": [keys.Visits.PARTITION, keys.Visits.SORT],
     "history": [keys.History.PARTITION, keys.History.SORT],
     "subscriptions": [keys.Subscriptions.PARTITION, keys.Subscriptions.SORT],
+    "streams": [keys.Streams.PARTITION, keys.Streams.SORT],
 }
 
 
@@ -320,7 +490,7 @@ def test_no_table_that_beats_write_to_has_an_index() -> None:
     assert "LocalSecondaryIndexes" not in T.tables["presence"]
 
 
-@pytest.mark.parametrize("role", ["presence", "visits", "history", "subscriptions"])
+@pytest.mark.parametrize("role", ["presence", "visits", "history", "subscriptions", "streams"])
 def test_rows_that_grow_old_are_binned_by_the_codes_attribute(role: str) -> None:
     ttl = T.tables[role]["TimeToLiveSpecification"]
     assert ttl == {"AttributeName": keys.TTL, "Enabled": True}
@@ -379,24 +549,9 @@ def test_alarms_are_silent_without_a_topic_and_speak_with_one() -> None:
         assert properties["AlarmDescription"].strip()
 
 
-def test_sam_translates_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    from samtranslator.translator.transform import transform
-
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    text = (ROOT / "template.yaml").read_text()
-    local = {"CodeUri": "s3://bucket/code", "ContentUri": "s3://bucket/code"}
-    document = json.loads(json.dumps(load(text)))
-    for resource in document["Resources"].values():
-        resource.get("Properties", {}).update(
-            {key: uri for key, uri in local.items() if key in resource.get("Properties", {})}
-        )
-
-    class NoManagedPolicies:
-        def load(self) -> dict[str, str]:
-            return {}
-
-    translated = transform(document, {}, NoManagedPolicies())
-    kinds = [resource["Type"] for resource in translated["Resources"].values()]
+def test_sam_translates_the_template() -> None:
+    kinds = [resource["Type"] for resource in translated()["Resources"].values()]
     assert kinds.count("AWS::Lambda::Function") == len(FUNCTIONS)
-    assert kinds.count("AWS::Lambda::EventSourceMapping") == 3
+    assert kinds.count("AWS::Lambda::EventSourceMapping") == 4
     assert kinds.count("AWS::Scheduler::Schedule") == 2
+    assert kinds.count("AWS::Events::Rule") == 1

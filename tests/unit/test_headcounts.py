@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from headcount.headcounts import (
     Headcount,
+    Numbers,
     Peak,
     Views,
     is_repeat,
@@ -25,7 +26,7 @@ def people(count: int) -> Tally:
 
 
 def published(old: Headcount, count: int, now: int, cause: str | None = None) -> Headcount:
-    return next_headcount(old, people(count), Views(), cause=cause, now=now)
+    return next_headcount(old, Numbers(people(count), Views()), cause=cause, now=now)
 
 
 def test_a_version_is_one_higher() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,22 @@ import pytest
 from tests.support.template import ROOT, template
 
 PACKAGE = ROOT / "layers" / "presence" / "headcount"
-PURE = {"times", "errors", "spaces", "beats", "session", "tally", "visits", "headcounts"}
+PURE = {
+    "times",
+    "errors",
+    "spaces",
+    "beats",
+    "session",
+    "tally",
+    "visits",
+    "headcounts",
+    "stays",
+    "containers",
+    "streams",
+}
 USE_CASES = {
     *("presence", "counting", "publishing", "fanning", "sweeping"),
-    *("aggregating", "subscribing", "reading"),
+    *("aggregating", "subscribing", "reading", "launching"),
 }
 WIRING = {"clients", "settings"}
 
@@ -88,21 +102,17 @@ def test_nothing_imports_a_function() -> None:
 
 @pytest.mark.parametrize("name", sorted(template().functions))
 def test_a_function_imports_the_layers_package_and_the_standard_library(name: str) -> None:
-    import sys
-
     imported = imports_of(ROOT / "functions" / name / "app.py")
     roots = {module.split(".")[0] for module in imported}
     assert roots <= {"headcount"} | set(sys.stdlib_module_names)
 
 
-def test_a_beat_imports_neither_the_router_nor_the_tokens_nor_the_logger_at_start() -> None:
-    for path in (ROOT / "functions" / "api" / "app.py", PACKAGE / "web" / "presence.py"):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ImportFrom):
-                assert node.module not in {"headcount.web.native", "aws_lambda_powertools"}
-    assert "jwt" not in {
-        alias.name
-        for node in ast.parse((PACKAGE / "tokens.py").read_text()).body
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    }
+def test_a_beat_imports_no_token_check_no_logger_and_no_other_system_at_start() -> None:
+    code = "import sys, headcount.web.native; print(*sys.modules)"
+    env = {"PYTHONPATH": str(PACKAGE.parent), "PATH": ""}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+    ).stdout.split()
+    assert "headcount.web.native" in printed
+    assert not {"jwt", "aws_lambda_powertools", "headcount.web.documents"} & set(printed)
+    assert not [name for name in printed if name.startswith("headcount.systems")]

@@ -5,3 +5,5 @@ Pure decisions live in ``spaces``, ``beats``, ``session``, ``tally``, ``visits``
 ``presence``, ``counting``, ``publishing``, ``fanning``, ``sweeping``, ``aggregating``,
 ``subscribing`` and ``reading``. Imports point from the use cases inward, never back.
 """
+
+__version__ = "0.1.0"

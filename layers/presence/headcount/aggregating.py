@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from headcount.headcounts import Headcount
-from headcount.store.counts import Count, CountsTable
+from headcount.headcounts import Engagement, Headcount
+from headcount.store.counts import CountsTable, SpaceCounts
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
+from headcount.store.keys import Counts
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import RETENTION, VisitsTable
 from headcount.times import DAY, add_days, day_of, day_start, month_of, week_of
@@ -51,20 +52,20 @@ class Aggregator:
         written = 0
         for head in self.headcounts.scan():
             if head.as_of >= day_start(date) or head.tally.sessions:
-                counts, views = self.counts.space(head.space)
-                if (day := self._summarise(head, counts, date)) is not None:
+                counted = self.counts.space(head.space)
+                if (day := self._summarise(head, counted, date)) is not None:
                     self.history.add_days([(head.space, day)])
                     written += 1
-                self.counts.forget_views(head.space, past_keeping(views.by_period, today))
+                self.counts.forget_views(head.space, past_keeping(counted.views.by_period, today))
+                self.counts.forget_engagement(head.space, past_days(counted.engagement, today))
         return written
 
     def summary(self, head: Headcount, date: str) -> Day | None:
         """A day of a space from its live and its recorded visits."""
-        counts, _ = self.counts.space(head.space)
-        return self._summarise(head, counts, date)
+        return self._summarise(head, self.counts.space(head.space), date)
 
-    def _summarise(self, head: Headcount, counts: Iterable[Count], date: str) -> Day | None:
-        shards = {count.shard for count in counts}
+    def _summarise(self, head: Headcount, counted: SpaceCounts, date: str) -> Day | None:
+        shards = {count.shard for count in counted.shards}
         # Live ones first: a visit that ends in between is then in the ledger, and counts once.
         visits = [
             Visit.of(session)
@@ -73,7 +74,24 @@ class Aggregator:
             if session.visit and not moved_away(session)
         ]
         visits += self.visits.of_day(head.space, date)
-        return summarise(date, visits, peak=head.peak_on(date), now=self.clock())
+        return summarise(
+            date,
+            visits,
+            peak=head.peak_on(date),
+            now=self.clock(),
+            engagement=counted.engagement.by_day.get(date),
+        )
+
+
+def past_days(engagement: Engagement, today: str) -> list[str]:
+    """The engagement counters of days that are aggregated and past keeping."""
+    kept = {add_days(today, -ago) for ago in range(DAYS_KEPT + 1)}
+    return sorted(
+        f"{day}{Counts.DAY_SEPARATOR}{name}"
+        for day, names in engagement.by_day.items()
+        if day not in kept
+        for name in names
+    )
 
 
 def past_keeping(periods: Iterable[str], today: str) -> list[str]:

@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
 from headcount.errors import InvalidRequestError
 
 MAX_FACETS = 8
+MAX_RIDING = 8
+"""Names in each of quality, engagement and details."""
 MAX_IDENTIFIER = 128
 """Bytes of a session, visitor or user id."""
 MAX_TOTAL_BYTES = 600
-"""All of a beat's texts and the space's id together: with attribute names, numbers and nine days of
-beats the row stays within one write unit (1 KB)."""
+"""All of a beat's texts and the space's id together (a riding number counts as 10): with attribute
+names, numbers and nine days of beats the row stays within one write unit (1 KB)."""
+
+_NUMBER_BYTES = 10
 
 _FACET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def _text(limit: int) -> AfterValidator:
-    def check(value: str) -> str:
-        if _CONTROL.search(value):
-            raise ValueError("must not contain control characters")
-        if len(value.encode()) > limit:
-            raise ValueError(f"must be at most {limit} bytes, it is {len(value.encode())}")
-        return value
+def check_text(value: str, limit: int) -> str:
+    """The text, if it has at most that many bytes and no control characters; else ValueError."""
+    if _CONTROL.search(value):
+        raise ValueError("must not contain control characters")
+    if len(value.encode()) > limit:
+        raise ValueError(f"must be at most {limit} bytes, it is {len(value.encode())}")
+    return value
 
-    return AfterValidator(check)
+
+def text_up_to(limit: int) -> AfterValidator:
+    """A text of at most that many bytes, without control characters."""
+    return AfterValidator(lambda value: check_text(value, limit))
 
 
 def _facets(value: dict[str, str]) -> dict[str, str]:
@@ -45,10 +60,23 @@ def _facets(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-Identifier = Annotated[str, Field(min_length=1), _text(MAX_IDENTIFIER)]
+def _riding(value: Mapping[str, object]) -> Mapping[str, object]:
+    if len(value) > MAX_RIDING:
+        raise ValueError(f"must hold at most {MAX_RIDING} names, it holds {len(value)}")
+    for name in value:
+        if not _FACET_NAME.fullmatch(name):
+            raise ValueError(
+                "has a name that is not valid: a letter, then up to 31 letters, digits, '_' or '-'"
+            )
+    return value
 
 
-class _Message(BaseModel):
+Identifier = Annotated[str, Field(min_length=1), text_up_to(MAX_IDENTIFIER)]
+
+
+class Message(BaseModel):
+    """What clients send: camelCase on the wire."""
+
     # Strict: a number where a string belongs is a client's bug, and storing it would hide it.
     # Unknown fields are ignored, so that a newer client works with an older deployment.
     model_config = ConfigDict(
@@ -56,60 +84,122 @@ class _Message(BaseModel):
     )
 
 
-_AnyMessage = TypeVar("_AnyMessage", bound=_Message)
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
-class Leave(_Message):
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic makes sentences of these
+    if not -_EXACT <= value <= _EXACT:
+        raise ValueError("must be a number between -2^53 and 2^53")
+    # DynamoDB takes no number that is next to nothing.
+    return round(value, _DECIMALS) if isinstance(value, float) else value
+
+
+def _text_or_number(value: object) -> str | int | float:
+    if not isinstance(value, str):
+        return _number(value)
+    if not value:
+        raise ValueError("must not be empty")
+    return check_text(value, _DETAIL)
+
+
+_DECIMALS = 6
+_EXACT = 2**53  # beyond it JavaScript's numbers are no longer exact
+_DETAIL = 200
+
+# Plain functions: of a union's members pydantic would complain about each.
+Number = Annotated[float, PlainValidator(_number, json_schema_input_type=float)]
+Detail = Annotated[str | float, PlainValidator(_text_or_number, json_schema_input_type=str | float)]
+Quality = Annotated[dict[str, Number], AfterValidator(_riding)]
+Engagement = Annotated[dict[str, Annotated[int, Field(ge=0, le=2**31)]], AfterValidator(_riding)]
+Details = Annotated[
+    dict[str, Detail],
+    AfterValidator(_riding),
+]
+
+
+def _not_ours(value: str) -> str:
+    if value.startswith(OWN):
+        raise ValueError(f"must not begin with '{OWN}': such ids are Headcount's own")
+    return value
+
+
+OWN = "~"
+"""Sessions that an adapter names after a person begin with it: nobody else may speak for them."""
+
+SessionId = Annotated[Identifier, AfterValidator(_not_ours)]
+
+
+class Leave(Message):
     """``{sessionId, seq?}``: this session left."""
 
-    session_id: Identifier
+    session_id: SessionId
     seq: Annotated[int, Field(ge=0, le=2**53)] | None = None
 
 
-class Beat(_Message):
-    """``{sessionId, visitorId?, userId?, name?, avatar?, page?, facets?, state?, seq?}``.
+class Beat(Message):
+    """``{sessionId, visitorId?, userId?, name?, avatar?, page?, facets?, state?, seq?, ...}``.
 
     "I am still here, and this is what I am doing." ``seq`` grows with every message of a
     session (join, beat and leave alike); with it, messages that arrive late change nothing.
+
+    ``quality`` (numbers, averaged over the sessions: bandwidth, latency, ...), ``engagement``
+    (how often so far in this visit, added up: chat, reaction, ...) and ``details`` (shown beside
+    the session: position, title, ...) ride along: they make no beat a change. Each stays as it was
+    last said where a beat leaves it out.
     """
 
-    session_id: Identifier
+    session_id: SessionId
     visitor_id: Identifier | None = None
     user_id: Identifier | None = None
-    name: Annotated[str, _text(100)] | None = None
-    avatar: Annotated[str, _text(300)] | None = None
-    page: Annotated[str, _text(300)] | None = None
+    name: Annotated[str, text_up_to(100)] | None = None
+    avatar: Annotated[str, text_up_to(300)] | None = None
+    page: Annotated[str, text_up_to(300)] | None = None
     facets: Annotated[
-        dict[str, Annotated[str, Field(min_length=1), _text(64)]], AfterValidator(_facets)
+        dict[str, Annotated[str, Field(min_length=1), text_up_to(64)]], AfterValidator(_facets)
     ] = Field(default_factory=dict)
     state: Literal["active", "hidden"] = "active"
     seq: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    quality: Quality | None = None
+    engagement: Engagement | None = None
+    details: Details | None = None
 
 
 def parse_beat(body: object, space: str) -> Beat:
     """A beat in a space from decoded JSON, or InvalidRequestError."""
-    beat = _parse(Beat, body)
+    beat = parse(Beat, body)
+    check_size(beat, space)
+    return beat
+
+
+def check_size(beat: Beat, space: str) -> None:
+    """Refuse a beat whose row would not fit one write unit."""
     words = [beat.session_id, beat.visitor_id, beat.user_id, beat.name, beat.avatar, beat.page]
-    texts = (space, *words, *beat.facets, *beat.facets.values())
-    total = sum(len(text.encode()) for text in texts if text)
+    riding = [said for said in (beat.quality, beat.engagement, beat.details) if said]
+    texts: list[object] = [space, *words, *beat.facets, *beat.facets.values()]
+    texts += [part for said in riding for pair in said.items() for part in pair]
+    total = sum(
+        len(text.encode()) if isinstance(text, str) else _NUMBER_BYTES
+        for text in texts
+        if text is not None
+    )
     if total > MAX_TOTAL_BYTES:
         raise InvalidRequestError(
             f"The beat is too large: its texts and the space are {total} bytes together, "
-            f"at most {MAX_TOTAL_BYTES} are allowed. Shorten page, avatar or facets."
+            f"at most {MAX_TOTAL_BYTES} are allowed. Shorten page, avatar, facets or details."
         )
-    return beat
 
 
 def parse_leave(body: object) -> Leave:
     """A leave from decoded JSON, or InvalidRequestError."""
-    return _parse(Leave, body)
+    return parse(Leave, body)
 
 
-def _parse(model: type[_AnyMessage], body: object) -> _AnyMessage:
+def parse(model: type[AnyModel], body: object, example: str = '{"sessionId": "s1"}') -> AnyModel:
+    """A model from decoded JSON, or InvalidRequestError with a sentence for each problem."""
     if not isinstance(body, dict):
-        raise InvalidRequestError(
-            'The body must be a JSON object, for example {"sessionId": "s1"}.'
-        )
+        raise InvalidRequestError(f"The body must be a JSON object, for example {example}.")
     try:
         return model.model_validate(body)
     except ValidationError as error:
@@ -117,14 +207,23 @@ def _parse(model: type[_AnyMessage], body: object) -> _AnyMessage:
         raise InvalidRequestError(details[0], details) from None
 
 
+def _limit(said: Mapping[str, int]) -> str:
+    if "ge" in said:
+        return f"must be {said['ge']:.15g} or more"
+    return f"must be at most {'2^53' if said['le'] == _EXACT else format(said['le'], '.15g')}"
+
+
+_MAPPINGS = {"facets", "quality", "engagement", "details"}
 _REASONS = {
     "missing": "is missing: send it as a string",
     "string_type": "must be a string",
     "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "bool_type": "must be true or false",
+    "int_from_float": "must be a whole number",
     "dict_type": "must be an object of strings",
     "string_too_short": "must not be empty",
-    "greater_than_equal": "must be 0 or more",
-    "less_than_equal": "must be at most 2^53",
 }
 
 
@@ -140,5 +239,7 @@ def _sentence(problem: object) -> str:
         reason = f"must be {problem['ctx']['expected']}"
     else:
         reason = _REASONS.get(kind, str(problem["msg"]))
-    where = f"a value in {field}" if field == "facets" and len(path) > 1 else field
+    if kind in {"greater_than_equal", "less_than_equal"}:
+        reason = _limit(problem["ctx"])
+    where = f"a value in {field}" if field in _MAPPINGS and len(path) > 1 else field
     return f"{where} {reason}."

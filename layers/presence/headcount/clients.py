@@ -14,28 +14,35 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from headcount.aggregating import Aggregator
+from headcount.badges import Badges
 from headcount.counting import Counter
+from headcount.errands import ErrandQueue, Overviews, Runner
 from headcount.errors import BusyError
 from headcount.fanning import ChunkQueue
+from headcount.feeds import Forms
+from headcount.launching import Announcer, Launcher
 from headcount.logs import logger
 from headcount.presence import Desk
 from headcount.publishing import Publisher
 from headcount.reading import Reader
 from headcount.settings import Settings
 from headcount.sockets import Courier, Line
+from headcount.store.containers import ContainersTable
 from headcount.store.counts import CountsTable
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
 from headcount.store.presence import PresenceTable
+from headcount.store.streams import StreamsTable
 from headcount.store.subscriptions import SubscriptionsTable
 from headcount.store.visits import VisitsTable
-from headcount.subscribing import Switchboard
+from headcount.subscribing import Greeter, Switchboard
 from headcount.sweeping import Sweeper
 from headcount.tokens import Verifier
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ecs import ECSClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
@@ -46,6 +53,12 @@ _CONFIG = Config(
     read_timeout=5,
     retries={"mode": "standard", "total_max_attempts": 4},
     max_pool_connections=_POSTS_AT_ONCE,
+)
+# Starting a task can take seconds. A retry carries the same client token: no second one starts.
+_ECS_CONFIG = Config(
+    connect_timeout=2,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 2},
 )
 # The courier has retries of its own; a slow peer must not take the others' time.
 _POST_CONFIG = Config(
@@ -89,6 +102,11 @@ class Services:
     def secrets(self) -> SecretsManagerClient:
         """The Secrets Manager client."""
         return boto3.client("secretsmanager", config=_CONFIG)
+
+    @cached_property
+    def ecs(self) -> ECSClient:
+        """The ECS client."""
+        return boto3.client("ecs", config=_ECS_CONFIG)
 
     @cached_property
     def management(self) -> ApiGatewayManagementApiClient:
@@ -137,6 +155,16 @@ class Services:
         return SubscriptionsTable(self.dynamodb, self.settings.table("subscriptions"))
 
     @cached_property
+    def containers(self) -> ContainersTable:
+        """The containers in the Streams table."""
+        return ContainersTable(self.dynamodb, self.settings.table("streams"))
+
+    @cached_property
+    def streams(self) -> StreamsTable:
+        """The registered streams in the Streams table."""
+        return StreamsTable(self.dynamodb, self.settings.table("streams"))
+
+    @cached_property
     def verifier(self) -> Verifier:
         """The token check."""
         return Verifier(self.settings.tokens, self._secret)
@@ -153,6 +181,11 @@ class Services:
     def desk(self) -> Desk:
         """Records beats and leaves."""
         return Desk(self.presence, self.settings.shards)
+
+    @cached_property
+    def badges(self) -> Badges:
+        """The counts that beats' answers carry."""
+        return Badges(self.headcounts)
 
     @cached_property
     def aggregator(self) -> Aggregator:
@@ -173,9 +206,11 @@ class Services:
             presence=self.presence,
             counts=self.counts,
             headcounts=self.headcounts,
+            visits=self.visits,
             history=self.history,
             aggregator=self.aggregator,
             kinds=self.settings.kinds,
+            shards=self.settings.shards,
             clock=self.clock,
         )
 
@@ -215,6 +250,8 @@ class Services:
             subscriptions=self.subscriptions,
             courier=self.courier,
             chunks=ChunkQueue(self.sqs, self.settings.fanout_queue),
+            forms=self.forms,
+            overviews=Overviews(self.subscriptions, self.forms, self.errand_queue),
             inline_limit=self.settings.inline_fanout,
             clock=self.clock,
             sleep=self.sleep,
@@ -236,6 +273,26 @@ class Services:
         )
 
     @cached_property
+    def launcher(self) -> Launcher:
+        """Launches, stops and looks up containers."""
+        return Launcher(
+            ecs=self.ecs,
+            fleet=self.settings.fleet,
+            containers=self.containers,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def announcer(self) -> Announcer:
+        """Tells sockets of containers' changes."""
+        return Announcer(
+            containers=self.containers,
+            subscriptions=self.subscriptions,
+            courier=self.courier,
+            clock=self.clock,
+        )
+
+    @cached_property
     def switchboard(self) -> Switchboard:
         """Serves sockets."""
         return Switchboard(
@@ -243,8 +300,39 @@ class Services:
             headcounts=self.headcounts,
             line=self.line,
             kinds=self.settings.kinds,
+            forms=self.forms,
+            greeter=self.greeter,
+            greetings=self.errand_queue,
             clock=self.clock,
         )
+
+    @cached_property
+    def forms(self) -> Forms:
+        """The forms that feeds come in."""
+        from headcount.systems.stream_analytics.feeds import StreamForms
+
+        return StreamForms(
+            kinds=self.settings.kinds,
+            headcounts=self.headcounts,
+            streams=lambda: self.streams,
+            containers=lambda: self.containers,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def greeter(self) -> Greeter:
+        """Says first headcounts."""
+        return Greeter(self.subscriptions, self.headcounts, self.forms, self.clock)
+
+    @cached_property
+    def errand_queue(self) -> ErrandQueue:
+        """Where errands are left."""
+        return ErrandQueue(self.sqs, self.settings.errand_queue)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """Runs errands."""
+        return Runner(self.forms, self.subscriptions, self.courier, self.greeter)
 
 
 _services: list[Services] = []

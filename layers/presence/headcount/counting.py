@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from headcount.session import Session, Write
+from headcount.stays import Stay, latest
 from headcount.store.counts import Count, CountsTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import VisitsTable
@@ -86,10 +87,20 @@ class Counter:
                 tally=tally(session for session in rows if session.live(now)),
                 rows=len(rows),
                 counted_at=now,
+                stays=latest(before.stays, stays_in(rows)),
             )
             if self.counts.save(count):
                 return count
         raise RecountContendedError(f"{space} shard {shard}: lost {_TRIES} races")
+
+
+def stays_in(rows: Iterable[Session]) -> list[Stay]:
+    """The visits among a shard's rows that have ended."""
+    return [
+        Stay.of(row)
+        for row in rows
+        if row.ended and row.visit and row.ended_at is not None and not moved_away(row)
+    ]
 
 
 class RecountContendedError(RuntimeError):

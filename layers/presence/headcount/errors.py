@@ -64,6 +64,12 @@ class MethodNotAllowedError(RequestError):
         )
 
 
+class ConflictError(RequestError):
+    """409: the request is right, the deployment's state does not allow it."""
+
+    status = HTTPStatus.CONFLICT
+
+
 class TooLargeError(RequestError):
     """413: the body is over the limit."""
 
@@ -79,8 +85,21 @@ class BusyError(RequestError):
         super().__init__(message, headers={"Retry-After": "5"})
 
 
+class UpstreamError(RequestError):
+    """502: a service behind this one refuses; trying again won't help, mending will."""
+
+    status = HTTPStatus.BAD_GATEWAY
+
+
+class UnexpectedError(RequestError):
+    """500: a fault of ours."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 _CONDITION = "ConditionalCheckFailedException"
 _CANCELED = "TransactionCanceledException"
+_DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 _BUSY = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -115,6 +134,16 @@ def cancellation_reasons(error: ClientError) -> list[str] | None:
         return None
     reasons = error.response.get("CancellationReasons", [])
     return [reason.get("Code", "None") for reason in reasons]
+
+
+def is_denied(error: ClientError) -> bool:
+    """Our role, or what it may pass on, does not allow the call."""
+    return code(error) in _DENIED
+
+
+def token_reused(error: ClientError) -> bool:
+    """The client token was used before, for a call with other parameters."""
+    return code(error) == "ConflictException"
 
 
 def is_busy(error: ClientError) -> bool:

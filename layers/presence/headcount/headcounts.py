@@ -9,6 +9,10 @@ from typing import Any
 from headcount.tally import Tally, ranked
 from headcount.times import add_days, day_of, day_start, iso, month_of, week_of
 
+PRIVATE = "$"
+"""What engagement's names begin with that are nobody's to see but admins', such as revenue: no beat
+can say them, and the counts of a space, which may be public, leave them out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peak:
@@ -46,6 +50,30 @@ class Views:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Engagement:
+    """What people did, by name (chat, reaction, ...): in all, and per UTC day.
+
+    Of visits that go on, only what their beats say so far, and not yet in any day.
+    """
+
+    totals: Mapping[str, float] = field(default_factory=dict)
+    by_day: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def with_live(self, live: Mapping[str, float]) -> Mapping[str, float]:
+        """The totals, the visits that go on included."""
+        names = sorted({*self.totals, *live})
+        return {name: self.totals.get(name, 0) + live.get(name, 0) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a server reports of a space (epoch milliseconds): bandwidth, load, ..."""
+
+    at: int
+    numbers: Mapping[str, float]
+
+
 def periods_of(day: str) -> tuple[str, str, str]:
     """The day, week and month a view on that day counts in."""
     return day, week_of(day), month_of(day)
@@ -64,6 +92,11 @@ class Headcount:
     as_of: int = 0
     cause: str | None = None  # sequence number of the Counts record that led to this version
     chunked_at: int = 0  # when a version last left in chunks (roughly)
+    peak_sessions: int = 0  # the highest number of sessions ever published
+    avg_seconds: int | None = None  # of the last 100 visits; None when none has ended
+    engagement: Mapping[str, float] = field(default_factory=dict)
+    engagement_today: Mapping[str, float] = field(default_factory=dict)  # of the day of ``as_of``
+    readings: Mapping[str, Reading] = field(default_factory=dict)
 
     def body(self, now: int) -> dict[str, Any]:
         """The body of ``GET /v1/spaces/{space}``: also a dashboard's ``data``."""
@@ -85,6 +118,17 @@ class Headcount:
                 for facet, values in tally.facets.items()
             },
             "peak": {"people": self.peak.people, "at": iso(self.peak.at)} if self.peak else None,
+            "peakSessions": self.peak_sessions,
+            "avgSeconds": self.avg_seconds,
+            "quality": {
+                name: {"sessions": number, "mean": round(total / number, 3)}
+                for name, (number, total) in tally.quality.items()
+            },
+            "engagement": {
+                name: number
+                for name, number in self.engagement.items()
+                if not name.startswith(PRIVATE)
+            },
             "views": self.views.at(now),
             "version": self.version,
             "asOf": self._as_of(now),
@@ -115,10 +159,20 @@ class Headcount:
 _DAYS_OF_PEAKS = 8
 
 
-def next_headcount(
-    old: Headcount, tally: Tally, views: Views, *, cause: str | None, now: int
-) -> Headcount:
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """All that a version says of a space."""
+
+    tally: Tally
+    views: Views
+    avg_seconds: int | None = None
+    engagement: Engagement = field(default_factory=Engagement)
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+
+
+def next_headcount(old: Headcount, numbers: Numbers, *, cause: str | None, now: int) -> Headcount:
     """The version after ``old``: one higher, with the highest people ever published."""
+    tally = numbers.tally
     now = max(now, old.as_of)  # a server clock may step back; a published time does not
     today = day_of(now)
     peak = old.peak
@@ -134,12 +188,17 @@ def next_headcount(
         space=old.space,
         version=old.version + 1,
         tally=tally,
-        views=views,
+        views=numbers.views.kept(now),
         peak=peak,
         day_peaks=day_peaks,
         as_of=now,
         cause=cause,
         chunked_at=old.chunked_at,
+        peak_sessions=max(old.peak_sessions, tally.sessions),
+        avg_seconds=numbers.avg_seconds,
+        engagement=numbers.engagement.with_live(tally.engagement),
+        engagement_today=numbers.engagement.by_day.get(today, {}),
+        readings=numbers.readings,
     )
 
 

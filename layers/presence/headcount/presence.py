@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headcount.beats import Beat, Leave
 from headcount.errors import BusyError
 from headcount.session import (
+    NOTHING_RIDES,
     Facts,
+    Riding,
     Session,
     Stale,
     after_beat,
@@ -16,7 +18,7 @@ from headcount.session import (
     tombstone,
 )
 from headcount.spaces import Space, shard_of
-from headcount.store.presence import PresenceTable
+from headcount.store.presence import Page, PresenceTable
 
 _TRIES = 8
 """Each lost race means that somebody else's write to the same session went through."""
@@ -37,6 +39,7 @@ class Desk:
         A steady beat is one conditional write. Anything else reads what is there (the failed
         condition hands it over), decides, and writes on condition that nobody else did since.
         """
+        riding = Riding.of(beat)
         person = person_of(facts.user, facts.visitor, beat.session_id)
         shard = shard_of(person, self.shards)
         old: Session | None = None
@@ -50,6 +53,7 @@ class Desk:
                 seq=beat.seq,
                 request=request,
                 now=now,
+                riding=riding,
             )
             if done:
                 return None
@@ -66,6 +70,7 @@ class Desk:
                 seq=beat.seq,
                 request=request,
                 now=now,
+                riding=riding,
             )
             if isinstance(new, Stale):
                 return None
@@ -75,8 +80,77 @@ class Desk:
             old = seen or self.table.find(space.id, self.shards, beat.session_id)
         raise BusyError
 
-    def record_leave(self, space: Space, leave: Leave, *, request: str, now: int) -> None:
-        """End a session's visit now. Unknown, ended and overtaken sessions are left as they are."""
+    def record_touch(
+        self,
+        space: Space,
+        session: str,
+        page: str | None,
+        *,
+        request: str,
+        now: int,
+        riding: Riding = NOTHING_RIDES,
+    ) -> None:
+        """Store a beat of a client that says who it is only when it joins.
+
+        Its facts stay, but for the page. After a leave it changes nothing (it was on its way); an
+        expired or unknown session is here again.
+        """
+        lease = space.kind.lease_for("active")
+        shard, old = 0, None
+        if self.shards > 1:
+            old = self.table.find(space.id, self.shards, session)
+            shard = old.shard if old else shard_of(person_of(None, None, session), self.shards)
+        if self.shards == 1 or old is not None:
+            done, old = self.table.steady(
+                space=space.id,
+                shard=shard,
+                session=session,
+                facts=Page(page),
+                lease=lease,
+                seq=None,
+                request=request,
+                now=now,
+                riding=riding,
+            )
+            if done:
+                return
+        for _ in range(_TRIES):
+            if old is not None and old.ended_by == "leave":
+                return
+            facts = old.facts if old is not None else Facts()
+            new = after_beat(
+                old,
+                space=space.id,
+                shard=old.shard if old is not None else shard,
+                session=session,
+                facts=facts if page is None else replace(facts, page=page),
+                kind=space.kind,
+                seq=None,
+                request=request,
+                now=now,
+                riding=riding,
+            )
+            if isinstance(new, Stale):
+                return
+            done, seen = self.table.replace(old, new)
+            if done:
+                return
+            old = seen or self.table.find(space.id, self.shards, session)
+        raise BusyError
+
+    def record_leave(
+        self,
+        space: Space,
+        leave: Leave,
+        *,
+        request: str,
+        now: int,
+        stayed: int | None = None,
+    ) -> None:
+        """End a session's visit now. Unknown, ended and overtaken sessions are left as they are.
+
+        ``stayed`` is how many seconds the client says the visit was.
+        """
         for _ in range(_TRIES):
             old = self.table.find(space.id, self.shards, leave.session_id)
             if old is None:
@@ -91,7 +165,7 @@ class Desk:
                     now=now,
                 )
             else:
-                new = after_leave(old, seq=leave.seq, request=request, now=now)
+                new = after_leave(old, seq=leave.seq, request=request, now=now, stayed=stayed)
             if isinstance(new, Stale):
                 return
             done, _ = self.table.replace(old, new)

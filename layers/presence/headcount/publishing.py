@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from headcount.headcounts import Headcount, is_repeat, next_headcount
+from headcount.feeds import Forms
+from headcount.headcounts import Headcount, Numbers, is_repeat, next_headcount
 from headcount.sockets import Courier, to_frame
-from headcount.store.counts import CountsTable
+from headcount.stays import average_seconds, latest
+from headcount.store.counts import CountsTable, SpaceCounts
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.subscriptions import Subscription, SubscriptionsTable
+from headcount.subscribing import frame_of
 from headcount.tally import merge
 from headcount.times import SECOND
 
@@ -24,6 +28,13 @@ _GREETING_POLL = 0.05
 
 CHUNKING_LINGERS = 30 * SECOND
 """How long small audiences go on hearing in chunks after a large one did."""
+
+
+class Overviews(Protocol):
+    """The feeds across spaces."""
+
+    def published(self, space: str, now: int) -> None:
+        """A version of a space was published."""
 
 
 class Chunks(Protocol):
@@ -42,6 +53,8 @@ class Publisher:
     subscriptions: SubscriptionsTable
     courier: Courier
     chunks: Chunks
+    forms: Forms
+    overviews: Overviews
     inline_limit: int  # more dashboards than this leave in chunks
     clock: Callable[[], int]
     sleep: Callable[[float], None]
@@ -60,34 +73,33 @@ class Publisher:
         wait = old.as_of + PACE - self.clock() if old.version else 0
         self.sleep(max(0, min(wait, PACE)) / 1000)
         # Read after the wait: the version carries all that happened during it.
-        counts, views = self.counts.space(space)
-        new = next_headcount(
-            old,
-            merge(count.tally for count in counts),
-            views.kept(self.clock()),
-            cause=last_cause,
-            now=self.clock(),
-        )
+        numbers = numbers_of(self.counts.space(space))
+        new = next_headcount(old, numbers, cause=last_cause, now=self.clock())
         if not self.headcounts.save(new):
             raise PublishContendedError(f"{space}: version {new.version} was published by another")
         self.send(new)
+        self.overviews.published(space, self.clock())
 
     def send(self, headcount: Headcount) -> None:
         """Let everybody who subscribed before this version hear it."""
         listeners = self._greeted(headcount)
         if not listeners:
             return
-        message = to_frame(headcount.message(self.clock()))
-        connections = [listener.connection for listener in listeners]
         now = self.clock()
-        if len(connections) > self.inline_limit:
+        by_form: dict[str | None, list[str]] = defaultdict(list)
+        for listener in listeners:
+            by_form[listener.form].append(listener.connection)
+        frames = {form: to_frame(frame_of(self.forms, form, headcount, now)) for form in by_form}
+        if len(listeners) > self.inline_limit:
             if headcount.chunked_at + CHUNKING_LINGERS / 3 < now:
                 self.headcounts.mark_chunked(headcount.space, now)
         elif headcount.chunked_at + CHUNKING_LINGERS < now:
-            self.courier.deliver(message, connections)
+            for form, connections in by_form.items():
+                self.courier.deliver(frames[form], connections)
             return
         # Also for a while after the audience shrank: an inline version would overtake the chunks.
-        self.chunks.send(headcount.space, headcount.version, message, connections)
+        for form, connections in by_form.items():
+            self.chunks.send(headcount.space, headcount.version, frames[form], connections)
 
     def _greeted(self, headcount: Headcount) -> list[Subscription]:
         """The subscribers due for this version.
@@ -106,6 +118,17 @@ class Publisher:
         for one in waiting:
             self.subscriptions.greeted(one.space, one.connection, headcount.version)
         return [one for one in subscribers if one.after is None or one.after < headcount.version]
+
+
+def numbers_of(counted: SpaceCounts) -> Numbers:
+    """A space's numbers from its shards'."""
+    return Numbers(
+        tally=merge(count.tally for count in counted.shards),
+        views=counted.views,
+        avg_seconds=average_seconds(latest(*(count.stays for count in counted.shards))),
+        engagement=counted.engagement,
+        readings=counted.readings,
+    )
 
 
 class PublishContendedError(RuntimeError):

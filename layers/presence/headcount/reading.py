@@ -5,21 +5,44 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headcount.aggregating import Aggregator
 from headcount.beats import MAX_IDENTIFIER
+from headcount.counting import stays_in
 from headcount.errors import InvalidRequestError
-from headcount.headcounts import largest_first
+from headcount.headcounts import (
+    Headcount,
+    Numbers,
+    Views,
+    largest_first,
+    next_headcount,
+    periods_of,
+)
 from headcount.session import Session
 from headcount.spaces import Kinds, Space
-from headcount.store.counts import CountsTable
+from headcount.stays import average_seconds, latest
+from headcount.store.counts import CountsTable, SpaceCounts
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
-from headcount.store.presence import PresenceTable
-from headcount.times import DAY, HOUR, add_days, day_of, day_start, iso, parse_day, parse_iso
+from headcount.store.presence import PresenceTable, moved_away
+from headcount.store.visits import VisitsTable
+from headcount.tally import tally
+from headcount.times import (
+    DAY,
+    HOUR,
+    MINUTE,
+    add_days,
+    day_of,
+    day_start,
+    iso,
+    parse_day,
+    parse_iso,
+)
+from headcount.visits import Day, Visit
 
 MAX_VIEWERS = 100
 MAX_TIMELINE = 7 * DAY
@@ -30,6 +53,20 @@ MAX_SHARDS = 100
 FIRST_DAY, LAST_DAY = day_start("2000-01-01"), day_start("3000-01-01")
 
 
+_COUNTED_BY = MINUTE
+"""Joins older than this are in the ledger, or ``count`` is down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """A space at the moment of reading."""
+
+    head: Headcount
+    sessions: list[Session]
+    whole: bool
+    """Whether the numbers are of this moment and these are all sessions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """What reading needs. ``clock`` gives epoch milliseconds."""
@@ -37,14 +74,84 @@ class Reader:
     presence: PresenceTable
     counts: CountsTable
     headcounts: HeadcountsTable
+    visits: VisitsTable
     history: HistoryTable
     aggregator: Aggregator
     kinds: Kinds
+    shards: int  # that new sessions are spread over
     clock: Callable[[], int]
 
     def headcount(self, space: Space) -> dict[str, Any]:
         """The published numbers of a space."""
         return self.headcounts.get(space.id).body(self.clock())
+
+    def now(self, space: Space, *, up_to: int) -> Now:
+        """A space at this very moment, as long as no more than ``up_to`` sessions are in it.
+
+        For readers that must find what was written just before. It reads every row, so a larger
+        space comes as it was last published, with the first ``up_to`` of its sessions.
+        """
+        head = self.headcounts.get(space.id)
+        now = self.clock()
+        if head.tally.sessions > up_to:
+            sessions: list[Session] = []
+            for rows in self._rows(space, up_to):
+                sessions += [row for row in rows if row.live(now)]
+                if len(sessions) >= up_to:
+                    break
+            return Now(head, sessions[:up_to], whole=False)
+        counted = self.counts.space(space.id)
+        rows = [row for page in self._rows(space, None, counted) for row in page]
+        here = [row for row in rows if row.live(now)]
+        numbers = Numbers(
+            tally=tally(here),
+            views=self._views(counted.views, rows, now),
+            avg_seconds=average_seconds(
+                latest(*(count.stays for count in counted.shards), stays_in(rows))
+            ),
+            engagement=counted.engagement,
+            readings=counted.readings,
+        )
+        head = replace(
+            next_headcount(head, numbers, cause=head.cause, now=now), version=head.version
+        )
+        return Now(head, here, whole=True)
+
+    def _rows(
+        self, space: Space, limit: int | None, counted: SpaceCounts | None = None
+    ) -> Iterator[list[Session]]:
+        counted = counted or self.counts.space(space.id)
+        for shard in sorted({count.shard for count in counted.shards} | set(range(self.shards))):
+            if limit is None:
+                yield self.presence.partition(space.id, shard)
+                continue
+            after: str | None = None
+            while True:
+                rows, after = self.presence.page(space.id, shard, limit=limit, after=after)
+                yield rows
+                if after is None:
+                    break
+
+    def _views(self, views: Views, rows: Iterable[Session], now: int) -> Views:
+        """The views, and those that ``count`` is about to add: read before the ledger, so that a
+        view which is added meanwhile is missed rather than counted twice."""
+        fresh = [
+            Visit.of(row)
+            for row in rows
+            if row.visit and not moved_away(row) and row.joined_at > now - _COUNTED_BY
+        ]
+        if not fresh:
+            return views
+        known = self.visits.known(fresh)
+        by_period = Counter(views.by_period)
+        missing = [visit for visit in fresh if visit.id not in known]
+        for visit in missing:
+            by_period.update(periods_of(visit.day))
+        return Views(views.total + len(missing), by_period)
+
+    def day(self, space: Space, date: str) -> Day | None:
+        """A UTC day of a space; None when nobody was in it, or it is past keeping."""
+        return next(iter(self._days(space, date, date)), None)
 
     def spaces(self, kind: str | None) -> dict[str, Any]:
         """Spaces with anyone in them, largest first."""
@@ -71,7 +178,7 @@ class Reader:
         """Who is in a space, page by page, in the order of their session ids."""
         wanted = _limit(limit)
         shard, after = _parse_cursor(cursor)
-        counts, _ = self.counts.space(space.id)
+        counts = self.counts.space(space.id).shards
         shards = sorted({count.shard for count in counts} | {0})
         now = self.clock()
         found: list[Session] = []
@@ -102,20 +209,37 @@ class Reader:
             "success": True,
             "space": space.id,
             "points": [
-                {"at": iso(point.at), "people": point.people, "sessions": point.sessions}
+                {
+                    "at": iso(point.at),
+                    "people": point.people,
+                    "sessions": point.sessions,
+                    **({"engagement": dict(point.engagement)} if point.engagement else {}),
+                }
                 for point in points
             ],
         }
 
     def days(self, space: Space, since: str | None, until: str | None) -> dict[str, Any]:
         """A row for each UTC day anyone was in the space, today so far included."""
-        today = day_of(self.clock())
-        end = _day("to", until, today)
+        start, end = self.period(since, until)
+        return {
+            "success": True,
+            "space": space.id,
+            "days": [day.body() for day in self._days(space, start, end)],
+        }
+
+    def period(self, since: str | None, until: str | None) -> tuple[str, str]:
+        """The first and the last UTC day that are asked for; the last 30 by default."""
+        end = _day("to", until, day_of(self.clock()))
         start = _day("from", since, add_days(end, -29))
         if start > end:
             raise InvalidRequestError("'from' must not be later than 'to'.")
         if add_days(start, MAX_DAYS) <= end:
             raise InvalidRequestError(f"Ask for at most {MAX_DAYS} days at a time.")
+        return start, end
+
+    def _days(self, space: Space, start: str, end: str) -> list[Day]:
+        today = day_of(self.clock())
         days = {day.date: day for day in self.history.days(space.id, start, end)}
         # Not aggregated yet: today, and yesterday until 01:00.
         missing = [
@@ -126,13 +250,12 @@ class Reader:
         if missing:
             head = self.headcounts.get(space.id)
             for date in missing:
+                # As the aggregator: whoever was in a space that day left a version behind.
+                if head.as_of < day_start(date) and not head.tally.sessions:
+                    continue
                 if (day := self.aggregator.summary(head, date)) is not None:
                     days[date] = day
-        return {
-            "success": True,
-            "space": space.id,
-            "days": [days[date].body() for date in sorted(days)],
-        }
+        return [days[date] for date in sorted(days)]
 
 
 def viewer(session: Session) -> dict[str, Any]:
@@ -147,6 +270,9 @@ def viewer(session: Session) -> dict[str, Any]:
         "avatar": facts.avatar,
         "page": facts.page,
         "facets": dict(facts.facets),
+        "quality": dict(session.riding.quality),
+        "engagement": dict(session.riding.engagement),
+        "details": dict(session.riding.details),
         "state": facts.state,
         "joinedAt": iso(session.joined_at),
         "lastSeen": iso(session.last_seen),

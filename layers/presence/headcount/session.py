@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from headcount.beats import Beat
 from headcount.spaces import Kind
@@ -15,6 +16,9 @@ from headcount.times import DAY, SECOND, day_of
 STEADY_MARGIN = 5 * SECOND
 """A beat with less lease left than this wakes ``count``: a recount under way may have read the
 session as expired, and nobody else would put it back."""
+
+MAX_FORMER_USERS = 4
+"""Users remembered of a visit that went from one to another: more would not fit the row."""
 
 BIN_AFTER = DAY
 """TTL is only the bin: it comes a day after the lease, long after the cleanup."""
@@ -74,6 +78,28 @@ class Facts:
         return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Riding:
+    """What rides in beats and makes none of them a change. Empty = as it was said before."""
+
+    quality: Mapping[str, float] = field(default_factory=dict)  # as of now: averaged
+    engagement: Mapping[str, int] = field(default_factory=dict)  # so far in this visit: added up
+    details: Mapping[str, Any] = field(default_factory=dict)  # texts and numbers, shown only
+
+    @classmethod
+    def of(cls, beat: Beat) -> Riding:
+        """What rides in a beat."""
+        return cls(beat.quality or {}, beat.engagement or {}, beat.details or {})
+
+    def over(self, old: Riding) -> Riding:
+        """This, and what was said before where this says nothing."""
+        return Riding(
+            self.quality or old.quality,
+            self.engagement or old.engagement,
+            self.details or old.details,
+        )
+
+
 def person_of(user: str | None, visitor: str | None, session: str) -> str:
     """The user when signed in, else the visitor, else the session: what "unique" counts."""
     if user is not None:
@@ -100,6 +126,9 @@ class Session:
     seq: int | None = None
     ended_at: int | None = None
     ended_by: str | None = None  # "leave" or "expiry"
+    riding: Riding = field(default_factory=Riding)
+    stayed: int | None = None  # seconds, as the client said when it left
+    former_users: tuple[str, ...] = ()  # who were signed in during this visit and are no more
 
     @property
     def person(self) -> str:
@@ -116,11 +145,22 @@ class Session:
         return not self.ended and self.expires_at > now
 
     @property
+    def seconds(self) -> int:
+        """How long an ended visit was: as the client said, else until it left or was last seen."""
+        if self.stayed is not None:
+            return self.stayed
+        end = self.ended_at if self.ended_by == "leave" and self.ended_at else self.last_seen
+        return max(0, end - self.joined_at) // SECOND
+
+    @property
     def values(self) -> Mapping[str, str]:
         """Every facet, the page among them."""
         if self.facts.page is None:
             return self.facts.facets
         return {"page": self.facts.page, **self.facts.facets}
+
+
+NOTHING_RIDES = Riding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +179,7 @@ def after_beat(
     seq: int | None,
     request: str,
     now: int,
+    riding: Riding = NOTHING_RIDES,
 ) -> Session | Stale:
     """The row a beat leads to, given the row that is there."""
     if old is not None:
@@ -163,6 +204,7 @@ def after_beat(
             expires_at=expires_at,
             beats={today: 1},
             seq=seq if seq is not None else (old.seq if old else None),
+            riding=riding,
         )
     steady = (
         old.facts == facts
@@ -180,11 +222,25 @@ def after_beat(
         expires_at=expires_at,
         beats={**old.beats, today: old.beats.get(today, 0) + 1},
         seq=seq if seq is not None else old.seq,
+        riding=riding.over(old.riding),
+        former_users=_former_users(old, facts.user),
     )
 
 
-def after_leave(old: Session, *, seq: int | None, request: str, now: int) -> Session | Stale:
-    """The row a leave leads to: an update, not a delete, so that the end can be recorded."""
+def _former_users(old: Session, user: str | None) -> tuple[str, ...]:
+    """A day counts everybody who was signed in, also who signed out before their visit ended."""
+    if old.facts.user in {None, user, *old.former_users}:
+        return old.former_users
+    return (*old.former_users, str(old.facts.user))[-MAX_FORMER_USERS:]
+
+
+def after_leave(
+    old: Session, *, seq: int | None, request: str, now: int, stayed: int | None = None
+) -> Session | Stale:
+    """The row a leave leads to: an update, not a delete, so that the end can be recorded.
+
+    ``stayed`` is how many seconds the client says the visit was.
+    """
     if seq is not None and old.seq is not None and seq <= old.seq:
         return Stale()
     if old.ended:
@@ -199,6 +255,7 @@ def after_leave(old: Session, *, seq: int | None, request: str, now: int) -> Ses
         ended_at=min(now, old.expires_at),
         ended_by="leave" if old.expires_at > now else "expiry",
         seq=seq if seq is not None else old.seq,
+        stayed=stayed,
     )
 
 

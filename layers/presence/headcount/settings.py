@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 
+from headcount.containers import Fleet
 from headcount.spaces import Kinds
 from headcount.tokens import TokenSettings
 
@@ -71,9 +72,27 @@ class Settings:
         return self.environ["FANOUT_QUEUE"]
 
     @property
+    def errand_queue(self) -> str:
+        """The URL of the queue for errands."""
+        return self.environ["ERRAND_QUEUE"]
+
+    @property
     def inline_fanout(self) -> int:
         """Dashboards of a space above which a version leaves in chunks."""
         return int(self.environ["INLINE_FANOUT"])
+
+    @property
+    def fleet(self) -> Fleet:
+        """Where containers run and from what."""
+        return Fleet(
+            cluster=self.environ["CONTAINER_CLUSTER"],
+            task_definition=self.environ["CONTAINER_TASK_DEFINITION"],
+            subnets=_words(self.environ["CONTAINER_SUBNETS"]),
+            security_groups=_words(self.environ["CONTAINER_SECURITY_GROUPS"]),
+            assign_public_ip=self.environ["CONTAINER_PUBLIC_IP"] == "true",
+            launch_type=self.environ["CONTAINER_LAUNCH_TYPE"],
+            container_name=self.environ["CONTAINER_NAME"],
+        )
 
     @property
     def timeline_days(self) -> int:
@@ -89,3 +108,8 @@ class Settings:
     def sweeps_per_minute(self) -> int:
         """How often the cleanup sweeps within its minute."""
         return int(self.environ["SWEEPS_PER_MINUTE"])
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a list that is separated by commas or spaces."""
+    return tuple(text.replace(",", " ").split())

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from headcount.errors import InvalidRequestError
 
 KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
-SPACE = re.compile(r"([a-z][a-z0-9-]{0,31}):([A-Za-z0-9._~@:+-]{1,128})")
+ID = re.compile(r"[A-Za-z0-9._~@:+-]{1,128}")
+SPACE = re.compile(rf"({KIND.pattern}):({ID.pattern})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Kind:
     beat: int = 30
     hidden_beat: int = 60
     counts_are_public: bool = False
+    names: str = "admin"  # who may see who is here: "admin", "users" (any valid token), "public"
 
     def lease_for(self, state: str) -> int:
         """How long a beat in this state keeps a session alive, in seconds."""
@@ -46,7 +48,8 @@ class Kinds:
 
     The text is one word per kind: its name, then optional settings, for example
     ``site:counts=public link:lease=300,counts=public doc``. Settings: ``lease``, ``hidden``
-    (lease while hidden), ``beat``, ``hidden-beat`` in seconds; ``counts`` ``public`` or ``admin``.
+    (lease while hidden), ``beat``, ``hidden-beat`` in seconds; ``counts`` ``public`` or ``admin``;
+    ``names`` ``admin``, ``users`` (whoever has a valid token) or ``public``.
     """
 
     def __init__(self, text: str) -> None:
@@ -98,12 +101,15 @@ def _parse_kind(word: str) -> Kind:
         if not equals:
             raise ValueError(f"kind {name}: write {setting!r} as setting=value")
         values[key] = value
-    known = {"lease", "hidden", "beat", "hidden-beat", "counts"}
+    known = {"lease", "hidden", "beat", "hidden-beat", "counts", "names"}
     if unknown := values.keys() - known:
         raise ValueError(f"kind {name}: unknown setting {min(unknown)!r}, use {sorted(known)}")
     counts = values.get("counts", "admin")
     if counts not in {"public", "admin"}:
         raise ValueError(f"kind {name}: counts must be public or admin, not {counts!r}")
+    names = values.get("names", "admin")
+    if names not in {"admin", "users", "public"}:
+        raise ValueError(f"kind {name}: names must be admin, users or public, not {names!r}")
     lease = _seconds(name, values, "lease", 60)
     beat = _seconds(name, values, "beat", 30)
     return Kind(
@@ -113,6 +119,7 @@ def _parse_kind(word: str) -> Kind:
         beat=beat,
         hidden_beat=_seconds(name, values, "hidden-beat", max(60, beat)),
         counts_are_public=counts == "public",
+        names=names,
     )
 
 

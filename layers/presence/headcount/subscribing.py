@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from headcount.errors import InvalidRequestError, RequestError
+from headcount.feeds import Feed, Forms, Message
+from headcount.headcounts import Headcount
 from headcount.sockets import Line, Outcome, to_frame
 from headcount.spaces import SPACE, Kinds
 from headcount.store.headcounts import HeadcountsTable
@@ -18,6 +21,39 @@ _ACTIONS = "subscribe, unsubscribe, snapshot or ping"
 
 
 @dataclass(frozen=True, slots=True)
+class Greeter:
+    """Says a subscriber's first headcount. ``clock`` gives epoch milliseconds."""
+
+    subscriptions: SubscriptionsTable
+    headcounts: HeadcountsTable
+    forms: Forms
+    clock: Callable[[], int]
+
+    def greet(self, feed: Feed, connection: str, say: Callable[[str], None]) -> None:
+        """Subscribe, say the version there, and only then let later ones through.
+
+        A snapshot for a space that is heard already goes the same way: said by itself, it could
+        reach the dashboard after a version that was published meanwhile.
+        """
+        self.subscriptions.add(feed.topic, connection, now=self.clock(), form=feed.form or None)
+        headcount = self.headcounts.get(feed.topic)
+        say(to_frame(frame_of(self.forms, feed.form, headcount, self.clock())))
+        self.subscriptions.greeted(feed.topic, connection, headcount.version)
+
+
+def frame_of(forms: Forms, form: str | None, headcount: Headcount, now: int) -> Message:
+    """A version in the form that a subscriber hears it in."""
+    return forms.of_headcount(form, headcount, now) if form else headcount.message(now)
+
+
+class Greetings(Protocol):
+    """Where first frames wait until their connection is up."""
+
+    def greet(self, connection: str, feed: Feed) -> None:
+        """Say the first frame as soon as the connection is up."""
+
+
+@dataclass(frozen=True, slots=True)
 class Switchboard:
     """What serving sockets needs. ``clock`` gives epoch milliseconds."""
 
@@ -25,11 +61,21 @@ class Switchboard:
     headcounts: HeadcountsTable
     line: Line
     kinds: Kinds
+    forms: Forms
+    greeter: Greeter
+    greetings: Greetings
     clock: Callable[[], int]
 
-    def connect(self, connection: str) -> None:
-        """A dashboard whose token was accepted."""
+    def connect(self, connection: str, path: str | None = None) -> None:
+        """A dashboard whose token was accepted; with a path, it hears the feed behind it.
+
+        Nothing can be said to it before this returns: its first frame is left as an errand.
+        """
+        feed = self.forms.feed_of(path) if path is not None else None
         self.subscriptions.connect(connection, now=self.clock())
+        if feed is not None:
+            self.subscriptions.add(feed.topic, connection, now=self.clock(), form=feed.form)
+            self.greetings.greet(connection, feed)
 
     def disconnect(self, connection: str) -> None:
         """It went away (best effort: the publisher notices too)."""
@@ -43,6 +89,8 @@ class Switchboard:
             space = message.get("space")
             self._act(connection, message)
         except RequestError as error:
+            if self._answer_heartbeat(connection):
+                return
             answer = {"type": "error", "error": error.message}
             if isinstance(space, str) and SPACE.fullmatch(space):
                 answer["space"] = space
@@ -73,19 +121,28 @@ class Switchboard:
             )
         self._greet(space, connection)
 
+    def _answer_heartbeat(self, connection: str) -> bool:
+        """Whatever the client of a feed says is a heartbeat: it is told how things are."""
+        feeds = [
+            Feed(topic, form)
+            for topic, form in self.subscriptions.heard(connection).items()
+            if form is not None
+        ]
+        for feed in feeds:
+            if feed.is_of_a_space:
+                self.greeter.greet(feed, connection, partial(self._send, connection))
+            elif (message := self.forms.current(feed)) is not None:
+                self._say(connection, message)
+        return bool(feeds)
+
     def _greet(self, space: str, connection: str) -> None:
-        """Subscribe, say the version there, and only then let later ones through.
+        self.greeter.greet(Feed(space, ""), connection, partial(self._send, connection))
 
-        A snapshot for a space that is heard already goes the same way: said by itself, it could
-        reach the dashboard after a version that was published meanwhile.
-        """
-        self.subscriptions.add(space, connection, now=self.clock())
-        headcount = self.headcounts.get(space)
-        self._say(connection, headcount.message(self.clock()))
-        self.subscriptions.greeted(space, connection, headcount.version)
+    def _say(self, connection: str, message: Message) -> None:
+        self._send(connection, to_frame(message))
 
-    def _say(self, connection: str, message: dict[str, Any]) -> None:
-        outcome = self.line.post(connection, to_frame(message))
+    def _send(self, connection: str, frame: str) -> None:
+        outcome = self.line.post(connection, frame)
         if outcome is Outcome.GONE:
             self.subscriptions.disconnect(connection)
         elif outcome is Outcome.FAILED:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from headcount.counting import Counter
+from headcount.headcounts import Engagement
 from headcount.session import Session, Write, after_expiry
 from headcount.spaces import Kinds
 from headcount.store.counts import CountsTable
@@ -71,8 +72,8 @@ class Sweeper:
                     binnable.append(session)
             report.binned += self._bin(binnable)
         tallies = {shard: tally(sessions) for shard, sessions in here.items()}
-        report.repaired = self._repair(tallies, unsettled)
-        report.sampled = self._sample(tallies, now)
+        report.repaired, engagement = self._repair(tallies, unsettled)
+        report.sampled = self._sample(tallies, engagement, now)
         return report
 
     def _end(self, session: Session, now: int) -> bool:
@@ -102,15 +103,21 @@ class Sweeper:
 
     def _repair(
         self, tallies: dict[tuple[str, int], Tally], unsettled: set[tuple[str, int]]
-    ) -> list[str]:
-        """Recount what differs from its count, and what was counted but not published."""
+    ) -> tuple[list[str], dict[str, Engagement]]:
+        """Recount what differs from its count, and what was counted but not published.
+
+        What rides in beats is brought up to date the same way, which is no repair. Returns the
+        spaces that were repaired, and each space's engagement.
+        """
+        engagement: dict[str, Engagement] = {}
         spaces = {space for space, _ in tallies}
         for kind in self.kinds:
             spaces.update(self.headcounts.live(kind.name))
         repaired = []
         for space in sorted(spaces):
-            counts, _ = self.counts.space(space)
-            counted = {(space, count.shard): count.tally for count in counts}
+            found = self.counts.space(space)
+            engagement[space] = found.engagement
+            counted = {(space, count.shard): count.tally for count in found.shards}
             shards = counted.keys() | {shard for shard in tallies if shard[0] == space}
             if shards & unsettled:
                 continue
@@ -120,13 +127,23 @@ class Sweeper:
             ]
             if not drifted and self.headcounts.get(space).tally != merge(counted.values()):
                 drifted = sorted(shards)[:1]  # counted, not published: any recount wakes publish
-            for _, shard in drifted:
+            moved = [
+                shard
+                for shard in shards
+                if _rides(tallies.get(shard, empty)) != _rides(counted.get(shard, empty))
+            ]
+            for _, shard in drifted or moved:
                 self.counter.recount(space, shard)
             if drifted:
                 repaired.append(space)
-        return repaired
+        return repaired, engagement
 
-    def _sample(self, tallies: dict[tuple[str, int], Tally], now: int) -> int:
+    def _sample(
+        self,
+        tallies: dict[tuple[str, int], Tally],
+        engagement: dict[str, Engagement],
+        now: int,
+    ) -> int:
         """A point on the timeline of every space with anyone in it."""
         by_space: dict[str, list[Tally]] = defaultdict(list)
         for (space, _), numbers in tallies.items():
@@ -135,6 +152,11 @@ class Sweeper:
         points = []
         for space, parts in by_space.items():
             total = merge(parts)
-            points.append(Point(space, at, total.people, total.sessions))
+            done = engagement.get(space, Engagement()).with_live(total.engagement)
+            points.append(Point(space, at, total.people, total.sessions, done))
         self.history.add_points(points)
         return len(points)
+
+
+def _rides(tally: Tally) -> tuple[object, object]:
+    return tally.quality, tally.engagement

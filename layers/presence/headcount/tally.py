@@ -15,9 +15,15 @@ MAX_FACETS = 24
 MAX_FACETS_BYTES = 80 * 1024
 """All facets as JSON: a WebSocket frame holds 128 KB. Beyond it fewer values are kept."""
 OTHER = "other"
+MAX_NAMES = 16
+"""Names kept per space of quality numbers, and of engagement."""
+_DECIMALS = 6
 
 Facets = Mapping[str, Mapping[str, tuple[int, int]]]
 """facet -> value -> (sessions, people)."""
+
+Quality = Mapping[str, tuple[int, float]]
+"""name -> (sessions that say it, their sum)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,9 @@ class Tally:
     signed_in: int = 0
     anonymous: int = 0
     facets: Facets = field(default_factory=dict)
+    # What rides in beats is as of some moment: two tallies are equal whatever it says.
+    quality: Quality = field(default_factory=dict, compare=False)
+    engagement: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def people(self) -> int:
@@ -72,6 +81,8 @@ def tally(sessions: Iterable[Session]) -> Tally:
                 for facet, values in per_value.items()
             }
         ),
+        quality=_quality_of(here),
+        engagement=_added(session.riding.engagement for session in here),
     )
 
 
@@ -91,7 +102,36 @@ def merge(tallies: Iterable[Tally]) -> Tally:
         signed_in=sum(part.signed_in for part in parts),
         anonymous=sum(part.anonymous for part in parts),
         facets=_capped(facets),
+        quality=_merged(part.quality for part in parts),
+        engagement=_added(part.engagement for part in parts),
     )
+
+
+def _quality_of(sessions: Iterable[Session]) -> Quality:
+    return _merged(
+        {name: (1, float(value)) for name, value in session.riding.quality.items()}
+        for session in sessions
+    )
+
+
+def _merged(parts: Iterable[Quality]) -> Quality:
+    merged: dict[str, tuple[int, float]] = {}
+    for part in parts:
+        for name, (number, total) in part.items():
+            have = merged.get(name, (0, 0.0))
+            merged[name] = (have[0] + number, have[1] + total)
+    # Thousands of clients' names must not fill the row: the most said are kept.
+    kept = sorted(merged, key=lambda name: (-merged[name][0], name))[:MAX_NAMES]
+    return {name: (merged[name][0], round(merged[name][1], _DECIMALS)) for name in sorted(kept)}
+
+
+def _added(parts: Iterable[Mapping[str, float]]) -> Mapping[str, float]:
+    totals: dict[str, float] = {}
+    for part in parts:
+        for name, number in part.items():
+            totals[name] = totals.get(name, 0) + number
+    kept = sorted(totals, key=lambda name: (-totals[name], name))[:MAX_NAMES]
+    return {name: totals[name] for name in sorted(kept)}
 
 
 def ranked(values: Mapping[str, tuple[int, int]]) -> list[tuple[str, tuple[int, int]]]:

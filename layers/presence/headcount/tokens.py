@@ -29,6 +29,8 @@ class Caller:
 
     subject: str | None
     admin: bool
+    name: str | None = None
+    picture: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Verifier:
         return Caller(
             subject=subject if isinstance(subject, str) and subject else None,
             admin=self._is_admin(claims),
+            name=_text(claims.get("name")),
+            picture=_text(claims.get("picture")),
         )
 
     def _is_admin(self, claims: Mapping[str, Any]) -> bool:
@@ -114,6 +118,10 @@ class Verifier:
             lifespan=_JWKS_LIFESPAN,
             timeout=_JWKS_TIMEOUT,
         )
+
+
+def _text(claim: object) -> str | None:
+    return claim if isinstance(claim, str) and claim else None
 
 
 def require_admin(caller: Caller | None) -> None:

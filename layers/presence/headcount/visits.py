@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from headcount.session import Session
 from headcount.times import DAY, day_of, day_start
@@ -22,6 +23,8 @@ class Visit:
     beats: Mapping[str, int]  # UTC day -> beats
     ended_at: int | None = None  # None while it lasts
     ended_by: str | None = None
+    engagement: Mapping[str, int] = field(default_factory=dict)  # what was done during it
+    former_users: tuple[str, ...] = ()  # signed in during it, and out again
 
     @classmethod
     def of(cls, session: Session) -> Visit:
@@ -36,7 +39,14 @@ class Visit:
             beats=session.beats,
             ended_at=session.ended_at,
             ended_by=session.ended_by,
+            engagement=session.riding.engagement,
+            former_users=session.former_users,
         )
+
+    @property
+    def users(self) -> list[str]:
+        """Everybody who was signed in during it, the latest last."""
+        return [*self.former_users, *([self.user] if self.user else [])]
 
     @property
     def day(self) -> str:
@@ -55,8 +65,10 @@ class Day:
     beats: int
     peak: int
     avg_seconds: int
+    unique_users: int = 0  # signed in
+    engagement: Mapping[str, float] = field(default_factory=dict)
 
-    def body(self) -> dict[str, str | int]:
+    def body(self) -> dict[str, Any]:
         """A row of ``GET /v1/spaces/{space}/days``."""
         return {
             "date": self.date,
@@ -66,10 +78,19 @@ class Day:
             "beats": self.beats,
             "peak": self.peak,
             "avgSeconds": self.avg_seconds,
+            "uniqueUsers": self.unique_users,
+            "engagement": dict(self.engagement),
         }
 
 
-def summarise(date: str, visits: Iterable[Visit], *, peak: int, now: int) -> Day | None:
+def summarise(
+    date: str,
+    visits: Iterable[Visit],
+    *,
+    peak: int,
+    now: int,
+    engagement: Mapping[str, float] | None = None,
+) -> Day | None:
     """A day's numbers from the visits that beat in it; None when nobody did.
 
     Where a visit is there twice (a live row and the ledger's), the one with more beats counts.
@@ -95,6 +116,8 @@ def summarise(date: str, visits: Iterable[Visit], *, peak: int, now: int) -> Day
         beats=sum(visit.beats[date] for visit in here),
         peak=peak,
         avg_seconds=round(sum(spent) / len(spent) / 1000),
+        unique_users=len({user for visit in here for user in visit.users}),
+        engagement=engagement or {},
     )
 
 
@@ -110,17 +133,15 @@ def _distinct_people(visits: Iterable[Visit]) -> int:
     here = list(visits)
     users: dict[tuple[str, str | None], str] = {}
     for visit in here:
-        if visit.user:
-            users["visitor", visit.visitor] = users["session", visit.session] = visit.user
+        if visit.users:
+            users["visitor", visit.visitor] = users["session", visit.session] = visit.users[-1]
     users.pop(("visitor", None), None)
     people: set[tuple[str, str]] = set()
     for visit in here:
-        user = (
-            visit.user
-            or users.get(("visitor", visit.visitor))
-            or users.get(("session", visit.session))
-        )
-        if user:
+        user = users.get(("visitor", visit.visitor)) or users.get(("session", visit.session))
+        if visit.users:
+            people.update(("user", one) for one in visit.users)
+        elif user:
             people.add(("user", user))
         elif visit.visitor:
             people.add(("visitor", visit.visitor))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from headcount.errors import condition_failed
-from headcount.headcounts import Views
+from headcount.headcounts import Engagement, Reading, Views
+from headcount.stays import Stays, pack, unpack
 from headcount.store.attributes import decode, encode
 from headcount.store.keys import Counts as Keys
 from headcount.store.keys import count_part
@@ -31,6 +32,17 @@ class Count:
     tally: Tally = field(default_factory=Tally)
     rows: int = 0  # rows read for it, live or not: what the next recount will cost
     counted_at: int = 0
+    stays: Stays = ()  # how long its last visits were
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceCounts:
+    """All that is counted of a space."""
+
+    shards: list[Count] = field(default_factory=list)
+    views: Views = field(default_factory=Views)
+    engagement: Engagement = field(default_factory=Engagement)
+    readings: Mapping[str, Reading] = field(default_factory=dict)  # by source
 
 
 def pack_facets(facets: Facets) -> bytes:
@@ -47,13 +59,15 @@ def unpack_facets(packed: bytes) -> Facets:
     }
 
 
-def tally_values(tally: Tally) -> dict[str, int]:
+def tally_values(tally: Tally) -> dict[str, Any]:
     """A tally's numbers as attributes (its facets are packed apart)."""
     return {
         "sessions": tally.sessions,
         "signed_in_sessions": tally.signed_in_sessions,
         "signed_in": tally.signed_in,
         "anonymous": tally.anonymous,
+        "quality": tally.quality or None,
+        "engagement": tally.engagement or None,
     }
 
 
@@ -65,6 +79,8 @@ def tally_from(row: Mapping[str, Any], facets: bytes | None) -> Tally:
         signed_in=row.get("signed_in", 0),
         anonymous=row.get("anonymous", 0),
         facets=unpack_facets(facets) if facets else {},
+        quality={name: (said[0], said[1]) for name, said in row.get("quality", {}).items()},
+        engagement=row.get("engagement", {}),
     )
 
 
@@ -84,8 +100,8 @@ class CountsTable:
         ).get("Item")
         return _count(decode(item)) if item else Count(space, shard)
 
-    def space(self, space: str) -> tuple[list[Count], Views]:
-        """Every shard of a space and its views."""
+    def space(self, space: str) -> SpaceCounts:
+        """Every shard of a space, its views, its engagement and what servers report of it."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             ConsistentRead=True,
@@ -94,9 +110,17 @@ class CountsTable:
             ExpressionAttributeValues=encode({":p": space}),
         )
         rows = [decode(item) for page in pages for item in page["Items"]]
-        counts = [_count(row) for row in rows if row[Keys.SORT].startswith(Keys.SHARD)]
-        views = next((_views(row) for row in rows if row[Keys.SORT] == Keys.VIEWS), Views())
-        return counts, views
+        parts = {row[Keys.SORT]: row for row in rows}
+        return SpaceCounts(
+            shards=[_count(row) for part, row in parts.items() if part.startswith(Keys.SHARD)],
+            views=_views(parts.get(Keys.VIEWS, {})),
+            engagement=_engagement(parts.get(Keys.ENGAGEMENT, {})),
+            readings={
+                part.removeprefix(Keys.READING): Reading(row["at"], row["numbers"])
+                for part, row in parts.items()
+                if part.startswith(Keys.READING)
+            },
+        )
 
     def save(self, count: Count) -> bool:
         """Write a recount if the row's version is still the one before it; else False."""
@@ -121,6 +145,7 @@ class CountsTable:
                         "facets": pack_facets(count.tally.facets),
                         "rows": count.rows,
                         "counted_at": count.counted_at,
+                        "stays": pack(count.stays) or None,
                     }
                 ),
                 ExpressionAttributeNames=names,
@@ -132,14 +157,39 @@ class CountsTable:
             return False
         return True
 
+    def add_engagement(self, space: str, day: str, numbers: Mapping[str, float]) -> None:
+        """Add to a space's engagement, in all and on a UTC day."""
+        self._client.update_item(TableName=self._table, **engagement_update(space, day, numbers))
+
+    def report(self, space: str, source: str, reading: Reading) -> None:
+        """What a server reports of a space, in place of what it reported before."""
+        self._client.put_item(
+            TableName=self._table,
+            Item=encode(
+                {
+                    Keys.PARTITION: space,
+                    Keys.SORT: Keys.READING + source,
+                    "at": reading.at,
+                    "numbers": reading.numbers,
+                }
+            ),
+        )
+
+    def forget_engagement(self, space: str, names: Iterable[str]) -> None:
+        """Drop the counters of days that are past keeping."""
+        self._forget(space, Keys.ENGAGEMENT, names)
+
     def forget_views(self, space: str, periods: Iterable[str]) -> None:
         """Drop the counters of days, weeks and months that are past keeping."""
-        names = {f"#p{index}": period for index, period in enumerate(periods)}
+        self._forget(space, Keys.VIEWS, periods)
+
+    def _forget(self, space: str, part: str, attributes: Iterable[str]) -> None:
+        names = {f"#p{index}": name for index, name in enumerate(attributes)}
         if not names:
             return
         self._client.update_item(
             TableName=self._table,
-            Key=encode({Keys.PARTITION: space, Keys.SORT: Keys.VIEWS}),
+            Key=encode({Keys.PARTITION: space, Keys.SORT: part}),
             UpdateExpression="REMOVE " + ", ".join(names),
             ExpressionAttributeNames=names,
         )
@@ -153,7 +203,40 @@ def _count(row: Mapping[str, Any]) -> Count:
         tally=tally_from(row, row.get("facets")),
         rows=row.get("rows", 0),
         counted_at=row.get("counted_at", 0),
+        stays=unpack(row["stays"]) if "stays" in row else (),
     )
+
+
+def engagement_update(space: str, day: str, numbers: Mapping[str, float]) -> Any:
+    """The update that adds numbers to a space's engagement, in all and on a UTC day."""
+    added = {
+        **numbers,
+        **{f"{day}{Keys.DAY_SEPARATOR}{name}": number for name, number in numbers.items()},
+    }
+    names = {f"#n{index}": name for index, name in enumerate(added)}
+    return {
+        "Key": encode({Keys.PARTITION: space, Keys.SORT: Keys.ENGAGEMENT}),
+        "UpdateExpression": "ADD "
+        + ", ".join(f"{short} :{short.removeprefix('#')}" for short in names),
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": encode(
+            {f":{short.removeprefix('#')}": added[name] for short, name in names.items()}
+        ),
+    }
+
+
+def _engagement(row: Mapping[str, Any]) -> Engagement:
+    totals: dict[str, float] = {}
+    by_day: dict[str, dict[str, float]] = {}
+    for name, number in row.items():
+        if name in (Keys.PARTITION, Keys.SORT):
+            continue
+        day, separator, short = name.partition(Keys.DAY_SEPARATOR)
+        if separator:
+            by_day.setdefault(day, {})[short] = number
+        else:
+            totals[name] = number
+    return Engagement(totals, by_day)
 
 
 def _views(row: Mapping[str, Any]) -> Views:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from headcount.errors import condition_failed
-from headcount.headcounts import Headcount, Peak, Views
+from headcount.headcounts import Headcount, Peak, Reading, Views
 from headcount.store.attributes import decode, encode
 from headcount.store.batches import get_many
 from headcount.store.counts import pack_facets, tally_from, tally_values
@@ -87,6 +87,15 @@ class HeadcountsTable:
                         "as_of": headcount.as_of,
                         "cause": headcount.cause,
                         "chunked_at": headcount.chunked_at or None,
+                        "peak_sessions": headcount.peak_sessions,
+                        "avg_seconds": headcount.avg_seconds,
+                        "engagement_all": headcount.engagement or None,
+                        "engagement_today": headcount.engagement_today or None,
+                        "readings": {
+                            source: {"at": reading.at, "numbers": reading.numbers}
+                            for source, reading in headcount.readings.items()
+                        }
+                        or None,
                     }
                 ),
                 **condition,
@@ -157,4 +166,12 @@ def _headcount(row: Mapping[str, Any], facets: bytes | None) -> Headcount:
         as_of=row.get("as_of", 0),
         cause=row.get("cause"),
         chunked_at=row.get("chunked_at", 0),
+        peak_sessions=row.get("peak_sessions", 0),
+        avg_seconds=row.get("avg_seconds"),
+        engagement=row.get("engagement_all", {}),
+        engagement_today=row.get("engagement_today", {}),
+        readings={
+            source: Reading(said["at"], said["numbers"])
+            for source, said in row.get("readings", {}).items()
+        },
     )

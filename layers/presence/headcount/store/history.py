@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headcount.store.attributes import Item, decode, encode
@@ -26,6 +26,7 @@ class Point:
     at: int
     people: int
     sessions: int
+    engagement: Mapping[str, float] = field(default_factory=dict)  # totals until then
 
 
 class HistoryTable:
@@ -48,6 +49,7 @@ class HistoryTable:
                     Keys.SORT: Keys.MINUTE + iso(point.at),
                     "people": point.people,
                     "sessions": point.sessions,
+                    "engagement": point.engagement or None,
                     TTL: (point.at + self._timeline_retention) // SECOND,
                 }
             )
@@ -63,6 +65,7 @@ class HistoryTable:
                 at=parse_iso(row[Keys.SORT].removeprefix(Keys.MINUTE)),
                 people=row["people"],
                 sessions=row["sessions"],
+                engagement=row.get("engagement", {}),
             )
             for row in rows
         ]
@@ -80,6 +83,8 @@ class HistoryTable:
                     "beats": day.beats,
                     "peak": day.peak,
                     "avg_seconds": day.avg_seconds,
+                    "unique_users": day.unique_users,
+                    "engagement": day.engagement or None,
                     TTL: (day_start(day.date) + self._day_retention) // SECOND,
                 }
             )
@@ -97,6 +102,8 @@ class HistoryTable:
                 beats=row["beats"],
                 peak=row["peak"],
                 avg_seconds=row["avg_seconds"],
+                unique_users=row.get("unique_users", 0),
+                engagement=row.get("engagement", {}),
             )
             for row in self._between(space, Keys.DAY + since, Keys.DAY + until)
         ]

@@ -14,12 +14,16 @@ class Presence:
 
 
 class Counts:
-    """partition the space, sort key ``shard#0`` for a shard's numbers or ``views``."""
+    """partition the space, sort key ``shard#0`` for a shard's numbers, ``views``,
+    ``engagement``, or ``reading#<source>`` for what servers report of the space."""
 
     PARTITION = "space"
     SORT = "part"
     SHARD = "shard#"
     VIEWS = "views"
+    ENGAGEMENT = "engagement"
+    READING = "reading#"
+    DAY_SEPARATOR = "#"  # in the names of a day's counters: 2026-11-21#chat
 
 
 class Headcounts:
@@ -51,7 +55,8 @@ class Subscriptions:
 
     partition ``space#site:main``, sort key the connection id: who hears a space.
     partition ``connection#<id>``, sort key the space: what a connection hears; sort key
-    ``connection`` is the connection itself.
+    ``connection`` is the connection itself. partition ``claim``, sort key a topic: its next frame
+    is on its way.
     """
 
     PARTITION = "topic"
@@ -59,6 +64,19 @@ class Subscriptions:
     SPACE = "space#"
     CONNECTION = "connection#"
     SELF = "connection"
+    CLAIM = "claim"
+
+
+class Streams:
+    """partition ``container``, sort key the container's id: the last known state of a task;
+    partition ``streams``, sort key the stream's id: a registered stream;
+    partition ``channel#<id>``, sort key the stream's id: which streams a channel has."""
+
+    PARTITION = "partition"
+    SORT = "sort"
+    CONTAINER = "container"
+    REGISTRY = "streams"
+    CHANNEL = "channel#"
 
 
 TTL = "ttl"

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from headcount.errors import cancellation_reasons, condition_failed
-from headcount.session import BIN_AFTER, STEADY_MARGIN, Facts, Session, Write
+from headcount.session import (
+    BIN_AFTER,
+    NOTHING_RIDES,
+    STEADY_MARGIN,
+    Facts,
+    Riding,
+    Session,
+    Write,
+)
 from headcount.store.attributes import Item, decode, encode, encode_value
 from headcount.store.keys import TTL, presence_partition, split_presence_partition
 from headcount.store.keys import Presence as Keys
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _FACTS = ("user", "visitor", "name", "avatar", "page")
+_RIDING = ("quality", "engagement", "details")
 _ENDED_BY_MOVE = "move"
 
 
@@ -45,6 +54,9 @@ def to_item(session: Session) -> Item:
             "seq": session.seq,
             "ended_at": session.ended_at,
             "ended_by": session.ended_by,
+            **{name: getattr(session.riding, name) or None for name in _RIDING},
+            "stayed": session.stayed,
+            "former_users": session.former_users or None,
             TTL: _ttl(session.expires_at),
         }
     )
@@ -78,6 +90,9 @@ def from_item(item: Mapping[str, Any]) -> Session:
         seq=row.get("seq"),
         ended_at=row.get("ended_at"),
         ended_by=row.get("ended_by"),
+        riding=Riding(**{name: row.get(name, {}) for name in _RIDING}),
+        stayed=row.get("stayed"),
+        former_users=tuple(row.get("former_users", ())),
     )
 
 
@@ -88,6 +103,13 @@ def moved_away(session: Session) -> bool:
 
 def _ttl(expires_at: int) -> int:
     return (expires_at + BIN_AFTER) // SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that a client says which does not repeat who it is; None: not even a page."""
+
+    page: str | None
 
 
 class PresenceTable:
@@ -103,28 +125,29 @@ class PresenceTable:
         space: str,
         shard: int,
         session: str,
-        facts: Facts,
+        facts: Facts | Page,
         lease: int,
         seq: int | None,
         request: str,
         now: int,
+        riding: Riding = NOTHING_RIDES,
     ) -> tuple[bool, Session | None]:
         """The steady beat: one conditional write that needs no read.
 
-        Returns (True, None) when the session was there with the same facts and lease to spare;
-        else (False, the row that is there, or None) and nothing was written.
+        Returns (True, None) when the session was there with the same facts (or, of a client that
+        does not repeat them, the same page) and lease to spare; else (False, the row that is
+        there, or None) and nothing was written.
         """
         expires_at = now + lease * SECOND
         condition = (
-            "#print = :print AND #kind IN (:beat, :join, :change) "
-            "AND expires_at > :margin AND #request <> :request"
+            "#kind IN (:beat, :join, :change) AND expires_at > :margin AND #request <> :request"
         )
         update = (
             "SET #kind = :beat, #request = :request, last_seen = :now, expires_at = :expires_at, "
             "#ttl = :ttl, beats.#day = if_not_exists(beats.#day, :zero) + :one"
         )
+        names = {"#kind": "kind", "#request": "request", "#ttl": TTL, "#day": day_of(now)}
         values: dict[str, Any] = {
-            ":print": facts.fingerprint,
             ":beat": Write.BEAT.value,
             ":join": Write.JOIN.value,
             ":change": Write.CHANGE.value,
@@ -136,6 +159,19 @@ class PresenceTable:
             ":zero": 0,
             ":one": 1,
         }
+        if isinstance(facts, Facts):
+            condition += " AND #print = :print"
+            names["#print"] = "print"
+            values[":print"] = facts.fingerprint
+        elif facts.page is not None:
+            condition += " AND #page = :page"
+            names["#page"] = "page"
+            values[":page"] = facts.page
+        for name in _RIDING:
+            if said := getattr(riding, name):
+                update += f", #{name} = :{name}"
+                names[f"#{name}"] = name
+                values[f":{name}"] = said
         if seq is not None:
             condition += " AND (attribute_not_exists(seq) OR seq < :seq)"
             update += ", seq = :seq"
@@ -146,13 +182,7 @@ class PresenceTable:
                 Key=self._key(space, shard, session),
                 ConditionExpression=condition,
                 UpdateExpression=update,
-                ExpressionAttributeNames={
-                    "#print": "print",
-                    "#kind": "kind",
-                    "#request": "request",
-                    "#ttl": TTL,
-                    "#day": day_of(now),
-                },
+                ExpressionAttributeNames=names,
                 ExpressionAttributeValues=encode(values),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )

@@ -11,12 +11,13 @@ from headcount.errors import condition_failed
 from headcount.store.attributes import decode, encode
 from headcount.store.keys import TTL
 from headcount.store.keys import Subscriptions as Keys
-from headcount.times import HOUR, SECOND
+from headcount.times import HOUR, MINUTE, SECOND
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _RETENTION = 3 * HOUR  # API Gateway ends every WebSocket connection after 2 hours
+_CLAIM_LOST = MINUTE  # after which a claim's errand must have come to nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Subscription:
     after: int | None
     """The version its first headcount had; None until that one was sent. A publisher waits for it
     instead of sending a later version first."""
+    form: str | None = None
+    """What it hears it in; None: as headcounts."""
 
 
 class SubscriptionsTable:
@@ -42,11 +45,11 @@ class SubscriptionsTable:
         """Remember a connection."""
         self._put(Keys.CONNECTION + connection, Keys.SELF, {"since": now}, now)
 
-    def add(self, space: str, connection: str, *, now: int) -> None:
-        """Subscribe, without a first headcount yet."""
+    def add(self, space: str, connection: str, *, now: int, form: str | None = None) -> None:
+        """Subscribe to a space, or another topic, without a first headcount yet."""
         # This order: a row under the space that $disconnect could not find would be a leak.
-        self._put(Keys.CONNECTION + connection, space, {}, now)
-        self._put(Keys.SPACE + space, connection, {"since": now}, now)
+        self._put(Keys.CONNECTION + connection, space, {"form": form}, now)
+        self._put(Keys.SPACE + space, connection, {"since": now, "form": form}, now)
 
     def greeted(self, space: str, connection: str, version: int) -> None:
         """The first headcount was sent, with this version: later ones may follow."""
@@ -76,8 +79,38 @@ class SubscriptionsTable:
 
     def spaces(self, connection: str) -> list[str]:
         """What a connection hears."""
+        return list(self.heard(connection))
+
+    def heard(self, connection: str) -> dict[str, str | None]:
+        """What a connection hears, and in which form."""
         rows = self._rows(Keys.CONNECTION + connection)
-        return [row[Keys.SORT] for row in rows if row[Keys.SORT] != Keys.SELF]
+        return {row[Keys.SORT]: row.get("form") for row in rows if row[Keys.SORT] != Keys.SELF}
+
+    def claim(self, topic: str, *, now: int) -> bool:
+        """Take it on oneself to have a topic said; False when somebody did, and it is to come."""
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=encode({Keys.PARTITION: Keys.CLAIM, Keys.SORT: topic}),
+                ConditionExpression="attribute_not_exists(#at) OR #at < :lost",
+                UpdateExpression="SET #at = :now",
+                ExpressionAttributeNames={"#at": "at"},
+                ExpressionAttributeValues=encode({":now": now, ":lost": now - _CLAIM_LOST}),
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            return False
+        return True
+
+    def release(self, topic: str) -> None:
+        """What is claimed is about to be said: whoever comes now claims anew."""
+        self._client.update_item(
+            TableName=self._table,
+            Key=encode({Keys.PARTITION: Keys.CLAIM, Keys.SORT: topic}),
+            UpdateExpression="REMOVE #at",
+            ExpressionAttributeNames={"#at": "at"},
+        )
 
     def connected_at(self, connection: str) -> int | None:
         """When a connection came up; None when it is not known."""
@@ -96,6 +129,7 @@ class SubscriptionsTable:
                 connection=row[Keys.SORT],
                 since=row["since"],
                 after=row.get("after"),
+                form=row.get("form"),
             )
             for row in self._rows(Keys.SPACE + space)
         ]
@@ -110,7 +144,7 @@ class SubscriptionsTable:
         )
         return [decode(item) for page in pages for item in page["Items"]]
 
-    def _put(self, topic: str, subscriber: str, values: dict[str, int], now: int) -> None:
+    def _put(self, topic: str, subscriber: str, values: dict[str, Any], now: int) -> None:
         self._client.put_item(
             TableName=self._table,
             Item=encode(

@@ -12,10 +12,11 @@ from headcount.errors import cancellation_reasons, condition_failed
 from headcount.headcounts import periods_of
 from headcount.store.attributes import Item, decode, encode
 from headcount.store.batches import get_many
+from headcount.store.counts import engagement_update
 from headcount.store.keys import TTL, visits_partition
 from headcount.store.keys import Counts as CountsKeys
 from headcount.store.keys import Visits as Keys
-from headcount.times import DAY, SECOND
+from headcount.times import DAY, SECOND, day_of
 from headcount.visits import Visit
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class VisitsTable:
         for space, group in by_space.items():
             todo = list(group.values())
             while todo:
-                batch, todo = todo[:VISITS_PER_TRANSACTION], todo[VISITS_PER_TRANSACTION:]
+                # What they did takes an action too.
+                size = VISITS_PER_TRANSACTION - any(_engaged(visit) for visit in todo)
+                batch, todo = todo[:size], todo[size:]
                 added += self._record_batch(space, batch)
         return added
 
@@ -57,7 +60,11 @@ class VisitsTable:
                 return 0
             try:
                 self._client.transact_write_items(
-                    TransactItems=[*map(self._put, batch), self._add_views(space, batch)]
+                    TransactItems=[
+                        *map(self._put, batch),
+                        self._add_views(space, batch),
+                        *self._add_engagement(space, batch),
+                    ]
                 )
             except ClientError as error:
                 reasons = cancellation_reasons(error)
@@ -81,27 +88,56 @@ class VisitsTable:
 
     def _write_end(self, visit: Visit) -> bool:
         """Write a visit's end into its row; False when there is no row."""
-        values = _end_values(visit)
+        if _engaged(visit) and self._write_engaged_end(visit):
+            self._continue([visit])
+            return True
         try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=self._key(visit, visit.day),
-                ConditionExpression="attribute_exists(#p)",
-                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
-                ExpressionAttributeNames={
-                    "#p": Keys.PARTITION,
-                    **{f"#{name}": name for name in values},
-                },
-                ExpressionAttributeValues=encode(
-                    {f":{name}": value for name, value in values.items()}
-                ),
-            )
+            self._client.update_item(**self._end_update(visit, "attribute_exists(#p)"))
         except ClientError as error:
             if not condition_failed(error):
                 raise
             return False
         self._continue([visit])
         return True
+
+    def _write_engaged_end(self, visit: Visit) -> bool:
+        """Write the end and add what was done, together and once; False when not now or not here.
+
+        That the row has no end yet is what makes a repeat change nothing.
+        """
+        end = self._end_update(visit, "attribute_exists(#p) AND attribute_not_exists(#ended_at)")
+        for attempt in range(_CONFLICT_TRIES):
+            try:
+                self._client.transact_write_items(
+                    TransactItems=[{"Update": end}, *self._add_engagement(visit.space, [visit])]
+                )
+            except ClientError as error:
+                reasons = cancellation_reasons(error)
+                if reasons is None:
+                    raise
+                if "ConditionalCheckFailed" in reasons:
+                    return False
+                if attempt == _CONFLICT_TRIES - 1:
+                    raise
+            else:
+                return True
+        return False
+
+    def _end_update(self, visit: Visit, condition: str) -> Any:
+        values = _end_values(visit)
+        return {
+            "TableName": self._table,
+            "Key": self._key(visit, visit.day),
+            "ConditionExpression": condition,
+            "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in values),
+            "ExpressionAttributeNames": {
+                "#p": Keys.PARTITION,
+                **{f"#{name}": name for name in values},
+            },
+            "ExpressionAttributeValues": encode(
+                {f":{name}": value for name, value in values.items()}
+            ),
+        }
 
     def of_day(self, space: str, day: str) -> list[Visit]:
         """The visits that began on a UTC day, and the ended ones that reached into it."""
@@ -118,6 +154,12 @@ class VisitsTable:
         keys = (self._key(visit, visit.day) for visit in visits)
         rows = get_many(self._client, self._table, keys, consistent=False)
         return {visit.id for visit in map(_visit, rows) if visit.ended_at is not None}
+
+    def known(self, visits: Iterable[Visit]) -> set[str]:
+        """Which of these visits the ledger holds, consistent: their ids."""
+        keys = (self._key(visit, visit.day) for visit in visits)
+        rows = get_many(self._client, self._table, keys, consistent=True)
+        return {visit.id for visit in map(_visit, rows)}
 
     def _continue(self, visits: Iterable[Visit]) -> None:
         """A stay over midnight is in every day it beat in: a row there, without a view."""
@@ -155,6 +197,24 @@ class VisitsTable:
             }
         }
 
+    def _add_engagement(self, space: str, visits: list[Visit]) -> list[Any]:
+        """What was done in those of the visits that have ended, on the day they did."""
+        done = [visit for visit in visits if _engaged(visit)]
+        if not done:
+            return []
+        total: Counter[str] = Counter()
+        for visit in done:
+            total.update(visit.engagement)
+        day = day_of(max(visit.ended_at or 0 for visit in done))
+        return [
+            {
+                "Update": {
+                    "TableName": self._counts_table,
+                    **engagement_update(space, day, dict(total)),
+                }
+            }
+        ]
+
     def _key(self, visit: Visit, day: str) -> Item:
         return encode(
             {
@@ -178,6 +238,11 @@ class VisitsTable:
         }
 
 
+def _engaged(visit: Visit) -> bool:
+    """Something was done in it, and it is over: time to add it up."""
+    return visit.ended_at is not None and bool(visit.engagement)
+
+
 def _end_values(visit: Visit) -> dict[str, Any]:
     """What changes while a visit lasts, or is known at its end."""
     gone_at = (
@@ -189,6 +254,8 @@ def _end_values(visit: Visit) -> dict[str, Any]:
         "beats": visit.beats,
         "ended_at": visit.ended_at,
         "ended_by": visit.ended_by,
+        "engagement": visit.engagement or None,
+        "former_users": visit.former_users or None,
         TTL: gone_at // SECOND,
     }
     return {name: value for name, value in values.items() if value is not None}
@@ -205,4 +272,6 @@ def _visit(row: Mapping[str, Any]) -> Visit:
         beats=row.get("beats", {}),
         ended_at=row.get("ended_at"),
         ended_by=row.get("ended_by"),
+        engagement=row.get("engagement", {}),
+        former_users=tuple(row.get("former_users", ())),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from headcount.errors import (
     InvalidRequestError,
     RequestError,
     TooLargeError,
+    UnexpectedError,
     is_busy,
 )
 from headcount.logs import logger
@@ -48,22 +50,23 @@ class Request:
         return cls(
             id=context["requestId"],
             method=context["http"]["method"].upper(),
-            path=event["rawPath"],
+            # A client whose base URL ends with a slash asks for "//api/query".
+            path=re.sub("^/+", "/", event["rawPath"]),
             query=event.get("queryStringParameters") or {},
             headers=headers,
             cookies=event.get("cookies") or headers.get("cookie", "").split(";"),
             event=event,
         )
 
-    def json(self) -> Any:
+    def json(self, limit: int = MAX_BODY) -> Any:
         """The decoded body, whatever its content type: ``sendBeacon`` sends text/plain."""
         raw = self.event.get("body") or ""
-        too_large = TooLargeError(f"The body is too large: at most {MAX_BODY} bytes are allowed.")
-        if len(raw) > 2 * MAX_BODY:
+        too_large = TooLargeError(f"The body is too large: at most {limit} bytes are allowed.")
+        if len(raw) > 2 * limit:
             raise too_large
         try:
             data = base64.b64decode(raw) if self.event.get("isBase64Encoded") else raw.encode()
-            if len(data) > MAX_BODY:
+            if len(data) > limit:
                 raise too_large
             return json.loads(data)
         except (ValueError, RecursionError, binascii.Error):
@@ -86,19 +89,32 @@ class Cors:
         allowed = {"access-control-allow-origin": origin} if origin in self.origins else {}
         return {**allowed, "vary": "origin"}
 
-    def preflight(self) -> Response:
+    def preflight(self, request: Request) -> Response:
         """The answer to OPTIONS."""
         return {
             "statusCode": HTTPStatus.NO_CONTENT.value,
             "headers": {
                 "access-control-allow-methods": "GET, POST, DELETE, OPTIONS",
-                "access-control-allow-headers": "authorization, content-type",
+                "access-control-allow-headers": _allowed_headers(request),
                 "access-control-max-age": str(_PREFLIGHT_LIFE),
             },
         }
 
 
-def respond(body: Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:
+def _allowed_headers(request: Request) -> str:
+    """What was asked for: libraries bring headers of their own, and none of them does anything
+    here that a request without it could not."""
+    asked = request.headers.get("access-control-request-headers", "").lower().split(",")
+    names = {name.strip() for name in asked[:_HEADERS_ASKED]}
+    return ", ".join(sorted({*_HEADERS, *filter(_HEADER_NAME.fullmatch, names)}))
+
+
+_HEADERS = ("authorization", "content-type")
+_HEADERS_ASKED = 32
+_HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
+
+
+def respond(body: Any, status: int = HTTPStatus.OK) -> Response:
     """A JSON response."""
     return {
         "statusCode": int(status),
@@ -121,37 +137,39 @@ def respond_error(error: RequestError) -> Response:
     return response
 
 
-def answer(event: Event, cors: Cors, handle: Callable[[Request], Response]) -> Response:
+def answer(
+    event: Event,
+    cors: Cors,
+    handle: Callable[[Request], Response],
+    shape: Callable[[Request, RequestError], Response] = lambda _, error: respond_error(error),
+) -> Response:
     """One request from event to response: preflight, errors and CORS headers are the same for all.
 
-    An unexpected error is logged and answered with a plain 500: it says nothing of our insides.
+    ``shape`` says an error as the route's clients expect it. An unexpected one is logged and
+    answered with a plain 500: it says nothing of our insides.
     """
     request = Request.of(event)
     if request.method == "OPTIONS":
-        response = cors.preflight()
+        response = cors.preflight(request)
     else:
         try:
             response = handle(request)
         except RequestError as error:
-            response = respond_error(error)
+            response = shape(request, error)
         except (ClientError, BotoCoreError) as error:
             if not isinstance(error, ClientError) or is_busy(error):
                 logger().warning("dependency busy", extra={"request": request.id}, exc_info=True)
-                response = respond_error(BusyError())
+                response = shape(request, BusyError())
             else:
-                response = _unexpected(request)
+                response = shape(request, _unexpected(request))
         except Exception:
-            response = _unexpected(request)
+            response = shape(request, _unexpected(request))
     response.setdefault("headers", {}).update(cors.headers(request))
     return response
 
 
-def _unexpected(request: Request) -> Response:
+def _unexpected(request: Request) -> RequestError:
     logger().exception("unexpected error", extra={"request": request.id})
-    return respond(
-        {
-            "success": False,
-            "error": f"Something went wrong here. Try again; if it stays, quote {request.id}.",
-        },
-        HTTPStatus.INTERNAL_SERVER_ERROR,
+    return UnexpectedError(
+        f"Something went wrong here. Try again; if it stays, quote {request.id}."
     )

@@ -1,0 +1,100 @@
+"""``errands``: small things that must wait a moment, by way of a queue."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from headcount.feeds import Feed, Forms
+from headcount.sockets import Courier, to_frame
+from headcount.store.subscriptions import SubscriptionsTable
+from headcount.subscribing import Greeter
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+OVERVIEW_PACE = 2
+"""Seconds that a feed across spaces gathers changes before it says them."""
+
+_MOVED_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ErrandQueue:
+    """Where errands are left. A failed one is tried again."""
+
+    client: SQSClient
+    url: str
+
+    def greet(self, connection: str, feed: Feed) -> None:
+        """Say the first frame as soon as the connection is up."""
+        self._send({"do": "greet", "connection": connection, "feed": asdict(feed)})
+
+    def say(self, feed: Feed, *, after: int = 0) -> None:
+        """Say to everybody who hears a feed what there is to say, ``after`` so many seconds."""
+        self._send({"do": "say", "feed": asdict(feed)}, after)
+
+    def _send(self, errand: dict[str, Any], after: int = 0) -> None:
+        self.client.send_message(
+            QueueUrl=self.url, MessageBody=json.dumps(errand), DelaySeconds=after
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Overviews:
+    """Lets the feeds across spaces follow what is published in each."""
+
+    subscriptions: SubscriptionsTable
+    forms: Forms
+    errands: ErrandQueue
+
+    def published(self, space: str, now: int) -> None:
+        """A version of a space was published.
+
+        The first to say so leaves an errand; whoever comes before that one is run relies on it.
+        """
+        feed = self.forms.overview_of(space)
+        if feed is None or not self.subscriptions.of(feed.topic):
+            return
+        if self.subscriptions.claim(feed.topic, now=now):
+            self.errands.say(feed, after=OVERVIEW_PACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What running errands needs."""
+
+    forms: Forms
+    subscriptions: SubscriptionsTable
+    courier: Courier
+    greeter: Greeter
+
+    def run(self, text: str) -> None:
+        """Run an errand; doing so again does no harm."""
+        errand = json.loads(text)
+        feed = Feed(**errand["feed"])
+        if errand["do"] == "greet":
+            self._greet(errand["connection"], feed)
+        else:
+            self._say(feed)
+
+    def _greet(self, connection: str, feed: Feed) -> None:
+        if feed.is_of_a_space:
+            self.greeter.greet(
+                feed, connection, lambda frame: self.courier.deliver(frame, [connection])
+            )
+        elif (message := self.forms.current(feed)) is not None:
+            self.courier.deliver(to_frame(message), [connection])
+
+    def _say(self, feed: Feed) -> None:
+        # In this order: who publishes after the release leaves an errand of their own.
+        self.subscriptions.release(feed.topic)
+        said = None
+        for _ in range(_MOVED_TRIES):
+            message = self.forms.current(feed)
+            if message is None or message == said:
+                return
+            connections = [one.connection for one in self.subscriptions.of(feed.topic)]
+            self.courier.deliver(to_frame(message), connections)
+            said = message  # looked at again: a slower twin may have said something older last

@@ -1,0 +1,93 @@
+"""Registered streams, and what registering, starting and stopping make of them. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+STREAM_ID = re.compile(r"[A-Za-z0-9._~@:+-]{1,128}")
+"""What may follow ``stream:`` in a space; channels' ids are written alike."""
+
+KIND = "stream"
+
+
+class Status(StrEnum):
+    """Where a stream is in its life."""
+
+    IDLE = "idle"  # registered, not started yet
+    LIVE = "live"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A registered stream. Times are epoch milliseconds; ``version`` grows with every write."""
+
+    id: str
+    created_at: int
+    title: str | None = None
+    channel: str | None = None
+    event: str | None = None
+    status: Status = Status.IDLE
+    started_at: int | None = None  # the latest start
+    stopped_at: int | None = None  # None while live
+    version: int = 1
+
+    @property
+    def space(self) -> str:
+        """The space its viewers are in."""
+        return space_of(self.id)
+
+
+def space_of(stream: str) -> str:
+    """``stream:<id>``."""
+    return f"{KIND}:{stream}"
+
+
+def stream_in(space: str) -> str:
+    """The inverse of ``space_of``."""
+    return space.partition(":")[2]
+
+
+def registered(
+    old: Stream | None,
+    stream: str,
+    *,
+    title: str | None = None,
+    channel: str | None = None,
+    event: str | None = None,
+    now: int,
+) -> Stream:
+    """A stream after it was registered: again, it keeps its life and whatever is left out."""
+    if old is None:
+        return Stream(stream, now, title, channel, event)
+    return _written(
+        old,
+        replace(
+            old,
+            title=title if title is not None else old.title,
+            channel=channel if channel is not None else old.channel,
+            event=event if event is not None else old.event,
+        ),
+    )
+
+
+def started(old: Stream | None, stream: str, *, now: int) -> Stream:
+    """A stream after a start, which registers it; a live one goes on as it was."""
+    if old is None:
+        return Stream(stream, now, status=Status.LIVE, started_at=now)
+    if old.status is Status.LIVE:
+        return old
+    return _written(old, replace(old, status=Status.LIVE, started_at=now, stopped_at=None))
+
+
+def stopped(old: Stream, *, now: int) -> Stream:
+    """A stream after a stop; a stopped one stays as it was."""
+    if old.status is Status.STOPPED:
+        return old
+    return _written(old, replace(old, status=Status.STOPPED, stopped_at=now))
+
+
+def _written(old: Stream, new: Stream) -> Stream:
+    return old if new == old else replace(new, version=old.version + 1)

@@ -1,0 +1,1 @@
+"""The five systems Headcount replaces: a thin adapter each, over the native core."""

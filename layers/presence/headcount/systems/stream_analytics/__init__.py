@@ -1,0 +1,1 @@
+"""Stream analytics: ``state`` makes the documented numbers, ``routes`` answers the paths."""

@@ -1,0 +1,69 @@
+"""The WebSocket feeds of stream dashboards: paths to topics, and topics to messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headcount import containers
+from headcount.errors import NotFoundError
+from headcount.feeds import Feed, Message
+from headcount.headcounts import Headcount
+from headcount.spaces import Kinds
+from headcount.systems.stream_analytics.state import metrics_data, overview_data
+
+if TYPE_CHECKING:
+    from headcount.store.containers import ContainersTable
+    from headcount.store.headcounts import HeadcountsTable
+    from headcount.store.streams import StreamsTable
+
+METRICS, ANALYTICS, CONTAINER = "metrics", "analytics", "container"
+OVERVIEW = Feed("~streams", ANALYTICS)
+KIND = "stream"
+
+_METRICS_PATH = re.compile(r"/api/ws/streams/([^/]+)/metrics/?")
+_ANALYTICS_PATH = re.compile(r"/api/ws/analytics/realtime/?")
+_CONTAINER_PATH = re.compile(r"/api/ws/container/([^/]+)/?")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamForms:
+    """What making messages needs. ``clock`` gives epoch milliseconds."""
+
+    kinds: Kinds
+    headcounts: HeadcountsTable
+    streams: Callable[[], StreamsTable]
+    containers: Callable[[], ContainersTable]
+    clock: Callable[[], int]
+
+    def feed_of(self, path: str) -> Feed:
+        """``/api/ws/...`` to its feed, or NotFoundError; InvalidRequestError for a bad id."""
+        if found := _METRICS_PATH.fullmatch(path):
+            return Feed(self.kinds.space(f"{KIND}:{found[1]}").id, METRICS)
+        if _ANALYTICS_PATH.fullmatch(path):
+            return OVERVIEW
+        if found := _CONTAINER_PATH.fullmatch(path):
+            return Feed(containers.topic(containers.container_id(found[1])), CONTAINER)
+        raise NotFoundError(
+            "There is no feed at this path. Use /api/ws/analytics/realtime, "
+            "/api/ws/streams/{id}/metrics or /api/ws/container/{id}; or no path, and subscribe."
+        )
+
+    def of_headcount(self, form: str, headcount: Headcount, now: int) -> Message:
+        """A version of a stream's space, as ``{type: metrics, data}``."""
+        return {"type": form, "data": metrics_data(headcount, now)}
+
+    def current(self, feed: Feed) -> Message | None:
+        """The overview of all streams, or the last state of a container."""
+        now = self.clock()
+        if feed.form == CONTAINER:
+            container = self.containers().get(containers.container_in(feed.topic))
+            return container.message(now) if container is not None else None
+        heads = self.headcounts.many(self.headcounts.live(KIND)).values()
+        return {"type": ANALYTICS, "data": overview_data(heads, self.streams().all(), now)}
+
+    def overview_of(self, space: str) -> Feed | None:
+        """Every stream is part of the overview."""
+        return OVERVIEW if space.startswith(f"{KIND}:") else None

@@ -1,0 +1,161 @@
+"""One call of a route: who calls, and what all systems do with a beat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from headcount.beats import Beat, Leave
+from headcount.clients import Services
+from headcount.devices import device_of, is_browser
+from headcount.errors import BusyError, ForbiddenError, UnauthorizedError
+from headcount.session import Facts
+from headcount.spaces import Kind, Space
+from headcount.tokens import Caller, require_admin, token_in
+from headcount.web.http import Request
+
+_COUNTRY = re.compile(r"[A-Z]{2}")
+_COUNTRY_HEADER = "cloudfront-viewer-country"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom a beat is from: ``verified`` when a token proves it."""
+
+    user: str | None
+    verified: bool
+    name: str | None = None
+    picture: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a beat's answer says of its space."""
+
+    people: int
+    version: int
+    changed: bool = False
+    """Whether the beat was a join or a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to a route, its path's parameters decoded."""
+
+    services: Services
+    request: Request
+    params: Mapping[str, str]
+
+    @property
+    def now(self) -> int:
+        """The server's time, in epoch milliseconds."""
+        return self.services.clock()
+
+    def query(self, name: str) -> str | None:
+        """A query parameter."""
+        return self.request.query.get(name)
+
+    def space(self, kind: str, name: str) -> Space:
+        """``kind:name``, or InvalidRequestError."""
+        return self.services.settings.kinds.space(f"{kind}:{name}")
+
+    # ------------------------------------------------------------------------------------ callers
+
+    @property
+    def has_token(self) -> bool:
+        """Whether a token came along, valid or not."""
+        return self._token() is not None
+
+    def require_admin(self) -> None:
+        """Let admins pass."""
+        token = self._token()
+        require_admin(self.services.verifier.verify(token) if token else None)
+
+    def require_counts(self, kind: Kind) -> None:
+        """Let pass whoever may see this kind's counts."""
+        if not kind.counts_are_public:
+            self.require_admin()
+
+    def require_names(self, kind: Kind) -> None:
+        """Let pass whoever may see who is in spaces of this kind."""
+        if kind.names == "public":
+            return
+        token = self._token()
+        caller = self.services.verifier.verify(token) if token else None
+        if kind.names == "users" and caller is not None:
+            return
+        require_admin(caller)
+
+    def caller(self) -> Caller | None:
+        """Whoever calls an open route: what is no token of ours makes nobody."""
+        token = self._token()
+        if token is None:
+            return None
+        try:
+            return self.services.verifier.verify(token)
+        except UnauthorizedError:
+            return None
+        except BusyError:
+            if self.services.settings.require_verified_users:
+                raise
+            return None
+
+    def identify(self, claimed: str | None) -> Identity:
+        """Whom a beat is from. A token proves its subject; an admin's may speak for anyone."""
+        caller = self.caller()
+        if caller is not None and caller.admin:
+            return Identity(claimed, verified=claimed is not None)
+        if caller is not None and caller.subject is not None:
+            if claimed not in {None, caller.subject}:
+                raise ForbiddenError("The userId is not the token's subject. Leave userId out.")
+            return Identity(caller.subject, True, caller.name, caller.picture)
+        if claimed is not None and self.services.settings.require_verified_users:
+            raise UnauthorizedError("A userId needs that user's token here. Send it, or no userId.")
+        return Identity(claimed, verified=False)
+
+    def _token(self) -> str | None:
+        request = self.request
+        cookie = self.services.settings.token_cookie
+        return token_in(request.headers, request.query, request.cookies, cookie)
+
+    # -------------------------------------------------------------------------------------- beats
+
+    def record_beat(self, space: Space, beat: Beat, identity: Identity) -> Count:
+        """Store a beat, its device and country filled in where they are known."""
+        facts = Facts.of(beat, user=identity.user, verified=identity.verified)
+        facts = replace(facts, facets={**self._seen(), **facts.facets})
+        now = self.now
+        row = self.services.desk.record_beat(space, beat, facts, request=self.request.id, now=now)
+        return replace(self.count(space, now), changed=row is not None)
+
+    def record_leave(self, space: Space, leave: Leave, *, stayed: int | None = None) -> None:
+        """End a session's visit. ``stayed`` is how many seconds the client says it was."""
+        self.services.desk.record_leave(
+            space, leave, request=self.request.id, now=self.now, stayed=stayed
+        )
+
+    def count(self, space: Space, now: int) -> Count:
+        """The count for the answer to a beat of somebody who is there."""
+        people, version = self.services.badges.people(space.id, now)
+        # The first beat of an empty space is answered before its count is published.
+        return Count(max(people, 1), version)
+
+    @property
+    def device(self) -> str:
+        """``desktop``, ``mobile`` or ``tablet``, by the User-Agent."""
+        return device_of(self.request.headers.get("user-agent", ""))
+
+    @property
+    def country(self) -> str | None:
+        """The viewer's country (ISO 3166, two letters) where the edge says it."""
+        country = self.request.headers.get(_COUNTRY_HEADER, "")
+        return country if _COUNTRY.fullmatch(country) else None
+
+    def _seen(self) -> dict[str, str]:
+        seen = {}
+        if is_browser(self.request.headers.get("user-agent", "")):
+            seen["device"] = self.device
+        if self.country is not None:
+            seen["country"] = self.country
+        return seen

@@ -1,0 +1,320 @@
+"""The OpenAPI document, from the routes themselves."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Literal, NotRequired
+
+from pydantic import BaseModel
+from typing_extensions import TypedDict, is_typeddict
+
+import headcount
+from headcount.containers import CONTAINER_ID, EVENT_ID
+from headcount.errors import (
+    BusyError,
+    ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    RequestError,
+    TooLargeError,
+    UnauthorizedError,
+    UnexpectedError,
+    UpstreamError,
+)
+from headcount.spaces import ID
+from headcount.web.documents.schemas import Schema, Schemas, space
+from headcount.web.routing import PREFIXES, Route, Who
+
+JSON = "application/json"
+
+
+class Problem(TypedDict):
+    """What is wrong, in a sentence that says how to mend it; ``details``: one for each problem."""
+
+    success: Literal[False]
+    error: str
+    details: NotRequired[list[str]]
+
+
+class Throttled(TypedDict):
+    """The gateway's own words, before the request came to us."""
+
+    message: str
+
+
+_ERRORS: dict[int, tuple[RequestError, str]] = {
+    error.status: (error, description)
+    for error, description in (
+        (InvalidRequestError(""), "The request can't be understood."),
+        (UnauthorizedError(""), "A token is missing, or not valid."),
+        (ForbiddenError(""), "The token is valid and does not allow this."),
+        (NotFoundError(""), "There is nothing at this path."),
+        (ConflictError(""), "The deployment's state does not allow this."),
+        (TooLargeError(""), "The body is too large."),
+        (UnexpectedError(""), "A fault of ours."),
+        (UpstreamError(""), "A service behind this one refuses."),
+        (BusyError(), "Busy: nothing was stored, try again in a few seconds."),
+    )
+}
+_ALWAYS = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
+_THROTTLED = "Too many requests: the gateway refused this one."
+_ANY_FAILURE = "What is wrong, with the status that these clients expect."
+
+_DESCRIPTION = """\
+Who is here right now, on what, and how many, and the history behind it.
+
+Tokens are JWTs, in the Authorization header, in `?token=` or in a cookie. Times are ISO 8601 in
+UTC unless a field says otherwise; days are UTC days. Bodies are read as JSON whatever their content
+type, so that `sendBeacon` works; fields that are not known are ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    system: ModuleType
+    route: Route
+    id: str
+
+
+def document(kinds: Sequence[str], cookie: str) -> dict[str, Any]:
+    """The document of a deployment with these kinds of spaces and this token cookie, if any."""
+    return _Writer(kinds, cookie).document()
+
+
+def systems() -> list[ModuleType]:
+    """The modules of routes, each once."""
+    return [import_module(name) for name in dict.fromkeys(PREFIXES.values())]
+
+
+def _operations() -> Iterator[_Operation]:
+    """Every route, its id made of module and handler; what answers several routes is told apart
+    by their paths' last words, and then by their methods."""
+    every = [(system, route) for system in systems() for route in system.ROUTES]
+    handlers = Counter(_id(system, route.handle.__name__) for system, route in every)
+    words = Counter(_id(system, _last_word(route)) for system, route in every)
+    for system, route in every:
+        name = _id(system, route.handle.__name__)
+        if handlers[name] > 1:
+            name = _id(system, _last_word(route))
+            if words[name] > 1:
+                name = f"{name}_{route.method.lower()}"
+        yield _Operation(system, route, name)
+
+
+def _id(system: ModuleType, word: str) -> str:
+    return f"{system.__name__.removesuffix('.routes').rpartition('.')[2]}_{word}"
+
+
+def _last_word(route: Route) -> str:
+    last = route.rule.rpartition("/")[2]
+    return route.handle.__name__ if last.startswith("<") else last
+
+
+class _Writer:
+    """Writes a deployment's document."""
+
+    def __init__(self, kinds: Sequence[str], cookie: str) -> None:
+        self._kinds = kinds
+        self._operations = list(_operations())
+        self._schemes = _schemes(cookie)
+        self._failures: dict[str, Any] = {}
+        routes = [one.route for one in self._operations]
+        self._schemas = Schemas(
+            bodies=[route.body for route in routes if route.body is not None],
+            answers=[
+                *(route.answer for route in routes if route.answer is not None),
+                *(_problem(one.system) for one in self._operations),
+                Throttled,
+            ],
+        )
+
+    def document(self) -> dict[str, Any]:
+        """All of it."""
+        paths: dict[str, dict[str, Any]] = {}
+        for one in self._operations:
+            path = paths.setdefault(re.sub(r"<(\w+)>", r"{\1}", one.route.rule), {})
+            path[one.route.method.lower()] = self._operation(one)
+        return {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Headcount",
+                "version": headcount.__version__,
+                "description": _DESCRIPTION,
+                "license": {"name": "MIT", "identifier": "MIT"},
+            },
+            "servers": [{"url": "/"}],
+            "tags": [_tag(system) for system in systems()],
+            "paths": paths,
+            "components": {
+                "schemas": self._schemas.components,
+                "responses": dict(sorted(self._failures.items())),
+                "securitySchemes": self._schemes,
+            },
+        }
+
+    def _operation(self, one: _Operation) -> dict[str, Any]:
+        route = one.route
+        said = inspect.getdoc(route.handle) or ""
+        operation: dict[str, Any] = {
+            "operationId": one.id,
+            "tags": [_tag(one.system)["name"]],
+            "summary": _summary(said),
+            "description": f"{said}\n\nFor {route.who.value}.",
+            "security": self._security(route),
+            "responses": self._responses(one),
+        }
+        parameters = [*self._path_parameters(route), *_query_parameters(route)]
+        if parameters:
+            operation["parameters"] = parameters
+        if route.body is not None:
+            content = {JSON: {"schema": self._schemas.body(route.body)}}
+            operation["requestBody"] = {"required": True, "content": content}
+        return operation
+
+    def _security(self, route: Route) -> list[dict[str, list[str]]]:
+        """Any one of these. The empty one: no token is needed, or not always."""
+        named: list[dict[str, list[str]]] = [{name: []} for name in self._schemes]
+        return named if route.who is Who.ADMIN else [{}, *named]
+
+    def _path_parameters(self, route: Route) -> list[dict[str, Any]]:
+        known = {
+            "space": ("The thing people are in: kind:id.", space(self._kinds)),
+            **PATH_PARAMETERS,
+        }
+        return [
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "description": known[name][0],
+                "schema": known[name][1],
+            }
+            for name in route.pattern.groupindex
+        ]
+
+    # ----------------------------------------------------------------------------------- responses
+
+    def _responses(self, one: _Operation) -> dict[str, Any]:
+        route = one.route
+        found = {
+            int(status): self._success(status, route) for status in (route.status, *route.also)
+        }
+        for status in _failures(route):
+            answered = _answered(one.system, status)
+            said = _ERRORS[status][1] if answered == status in _ERRORS else _ANY_FAILURE
+            found.setdefault(answered, self._failure(answered, said, _problem(one.system)))
+        throttled = HTTPStatus.TOO_MANY_REQUESTS
+        found[throttled] = self._failure(throttled, _THROTTLED, Throttled)
+        return {str(status): found[status] for status in sorted(found)}
+
+    def _success(self, status: int, route: Route) -> dict[str, Any]:
+        phrase = f"{HTTPStatus(status).phrase}."
+        if route.answer is None:
+            return {"description": phrase}
+        said = inspect.getdoc(route.answer) if is_typeddict(route.answer) else None
+        content = {JSON: {"schema": self._schemas.answer(route.answer)}}
+        return {"description": said or phrase, "content": content}
+
+    def _failure(self, status: int, said: str, problem: Any) -> dict[str, str]:
+        """A reference to what many operations may answer."""
+        name = f"{problem.__name__}{int(status)}"
+        content = {JSON: {"schema": self._schemas.answer(problem)}}
+        self._failures[name] = {"description": said, "content": content}
+        return {"$ref": f"#/components/responses/{name}"}
+
+
+def _summary(said: str) -> str:
+    """The first sentence."""
+    sentence = re.split(r"(?<=\.)\s|\n\n", said, maxsplit=1)[0]
+    return " ".join(sentence.split()).removesuffix(".")
+
+
+def _tag(system: ModuleType) -> dict[str, str]:
+    """A system's module docstring: its name, a colon, and what it is about."""
+    said = inspect.getdoc(system) or ""
+    first = " ".join(said.partition("\n\n")[0].split())
+    return {"name": first.partition(":")[0], "description": first}
+
+
+# ---------------------------------------------------------------------------------------- requests
+
+
+def _matching(pattern: re.Pattern[str]) -> Schema:
+    return {"type": "string", "pattern": f"^{pattern.pattern}$"}
+
+
+PATH_PARAMETERS: dict[str, tuple[str, Schema]] = {
+    "course": ("The course's id; its space is course:id.", _matching(ID)),
+    "linkId": ("The link's id; its space is link:id.", _matching(ID)),
+    "id": ("The id of the stream, whose space is stream:id, or of the channel.", _matching(ID)),
+    "eventId": ("The event; each of . ~ @ : + counts as three characters.", _matching(EVENT_ID)),
+    "containerId": ("The container, as its launch answered it.", _matching(CONTAINER_ID)),
+    "table": ("A table that does not exist.", {"type": "string", "minLength": 1}),
+    "function": ("A function that does not exist.", {"type": "string", "minLength": 1}),
+}
+"""Names in rules, but for ``space``: description and schema."""
+
+
+def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": query.name,
+            "in": "query",
+            "required": query.required,
+            "description": f"{query.description.removesuffix('.')}.",
+            "schema": dict(query.schema),
+        }
+        for query in route.query
+    ]
+
+
+def _schemes(cookie: str) -> dict[str, Any]:
+    schemes: dict[str, Any] = {
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "token": {"type": "apiKey", "in": "query", "name": "token"},
+    }
+    if cookie:
+        schemes["cookie"] = {"type": "apiKey", "in": "cookie", "name": cookie}
+    return schemes
+
+
+# --------------------------------------------------------------------------------------- responses
+
+
+def _failures(route: Route) -> list[int]:
+    """The statuses that follow from what a route is, and those that it declares."""
+    failures: set[int] = {*_ALWAYS, *route.errors}
+    if route.pattern.groupindex:
+        failures |= {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
+    if route.query:
+        failures.add(HTTPStatus.BAD_REQUEST)
+    if route.body is not None:
+        failures |= {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+    if route.who is not Who.ANYONE or _names_a_user(route):
+        failures |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+    return sorted(failures)
+
+
+def _names_a_user(route: Route) -> bool:
+    """Whether a caller may claim to be a user, which a token may have to prove."""
+    body = route.body
+    fields = body.model_fields if isinstance(body, type) and issubclass(body, BaseModel) else {}
+    return "user_id" in fields or any(query.name == "userId" for query in route.query)
+
+
+def _answered(system: ModuleType, status: int) -> int:
+    """The status that a system's clients are told in place of this one."""
+    error = _ERRORS[status][0] if status in _ERRORS else None
+    return int(system.shape_error(error)["statusCode"]) if error else status
+
+
+def _problem(system: ModuleType) -> Any:
+    """How a system says errors."""
+    return getattr(system, "ERROR_ANSWER", Problem)

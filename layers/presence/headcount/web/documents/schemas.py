@@ -1,0 +1,91 @@
+"""JSON Schemas of the types that the API takes and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+from headcount.spaces import ID
+
+Schema = dict[str, Any]
+
+_REF = "#/components/schemas/"
+
+
+class Schemas:
+    """The schemas of bodies (what is taken) and answers (what is said), under short names."""
+
+    def __init__(self, bodies: Iterable[Any], answers: Iterable[Any]) -> None:
+        wanted = [
+            *((said, "validation", TypeAdapter(said)) for said in dict.fromkeys(bodies)),
+            *((said, "serialization", TypeAdapter(said)) for said in dict.fromkeys(answers)),
+        ]
+        found, definitions = TypeAdapter.json_schemas(
+            wanted,  # type: ignore[arg-type]  # the modes are literals
+            ref_template=_REF + "{model}",
+            schema_generator=_Plain,
+        )
+        named = definitions.get("$defs", {})
+        names = {long: _short(long) for long in named}
+        assert len(set(names.values())) == len(names), "two types share a name"
+        self._schemas: dict[Any, Schema] = {key: _renamed(schema, names) for key, schema in found.items()}
+        self.components: dict[str, Schema] = {
+            names[long]: _renamed(schema, names) for long, schema in sorted(named.items())
+        }
+
+    def body(self, said: Any) -> Schema:
+        """What is taken."""
+        return self._schemas[said, "validation"]
+
+    def answer(self, said: Any) -> Schema:
+        """What is said."""
+        return self._schemas[said, "serialization"]
+
+
+class _Plain(GenerateJsonSchema):
+    """Without a title for every field, and without room for fields that are not declared."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - never
+        return False
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> Schema:
+        return {**super().typed_dict_schema(schema), "additionalProperties": False}
+
+
+def space(kinds: Sequence[str]) -> Schema:
+    """A space's id, of one of these kinds."""
+    return {
+        "type": "string",
+        "pattern": f"^({'|'.join(sorted(kinds))}):{ID.pattern}$",
+        "example": f"{max(kinds, key=lambda kind: kind == 'site')}:main",
+    }
+
+
+def _short(name: str) -> str:
+    """``Viewer``; ``CourseViewersViewer`` where other systems have one too."""
+    *package, kind = name.split("__")
+    modules = [part for part in package if part not in _INNER]
+    return "".join(word.capitalize() for word in modules[-1].split("_")) + kind if modules else kind
+
+
+_INNER = {"routes", "bodies", "state", "days"}
+"""Modules of a system that is a package: the system's name says more."""
+
+
+def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: _ref(value, names) if key == "$ref" else _renamed(value, names)
+            for key, value in schema.items()
+        }
+    if isinstance(schema, list):
+        return [_renamed(one, names) for one in schema]
+    return schema
+
+
+def _ref(ref: Any, names: Mapping[str, str]) -> Any:
+    return _REF + names[ref.removeprefix(_REF)] if isinstance(ref, str) else ref

@@ -1,0 +1,161 @@
+"""Routes as data: what is declared here is routed, enforced and documented alike.
+
+A system is a module with ``ROUTES`` and ``shape_error``; it is imported when the first request for
+one of its paths comes, so that no beat pays for what it does not use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from http import HTTPStatus
+from importlib import import_module
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from headcount.clients import Services
+from headcount.errors import MethodNotAllowedError, NotFoundError, RequestError
+from headcount.web.calls import Call
+from headcount.web.http import Request, Response, respond, respond_error
+
+
+class Who(Enum):
+    """Who may call a route."""
+
+    ANYONE = "anyone"
+    COUNTS = "anyone where the kind's counts are public, else admins"
+    NAMES = "whom the kind lets see names, else admins"
+    ADMIN = "admins"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query parameter, for the document: reading it is the handler's."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response that is not a plain 200 with JSON."""
+
+    body: Any = None
+    status: int = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def response(self) -> Response:
+        """As the gateway wants it."""
+        response = respond(self.body, self.status)
+        if self.body is None:
+            del response["body"], response["headers"]["content-type"]
+        response["headers"].update(self.headers)
+        return response
+
+
+@dataclass(frozen=True)
+class Route:
+    """``GET /v1/spaces/<space>`` and what answers it.
+
+    ``handle`` takes the ``Call`` and returns the JSON body or a ``Reply``; its docstring is the
+    route's description. ``body`` is the model the request's JSON is parsed with, ``answer`` the
+    TypedDict of what comes back; ``status`` that of success, ``also`` others with the same answer;
+    ``errors`` statuses beyond those that follow from the rest.
+    """
+
+    method: str
+    rule: str
+    handle: Callable[[Call], Any]
+    who: Who
+    answer: Any = None
+    body: Any = None
+    query: Sequence[Query] = ()
+    status: int = HTTPStatus.OK
+    also: Sequence[int] = ()
+    errors: Sequence[int] = ()
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Matches the paths of this route; its groups are the parameters."""
+        return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", self.rule))
+
+
+class System(Protocol):
+    """A module of routes."""
+
+    ROUTES: Sequence[Route]
+
+    @staticmethod
+    def shape_error(error: RequestError) -> Response:
+        """An error as this system's clients expect it."""
+
+
+PREFIXES = {
+    "/v1/spaces": "headcount.web.native",
+    "/api/analytics/live-activity": "headcount.systems.live_activity",
+    "/api/courses": "headcount.systems.course_viewers",
+    "/api/query": "headcount.systems.course_viewers_convex",
+    "/api/query_ts": "headcount.systems.course_viewers_convex",
+    "/api/query_at_ts": "headcount.systems.course_viewers_convex",
+    "/api/mutation": "headcount.systems.course_viewers_convex",
+    "/api/action": "headcount.systems.course_viewers_convex",
+    "/api/send/realtime": "headcount.systems.link_analytics",
+    "/api/v1/analytics": "headcount.systems.stream_analytics.routes",
+    "/api/streams": "headcount.systems.stream_analytics.routes",
+    "/api/containers": "headcount.systems.stream_analytics.containers",
+    "/api/heartbeats": "headcount.systems.site_traffic",
+    "/api/traffic": "headcount.systems.site_traffic",
+    "/rest/v1": "headcount.systems.site_traffic_postgrest",
+    "/openapi.json": "headcount.web.documents",
+    "/asyncapi.json": "headcount.web.documents",
+}
+"""Where the paths below a prefix are answered."""
+
+
+def system_of(path: str) -> System | None:
+    """The module that answers a path, if any."""
+    for prefix, module in PREFIXES.items():
+        if path == prefix or path.startswith(prefix + "/"):
+            return import_module(module)  # type: ignore[return-value]
+    return None
+
+
+class Router:
+    """Finds the route of a request, checks who asks, and answers."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def handle(self, request: Request) -> Response:
+        """The response; what is wrong with the request is raised."""
+        system = system_of(request.path)
+        routes = system.ROUTES if system is not None else ()
+        allowed: list[str] = []
+        for route in routes:
+            match = route.pattern.fullmatch(request.path)
+            if match is None:
+                continue
+            if route.method == request.method:
+                params = {name: unquote(value) for name, value in match.groupdict().items()}
+                call = Call(self._services, request, params)
+                if route.who is Who.ADMIN:
+                    call.require_admin()
+                result = route.handle(call)
+                return result.response() if isinstance(result, Reply) else respond(result)
+            allowed.append(route.method)
+        if allowed:
+            raise MethodNotAllowedError(request.method, request.path[:200], allowed)
+        raise NotFoundError(
+            "There is nothing at this path. /openapi.json lists the API's paths; its own begin "
+            "with /v1/spaces."
+        )
+
+    def shape_error(self, request: Request, error: RequestError) -> Response:
+        """An error as the clients of that path expect it."""
+        system = system_of(request.path)
+        return system.shape_error(error) if system is not None else respond_error(error)

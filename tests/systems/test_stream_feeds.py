@@ -1,0 +1,248 @@
+"""The WebSocket feeds of stream dashboards."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from headcount.systems.stream_analytics.feeds import OVERVIEW
+
+from tests.conftest import Worlds
+from tests.support.engines import Engine
+from tests.support.events import socket_event
+from tests.support.world import World
+
+METRICS = "/api/ws/streams/s1/metrics"
+REALTIME = "/api/ws/analytics/realtime"
+STREAM = "stream:s1"
+
+
+def frames(world: World, connection: str) -> list[dict[str, Any]]:
+    return world.line.frames[connection]
+
+
+def viewers(world: World, connection: str) -> list[int]:
+    key = {"metrics": "currentViewers", "analytics": "totalViewers"}
+    return [frame["data"][key[frame["type"]]] for frame in frames(world, connection)]
+
+
+def open_feed(world: World, connection: str, path: str) -> None:
+    assert world.connect(connection, path=path) == {"statusCode": 200}
+    assert frames(world, connection) == []  # nothing can be said before the connection is up
+    world.run_errands()
+
+
+def test_a_stream_is_heard_at_once_and_with_each_version(world: World) -> None:
+    world.beat("v1", STREAM)
+    world.settle()
+    open_feed(world, "c1", METRICS)
+    assert frames(world, "c1") == [
+        {
+            "type": "metrics",
+            "data": {
+                "currentViewers": 1,
+                "peakViewers": 1,
+                "totalViews": 1,
+                "avgViewDuration": None,
+                "chatMessages": None,
+                "bandwidth": None,
+                "quality": None,
+                "buffering": None,
+                "errors": None,
+            },
+        }
+    ]
+    world.beat("v2", STREAM, quality={"bandwidth": 4.5, "errors": 2}, engagement={"chat": 3})
+    world.settle()
+    world.clock.advance(20)
+    world.leave("v1", STREAM)
+    world.settle()
+    assert viewers(world, "c1") == [1, 2, 1]
+    last = frames(world, "c1")[-1]["data"]
+    assert last["avgViewDuration"] == 21  # the pace of publishing took a second
+    assert (last["chatMessages"], last["bandwidth"], last["errors"]) == (3, 4.5, 2)
+
+
+def test_other_streams_versions_are_not_heard(moto_world: World) -> None:
+    open_feed(moto_world, "c1", METRICS)
+    moto_world.beat("v1", "stream:s2")
+    moto_world.settle()
+    assert viewers(moto_world, "c1") == [0]
+
+
+def test_headcounts_and_metrics_of_a_stream_go_out_side_by_side(moto_world: World) -> None:
+    open_feed(moto_world, "c1", METRICS)
+    moto_world.subscribe("c2", STREAM)
+    moto_world.beat("v1", STREAM)
+    moto_world.settle()
+    assert [frame["type"] for frame in frames(moto_world, "c1")] == ["metrics", "metrics"]
+    assert [frame["type"] for frame in frames(moto_world, "c2")] == ["headcount", "headcount"]
+
+
+def test_chunks_carry_each_form_to_those_who_hear_it(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, InlineFanout="0")
+    open_feed(world, "c1", METRICS)
+    world.subscribe("c2", STREAM)
+    world.beat("v1", STREAM)
+    world.settle()
+    assert frames(world, "c1")[-1]["type"] == "metrics"
+    assert frames(world, "c2")[-1]["type"] == "headcount"
+
+
+@pytest.mark.parametrize("said", ["ping", "", '{"type": "heartbeat"}', "[]", "{"])
+@pytest.mark.parametrize("path", [METRICS, REALTIME])
+def test_whatever_a_feeds_client_says_is_a_heartbeat(
+    moto_world: World, path: str, said: str
+) -> None:
+    open_feed(moto_world, "c1", path)
+    moto_world.say("c1", said)
+    first, second = frames(moto_world, "c1")
+    assert second == first
+
+
+def test_a_native_ping_is_answered_on_a_feed_too(moto_world: World) -> None:
+    open_feed(moto_world, "c1", METRICS)
+    moto_world.say("c1", {"action": "ping"})
+    assert frames(moto_world, "c1")[-1] == {"type": "pong"}
+
+
+def test_a_dashboard_without_a_feed_is_told_what_is_wrong(moto_world: World) -> None:
+    moto_world.subscribe("c1")
+    moto_world.say("c1", {"type": "heartbeat"})
+    assert frames(moto_world, "c1")[-1]["type"] == "error"
+
+
+def test_the_overview_adds_up_all_streams(world: World) -> None:
+    open_feed(world, "c1", REALTIME)
+    for number in range(3):
+        world.beat(f"v{number}", f"stream:s{number % 2}", visitorId=f"v{number}")
+    world.settle()
+    assert viewers(world, "c1") == [0, 3]
+    assert frames(world, "c1")[-1] == {
+        "type": "analytics",
+        "data": {
+            "totalViewers": 3,
+            "activeStreams": 2,
+            "revenueToday": None,
+            "avgEngagement": None,
+            "errorRate": None,
+            "serverLoad": None,
+        },
+    }
+
+
+def test_the_overview_gathers_changes_for_two_seconds(moto_world: World) -> None:
+    world = moto_world
+    open_feed(world, "c1", REALTIME)
+    for number in range(4):
+        world.clock.advance(1)
+        world.beat(f"v{number}", STREAM)
+        world.count(world.filtered("count"))
+        world.publish(world.filtered("publish"))
+    assert (len(world.queue.errands), world.queue.delays[-1]) == (1, 2)
+    world.run_errands()
+    assert viewers(world, "c1") == [0, 4]
+
+
+def test_a_version_while_the_overview_is_being_said_is_said_too(moto_world: World) -> None:
+    world = moto_world
+    open_feed(world, "c1", REALTIME)
+
+    def somebody_else() -> None:
+        world.line.after_post = lambda: None
+        world.clock.advance(1)
+        world.beat("v2", STREAM)
+        world.count(world.filtered("count"))
+        world.publish(world.filtered("publish"))
+
+    world.beat("v1", STREAM)
+    world.line.after_post = somebody_else
+    world.settle()
+    assert viewers(world, "c1")[-1] == 2
+
+
+def test_an_overview_that_was_claimed_and_lost_is_claimed_anew_after_a_minute(
+    moto_world: World,
+) -> None:
+    world = moto_world
+    open_feed(world, "c1", REALTIME)
+    world.beat("v1", STREAM)
+    world.count(world.filtered("count"))
+    world.publish(world.filtered("publish"))
+    world.queue.errands.clear()  # lost
+    world.clock.advance(61)
+    world.leave("v1", STREAM)
+    world.settle()
+    assert viewers(world, "c1") == [0, 0]
+
+
+def test_nobody_listening_to_the_overview_costs_no_errand(moto_world: World) -> None:
+    moto_world.beat("v1", STREAM)
+    moto_world.count(moto_world.filtered("count"))
+    moto_world.publish(moto_world.filtered("publish"))
+    assert moto_world.queue.errands == []
+
+
+def test_other_spaces_leave_the_overview_alone(moto_world: World) -> None:
+    open_feed(moto_world, "c1", REALTIME)
+    moto_world.beat("v1", "site:main")
+    moto_world.settle()
+    assert len(frames(moto_world, "c1")) == 1
+
+
+def test_a_first_frame_waits_until_the_connection_is_up(moto_world: World) -> None:
+    moto_world.connect("c1", path=METRICS)
+    moto_world.line.go("c1", times=2)
+    moto_world.run_errands()
+    assert viewers(moto_world, "c1") == [0]
+
+
+def test_a_version_that_comes_before_the_first_frame_leaves_no_gap(moto_world: World) -> None:
+    world = moto_world
+    world.connect("c1", path=METRICS)
+    world.beat("v1", STREAM)
+    world.count(world.filtered("count"))
+    world.publish(world.filtered("publish"))
+    world.run_errands()
+    assert viewers(world, "c1")[-1] == 1
+
+
+def test_a_feed_that_goes_away_is_forgotten(moto_world: World) -> None:
+    open_feed(moto_world, "c1", METRICS)
+    open_feed(moto_world, "c2", REALTIME)
+    moto_world.disconnect("c1")
+    moto_world.disconnect("c2")
+    rows = moto_world.tables["subscriptions"].rows()
+    assert [row for row in rows if row["topic"] != "claim"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/ws/nothing", 404),
+        ("/api/ws/streams/metrics", 404),
+        ("/api/ws/streams/a%20b/metrics", 400),
+        ("/api/ws/streams/a%2Fb/metrics", 404),
+        ("/api/ws/container/..", 400),
+        ("/", 404),
+    ],
+)
+def test_a_path_without_a_feed_is_refused(moto_world: World, path: str, status: int) -> None:
+    answer = moto_world.connect("c1", path=path)
+    assert answer["statusCode"] == status
+    assert json.loads(answer["body"])["success"] is False
+    assert moto_world.tables["subscriptions"].rows() == []
+
+
+@pytest.mark.parametrize("path", [METRICS, REALTIME, f"/api/ws/container/{'0' * 32}"])
+def test_a_feed_needs_an_admins_token(moto_world: World, path: str) -> None:
+    query = {"path": path}
+    answer = moto_world.invoke("socket", socket_event("CONNECT", "c1", query=query))
+    assert answer["statusCode"] == 401
+    assert moto_world.connect("c1", path=path, token=moto_world.token(sub="u"))["statusCode"] == 403
+    assert moto_world.queue.errands == []
+
+
+def test_the_overviews_topic_is_no_space() -> None:
+    assert OVERVIEW.topic.startswith("~")
