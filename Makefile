@@ -7,10 +7,10 @@ export PORT ?= 8787
 export GATEWAY_PORT ?= 4566
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token deploy-local picture units build test check lock clean dev stack python
+.PHONY: help run demo token deploy-local picture bench-dashboard units build test check lock clean dev stack python
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-14s%s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-18s%s\n' "$$target" "$$what"; done
 
 run: stack ## the whole product on http://localhost:8787 (PORT, GATEWAY_PORT), until Ctrl-C
 	@exec $(TOOLS)/python -m local.run
@@ -24,8 +24,11 @@ token: dev ## an admin token for the running stack, or for STACK=name on AWS (AR
 deploy-local: dev ## rebuild and redeploy onto the running stack
 	@exec $(TOOLS)/python -m local.deploy
 
-picture: dev ## the README's picture of the dashboard, from the running stack
+picture: dev ## the pictures of the dashboard in docs/, from the running stack (ARGS=--help)
 	@exec $(TOOLS)/python -m local.picture $(ARGS)
+
+bench-dashboard: dev ## what an update of 1,000 sessions costs the dashboard (needs Chromium)
+	@exec $(TOOLS)/python -m local.bench_dashboard $(ARGS)
 
 units: dev ## what a beat, a join, a leave cost in DynamoDB units (needs Java and npm)
 	@exec $(TOOLS)/python -m tests.units_table
@@ -48,7 +51,7 @@ lock: dev ## pin again what local/locks/*.in ask for
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --upgrade layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 
 clean: ## remove all that was built or installed
-	@rm -rf .venv .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .local .aws-sam functions/site/built .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from local.bundle import Bundler
 from local.processes import run
 from local.settings import (
     ARCHITECTURE,
@@ -17,6 +18,7 @@ from local.settings import (
     RUNTIME,
     VENV_BIN,
     Settings,
+    UsageError,
     aws_environment,
 )
 
@@ -42,6 +44,7 @@ def parameter_overrides(**parameters: str) -> list[str]:
 
 async def build(settings: Settings) -> None:
     """Build for the host's own Python and architecture, into .aws-sam/local."""
+    await asyncio.to_thread(Bundler().bundle)
     await run(
         *(SAM, "build", "--template-file", str(ROOT / "template.yaml")),
         *("--build-dir", str(BUILD_DIR), "--cache-dir", str(BUILD_DIR.with_name("local-cache"))),
@@ -96,6 +99,11 @@ def main() -> int:
             "`.venv/bin/sam build --use-container`.",
             file=sys.stderr,
         )
+        return 1
+    try:
+        Bundler().bundle()
+    except UsageError as error:
+        print(error, file=sys.stderr)
         return 1
     path = f"{python}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.chdir(ROOT)

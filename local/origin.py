@@ -77,7 +77,7 @@ class Origin:
     async def start(self, hosts: list[str], port: int) -> web.AppRunner:
         """Serve on these addresses; `cleanup()` of what is returned ends it."""
         app = web.Application(client_max_size=MAX_BODY)
-        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.router.add_route("*", r"/{path:[\s\S]*}", self._handle)
         app.on_startup.append(self._open)
         app.on_shutdown.append(self._end_sockets)
         app.on_cleanup.append(self._close)

@@ -1,4 +1,4 @@
-"""HTTP API, ``/dashboard`` and ``/headcount.js``: the dashboard's files and the client."""
+"""HTTP API, ``/dashboard``, ``/admin/live``, ``/headcount*``: dashboard, client and elements."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-_STATIC = Path(__file__).parent / "static"
+_HERE = Path(__file__).parent
+# What local/bundle.py made goes before what it was made from.
+_FOLDERS = (_HERE / "static", _HERE / "built")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".ts": "application/typescript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
     ".json": "application/json; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
 }
+_LIVE = "/admin/live"
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; "
@@ -36,8 +41,11 @@ _HEADERS = {
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
-    """Answer GET /dashboard, GET /dashboard/{file} and GET /headcount.js."""
-    name = event["rawPath"].removeprefix("/dashboard").strip("/") or "index.html"
+    """Answer GET /dashboard, /dashboard/{file}, /admin/live and /headcount*: a file each."""
+    path = event["rawPath"].removesuffix("/")
+    name = path.removeprefix("/dashboard").strip("/") or "index.html"
+    if path == _LIVE:
+        name = "index.html"  # which knows by its address what to show
     files = _files()
     if name not in files:
         return {
@@ -66,7 +74,12 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
 @cache
 def _files() -> dict[str, tuple[bytes, bytes, str]]:
     """name -> (content, gzipped content, ETag)."""
-    contents = {path.name: path.read_bytes() for path in _STATIC.iterdir()}
+    contents = {
+        path.name: path.read_bytes()
+        for folder in _FOLDERS
+        if folder.is_dir()
+        for path in folder.iterdir()
+    }
     config = {"socketUrl": os.environ["SOCKET_URL"]}
     contents["config.json"] = json.dumps(config).encode()
     return {

@@ -655,7 +655,9 @@ def site(world: World, path: str, **headers: str) -> Any:
     return world.invoke("site", event)
 
 
-@pytest.mark.parametrize("path", ["/dashboard", "/dashboard/", "/dashboard/index.html"])
+@pytest.mark.parametrize(
+    "path", ["/dashboard", "/dashboard/", "/dashboard/index.html", "/admin/live"]
+)
 def test_the_dashboard_is_a_page_that_may_load_nothing_foreign(
     moto_world: World, path: str
 ) -> None:
@@ -682,7 +684,7 @@ def test_a_dashboard_file_that_did_not_change_is_not_sent_again(moto_world: Worl
 
 def test_the_dashboard_is_sent_compressed_to_browsers_that_can(moto_world: World) -> None:
     plain, packed = (
-        site(moto_world, "/dashboard/dashboard.js", **headers)
+        site(moto_world, "/dashboard/index.html", **headers)
         for headers in ({}, {"accept_encoding": "gzip, br"})
     )
     assert packed["headers"]["content-encoding"] == "gzip"
@@ -692,3 +694,40 @@ def test_the_dashboard_is_sent_compressed_to_browsers_that_can(moto_world: World
 @pytest.mark.parametrize("name", ["nothing.js", "..%2Fapp.py", "../app.py", "static/index.html"])
 def test_nothing_but_the_dashboards_files_is_served(moto_world: World, name: str) -> None:
     assert site(moto_world, f"/dashboard/{name}")["statusCode"] == 404
+
+
+def test_head_is_answered_like_get_without_a_body(moto_world: World) -> None:
+    answer = moto_world.http("HEAD", f"/v1/spaces/{SITE}")
+    assert (answer.status, answer.body) == (200, None)
+    assert moto_world.http("HEAD", f"/v1/spaces/{SITE}/viewers").status == 401
+
+
+def test_the_methods_of_a_path_are_named_once(moto_world: World) -> None:
+    answer = moto_world.http("PUT", f"/v1/spaces/{SITE}/presence")
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE, POST")
+
+
+@pytest.mark.parametrize(
+    ("token", "lives"), [(None, "public, max-age=1"), ("whatever", "no-store")]
+)
+def test_public_counts_may_be_kept_for_a_second_where_no_token_came(
+    moto_world: World, token: str | None, lives: str
+) -> None:
+    answer = moto_world.http("GET", f"/v1/spaces/{SITE}", token=token)
+    assert answer.headers["cache-control"] == lives
+    assert (
+        moto_world.http("GET", "/v1/spaces/activity:main", token=moto_world.admin).headers[
+            "cache-control"
+        ]
+        == "no-store"
+    )
+
+
+def test_a_preflight_allows_what_a_library_brings(moto_world: World) -> None:
+    asked = "apikey,authorization,content-profile,x-client-info, bad header!"
+    answer = moto_world.http(
+        "OPTIONS", "/rest/v1/heartbeats", headers={"access-control-request-headers": asked}
+    )
+    allowed = answer.headers["access-control-allow-headers"].split(", ")
+    assert {"apikey", "content-profile", "x-client-info", "authorization"} <= set(allowed)
+    assert not [name for name in allowed if " " in name or "!" in name]

@@ -17,7 +17,7 @@ def test_a_steady_beat_is_one_write_call_and_wakes_nobody(world: World) -> None:
     world.clock.advance(30)
     with world.engine.metered() as meter:
         world.beat("s1", page="/")
-    assert meter.operations == ["UpdateItem", "GetItem"]
+    assert meter.operations == ["GetItem", "UpdateItem"]
     assert world.filtered("count") == []
 
 

@@ -253,3 +253,14 @@ def test_ids_that_begin_like_our_own_are_refused(moto_world: World) -> None:
         answer = moto_world.http(**call)  # type: ignore[arg-type]
         assert answer.status == 400
         assert "must not begin with '~'" in answer.body["error"]
+
+
+def test_only_engagement_that_the_kind_names_is_counted(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, Kinds="stream room:engagement=poll")
+    path = "/v1/spaces/{}/presence"
+    body = {"sessionId": "s1", "engagement": {"poll": 1}}
+    answer = world.http("POST", path.format(STREAM), body=body)
+    assert answer.status == 400
+    assert "chat, reaction, share" in answer.body["error"]
+    assert world.http("POST", path.format("room:a"), body=body).status == 200
+    assert len(world.presence_rows()) == 1

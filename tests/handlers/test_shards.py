@@ -56,7 +56,7 @@ def test_a_steady_beat_in_a_sharded_space_is_one_write_and_no_other_read(world: 
     world.clock.advance(30)
     with world.engine.metered() as meter:
         world.beat("s1", visitorId=VISITOR(2))
-    assert meter.operations == ["UpdateItem", "GetItem"]
+    assert meter.operations == ["GetItem", "UpdateItem"]
 
 
 def test_signing_in_moves_the_session_and_never_counts_twice(world: World) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from hashlib import blake2b
 
 import pytest
 
+from tests.support.clock import Clock
 from tests.support.engines import Engine
+from tests.support.moderation import act
+from tests.support.world import world_on
 from tests.units_table import Cost, markdown, measure
 
 pytestmark = pytest.mark.dynamodb_local
@@ -48,3 +52,32 @@ def test_a_visit_costs_at_most_8_write_units_beyond_its_beats(local: Engine) -> 
         + units["bin an ended row"]
     )
     assert beyond <= 8.0
+
+
+def test_a_message_rules_and_removals_cost_a_steady_beat_nothing(local: Engine) -> None:
+    with world_on(local, Clock()) as world:
+        for number in range(60):
+            world.beat(f"s{number}", page=f"/{number}/" + blake2b(bytes([number])).hexdigest())
+        for number in range(20):
+            rule = {"type": "spike", "factor": 2, "minutes": 60, "atLeast": 1_000}
+            act(world, "PUT", f"alerts/rule-{number:055d}", rule)
+        act(world, "POST", "messages", {"text": "x" * 280})
+        for number in range(100):
+            act(world, "POST", "removals", {"userId": f"u{number}"})
+        world.settle()
+        for number in range(59):
+            world.clock.advance(60)
+            (world.leave if number % 3 else world.beat)(f"s{number % 10}")
+            world.settle()
+        act(world, "POST", "messages", {"text": "x" * 280})
+        for number in range(50):
+            world.beat(f"s{number}", page=f"/{number}/" + blake2b(bytes([number])).hexdigest()[:60])
+        world.settle()
+        world.clock.advance(2)
+        world.beat("s60")
+        world.clock.advance(2)
+        with local.metered(capacity=True) as meter:
+            answer = world.beat("s60")
+        assert answer.body["notice"]["text"] == "x" * 280
+        assert (meter.writes, meter.write_units) == (["UpdateItem"], 1.0)
+        assert (meter.operations, meter.read_units) == (["GetItem", "UpdateItem"], 0.5)

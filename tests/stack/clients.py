@@ -194,6 +194,7 @@ class Dashboard:
     loop: Loop
     url: str
     frames: list[Frame] = field(default_factory=list)
+    _said_at: int = 0  # frames heard before the last thing said
     _ready: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
@@ -229,6 +230,7 @@ class Dashboard:
 
     def say_raw(self, text: str) -> None:
         """Send whatever."""
+        self._said_at = len(self.frames)
         self.loop.run(self._socket.send_str(text))
 
     def headcounts(self, space: str) -> list[Frame]:
@@ -252,14 +254,14 @@ class Dashboard:
         return self.headcounts(space)[before].message
 
     def answer(self, kind: str, within: float = 8) -> dict[str, Any]:
-        """The next message of that type."""
-        before = len(self.of(kind))
-        eventually(lambda: len(self.of(kind)) > before, within, lambda: self.frames[-5:])
-        return self.of(kind)[before]
+        """The first message of that type since the last thing said."""
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        """All messages of that type."""
-        return [frame.message for frame in list(self.frames) if frame.message["type"] == kind]
+        def since() -> list[dict[str, Any]]:
+            heard = list(self.frames)[self._said_at :]
+            return [frame.message for frame in heard if frame.message["type"] == kind]
+
+        eventually(since, within, lambda: self.frames[-5:])
+        return since()[0]
 
 
 def eventually(

@@ -2,22 +2,102 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 from urllib.parse import quote
+from urllib.request import Request as HttpRequest
+from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Page,
+    Playwright,
+    Request,
+    Response,
+    Route,
+)
 
 from local.picture import CHROMIUM_ARGS, find_chromium
 from tests.stack.clients import Api, settled
-from tests.stack.conftest import Stack
+from tests.stack.conftest import Stack, new_space
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
+
+
+MINUTE = 60_000
+HIDE = """
+  let hidden = false;
+  Object.defineProperties(Document.prototype, {
+    hidden: { get: () => hidden },
+    visibilityState: { get: () => (hidden ? "hidden" : "visible") },
+  });
+  globalThis.hide = (now) => {
+    hidden = now;
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+"""
+
+
+@dataclass
+class Tab:
+    """A page, and what it sent: beats as their JSON, leaves as ``{"leave": ...}``."""
+
+    page: Page
+    script: str
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    answered: list[int] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        """From now on."""
+        self.page.on("request", self._request)
+        self.page.on("response", self._answer)
+        self.page.on("console", lambda said: self.words.append(said.text))
+
+    def call(self, words: str) -> Any:
+        """Run something with the client's module as ``client``."""
+        script = json.dumps(self.script)
+        return self.page.evaluate(f"import({script}).then((client) => {{ {words} }})")
+
+    @property
+    def beats(self) -> list[dict[str, Any]]:
+        """Those it sent."""
+        return [one for one in self.sent if "leave" not in one]
+
+    def until(self, holds: Callable[[], Any], within: float = 5) -> None:
+        """Wait for it, and take in what the browser says meanwhile."""
+        deadline = time.monotonic() + within
+        while not holds():
+            assert time.monotonic() < deadline, (self.sent[-3:], self.answered[-3:], self.words)
+            self.page.wait_for_timeout(30)
+
+    def beat_after(self, action: Callable[[], Any]) -> dict[str, Any]:
+        """The beat that follows from an action at once."""
+        self.page.wait_for_timeout(30)
+        before = len(self.beats)
+        action()
+        self.until(lambda: len(self.beats) > before)
+        self.page.wait_for_timeout(100)  # the answer
+        return self.beats[before]
+
+    def _answer(self, answer: Response) -> None:
+        if answer.request.method == "POST":
+            self.answered.append(answer.status)
+
+    def _request(self, request: Request) -> None:
+        if request.method != "POST" or "/presence" not in request.url:
+            return
+        said = json.loads(request.post_data or "")
+        self.sent.append({"leave": said} if request.url.endswith("/leave") else said)
 
 
 @dataclass(frozen=True)
@@ -29,13 +109,37 @@ class Site:
     space: str
     context: BrowserContext
     complaints: list[str]
+    attributes: dict[str, str] = field(default_factory=dict)
+    """Of the script's tag, beside src and data-space."""
+    more: list[str] = field(default_factory=list)
+    """What else is in every page."""
+
+    @property
+    def html(self) -> str:
+        """Its pages."""
+        attributes = "".join(f' {name}="{value}"' for name, value in self.attributes.items())
+        return (
+            f'<script type="module" src="{self.script}" data-space="{self.space}"{attributes}>'
+            '</script><a href="/next">next</a> '
+            '<a href="/spa" onclick="event.preventDefault()">app</a>' + "".join(self.more)
+        )
 
     def open(self, path: str = "/") -> Page:
         """A new tab."""
+        return self.tab(path).page
+
+    def tab(self, path: str = "/", *init: str, clock: bool = False) -> Tab:
+        """A new tab that is watched. ``init``: scripts before all others; ``clock``: a fake one."""
         page = self.context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        for script in init:
+            page.add_init_script(script)
+        if clock:
+            page.clock.install()
+        tab = Tab(page, self.script)
+        tab.watch()
         page.goto(self.origin + path)
-        return page
+        return tab
 
 
 @pytest.fixture
@@ -65,10 +169,7 @@ def serving(browser: Browser, stack: Stack, space: str) -> Iterator[Site]:
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = (
-                f'<script type="module" src="{script}" data-space="{space}"></script>'
-                '<a href="/next">next</a> <a href="/spa" onclick="event.preventDefault()">app</a>'
-            ).encode()
+            body = site.html.encode()
             self.send_response(200)
             self.send_header("content-type", "text/html")
             self.end_headers()
@@ -189,3 +290,419 @@ def test_a_link_that_the_page_handles_itself_is_no_navigation(
     page.get_by_role("link", name="app").click()
     page.close(run_before_unload=True)
     becomes(here, (0, 0, []))
+
+
+# ---------------------------------------------------------------------------- crash, hidden, sleep
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A space with somebody in it, and somebody whose browser died."""
+
+    space: str
+    at: float
+
+
+@pytest.fixture(scope="module")
+def crash(browser: Browser, stack: Stack) -> Iterator[Crash]:
+    """Happens before the other tests: what comes of it is seen after them."""
+    space = new_space("crash")
+    with serving(browser, stack, space) as site, serving(browser, stack, space) as other:
+        site.open("/stays")
+        victim = other.open("/crashes")
+        becomes(lambda: stack.api.headcount(space)["people"], 2)
+        with pytest.raises(Error):  # nobody is left to answer
+            victim.goto("chrome://crash", timeout=5000)
+        yield Crash(space, time.time())
+
+
+def test_a_crashed_tab_says_nothing_and_stays_for_its_lease(crash: Crash, api: Api) -> None:
+    assert api.headcount(crash.space)["people"] == 2
+
+
+def test_a_tab_hidden_for_ten_minutes_does_not_flap(
+    site: Site, here: Callable[[], Any], api: Api
+) -> None:
+    tab = site.tab("/a", HIDE, clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    version = api.headcount(site.space)["version"]
+    assert tab.beat_after(lambda: tab.page.evaluate("hide(true)"))["state"] == "hidden"
+    becomes(lambda: api.headcount(site.space)["version"], version + 1)
+    lease = api.beat(site.space, "another", state="hidden")["leaseSeconds"]
+    api.leave(site.space, "another")
+    for _ in range(10):
+        # As browsers do: each timer fires at most once a minute.
+        beat = tab.beat_after(lambda: tab.page.clock.fast_forward(MINUTE))
+        assert beat["state"] == "hidden"
+    assert lease > 2 * 60, "one lost beat must not end the visit"
+    assert tab.beats == tab.sent, "it never left"
+    assert here() == (1, 1, ["/a"])
+    assert tab.beat_after(lambda: tab.page.evaluate("hide(false)"))["state"] == "active"
+
+
+def test_a_hidden_tab_leaves_where_that_is_wanted_and_comes_back(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    site.attributes["data-hidden"] = "leave"
+    tab = site.tab("/a", HIDE)
+    becomes(here, (1, 1, ["/a"]))
+    tab.page.evaluate("hide(true)")
+    becomes(here, (0, 0, []))
+    tab.page.evaluate("hide(false)")
+    becomes(here, (1, 1, ["/a"]))
+    assert len(tab.beats) == 2
+
+
+def test_a_computer_that_wakes_up_is_present_at_once(site: Site, here: Callable[[], Any]) -> None:
+    tab = site.tab("/a", clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    # While it slept, no timer went on.
+    tab.page.clock.set_system_time(time.time() + 20 * 60)
+    tab.beat_after(lambda: tab.page.clock.fast_forward(10_000))
+
+
+def test_a_clock_that_is_set_back_silences_nobody(site: Site, here: Callable[[], Any]) -> None:
+    tab = site.tab("/a", clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    tab.page.clock.set_system_time(time.time() - 86_400)
+    tab.beat_after(lambda: tab.page.clock.fast_forward(10_000))
+
+
+def test_without_a_network_it_tries_ever_more_rarely_and_comes_back_at_once(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    tab = site.tab("/a", clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    site.context.set_offline(True)
+    before = len(tab.beats)
+    for _ in range(60):
+        tab.page.clock.fast_forward(10_000)
+        tab.page.evaluate("history.pushState({}, '', `/b${Math.random()}`)")
+    assert 8 <= len(tab.beats) - before <= 20  # in ten minutes, with sixty changes
+    tab.page.evaluate("history.pushState({}, '', '/c')")
+    tab.beat_after(lambda: site.context.set_offline(False))
+    becomes(here, (1, 1, ["/c"]))
+
+
+# ----------------------------------------------------------------------------------- what it beats
+
+
+def test_it_beats_at_the_interval_the_server_asks_for(site: Site, here: Callable[[], Any]) -> None:
+    tab = site.tab("/a", clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    tab.page.clock.fast_forward(26_000)
+    tab.page.wait_for_timeout(100)
+    assert len(tab.beats) == 1
+    tab.beat_after(lambda: tab.page.clock.fast_forward(4_500))
+    assert [beat["seq"] for beat in tab.beats] == [1, 2]
+
+
+def test_every_page_of_an_app_is_noticed_and_none_twice(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    site.attributes["data-route"] = "hash"
+    tab = site.tab("/a")
+    becomes(here, (1, 1, ["/a"]))
+    for step, page in [
+        ("history.replaceState({}, '', '/b')", "/b"),
+        ("history.pushState({}, '', '/c#one')", "/c#one"),
+        ("location.hash = 'two'", "/c#two"),
+        ("history.back()", "/c#one"),
+        ("history.back()", "/b"),
+    ]:
+        beat = tab.beat_after(lambda step=step: tab.page.evaluate(step))
+        assert beat["page"] == page
+    tab.page.evaluate("history.replaceState({ scroll: 9 }, '')")
+    assert len(tab.beats) == 6
+
+
+def test_a_reload_goes_on_with_the_same_visit_and_its_numbers(
+    site: Site, here: Callable[[], Any], api: Api
+) -> None:
+    tab = site.tab("/a")
+    becomes(here, (1, 1, ["/a"]))
+    again = tab.beat_after(tab.page.reload)
+    assert again["sessionId"] == tab.beats[0]["sessionId"]
+    assert again["seq"] > tab.beats[0]["seq"]
+    assert tab.sent == tab.beats
+    assert api.headcount(site.space)["views"]["total"] == 1
+
+
+def test_progress_is_told_every_few_seconds_and_news_at_once(
+    site: Site, here: Callable[[], Any], api: Api
+) -> None:
+    tab = site.tab("/a", clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    before = len(tab.beats)
+    for position in range(40):  # a player's timeupdate, four times a second
+        tab.call(f"client.update({{ details: {{ position: {position} }} }})")
+        tab.page.clock.run_for(250)
+    assert 1 <= len(tab.beats) - before <= 3
+    news = tab.beat_after(
+        lambda: tab.call(
+            "client.update({ page: '/film', "
+            "facets: { activity: 'watching', part: 7, none: null } })"
+        )
+    )
+    assert news["page"] == "/film"
+    assert news["facets"] == {"activity": "watching", "part": "7"}
+    assert news["details"] == {"position": 39}
+    becomes(here, (1, 1, ["/film"]))
+    viewers = api.get(f"/v1/spaces/{quote(site.space, safe='')}/viewers").body["viewers"]
+    assert viewers[0]["details"] == {"position": 39}
+
+
+def test_identifying_once_holds_for_all_spaces_and_a_token_proves_it(
+    site: Site, stack: Stack, api: Api
+) -> None:
+    other = new_space("other")
+    site.more.append(
+        f'<script type="module" src="{site.script}" data-space="{other}" data-facet-part="b">'
+        "</script>"
+    )
+    tab = site.tab("/a")
+    for space in (site.space, other):
+        becomes(lambda space=space: api.headcount(space)["anonymous"], 1)
+    assert api.headcount(other)["facets"]["part"][0]["value"] == "b"
+    token = json.dumps(stack.token(sub="ada"))
+    tab.call(f"client.identify({{ name: 'Ada', token: async () => {token} }})")
+    for space in (site.space, other):
+        becomes(lambda space=space: api.headcount(space)["signedIn"], 1)
+        (viewer,) = api.get(f"/v1/spaces/{quote(space, safe='')}/viewers").body["viewers"]
+        assert (viewer["userId"], viewer["verified"]) == ("ada", True)
+    tab.call("client.identify({ token: () => null })")
+    becomes(lambda: api.headcount(other)["anonymous"], 1)
+    tab.call("client.leave()")
+    for space in (site.space, other):
+        becomes(lambda space=space: api.headcount(space)["sessions"], 0)
+    tab.call("client.start()")
+    becomes(lambda: api.headcount(other)["sessions"], 1)
+
+
+def test_a_listener_hears_the_count_now_and_when_it_changes(
+    site: Site, here: Callable[[], Any], api: Api
+) -> None:
+    tab = site.tab("/a", clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    tab.call("globalThis.heard = []; client.subscribe(({ count }) => heard.push(count))")
+    tab.until(lambda: tab.page.evaluate("heard") == [1])
+    api.beat(site.space, "another", visitorId="another")
+    becomes(lambda: here()[0], 2)
+    tab.page.clock.fast_forward(31_000)
+    tab.until(lambda: tab.page.evaluate("heard") == [1, 2])
+    tab.beat_after(lambda: tab.page.clock.fast_forward(31_000))
+    assert tab.page.evaluate("heard") == [1, 2]
+
+
+def test_connecting_twice_is_being_there_once_until_both_let_go(
+    site: Site, api: Api, spaces: Callable[[str], str]
+) -> None:
+    tab = site.tab("/a")
+    space = spaces("twice")
+    tab.call(
+        f"globalThis.held = [1, 2].map(() => client.connect({{ space: {json.dumps(space)} }}))"
+    )
+    becomes(lambda: api.headcount(space)["sessions"], 1)
+    assert tab.page.evaluate("held[0] === held[1] && (held[0].release(), held[0].count)") == 1
+    tab.page.wait_for_timeout(200)
+    assert [one for one in tab.sent if "leave" in one] == []
+    tab.page.evaluate("held[1].release()")
+    becomes(lambda: api.headcount(space)["sessions"], 0)
+
+
+# ---------------------------------------------------------------------------------------- trouble
+
+
+def test_one_request_at_a_time_however_much_happens(site: Site, here: Callable[[], Any]) -> None:
+    tab = site.tab("/a")
+    becomes(here, (1, 1, ["/a"]))
+    held: list[Route] = []
+    tab.page.route("**/presence", lambda route: held.append(route))  # noqa: PLW0108 - playwright marks it
+    for number in range(20):
+        tab.page.evaluate(f"history.pushState({{}}, '', '/{number}')")
+    tab.until(lambda: held)
+    assert len(held) == 1
+    held[0].continue_()
+    tab.until(lambda: len(held) > 1)
+    assert json.loads(held[1].request.post_data or "")["page"] == "/19"
+    held[1].continue_()
+    becomes(here, (1, 1, ["/19"]))
+    assert len(held) == 2
+
+
+def test_a_busy_server_is_left_alone_for_as_long_as_it_says(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    tab = site.tab("/a", clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    told = {"retry-after": "90", "access-control-allow-origin": "*"}
+    told["access-control-expose-headers"] = "retry-after"
+    tab.page.route("**/presence", lambda route: route.fulfill(status=503, headers=told, body="{}"))
+    tab.beat_after(lambda: tab.page.evaluate("history.pushState({}, '', '/b')"))
+    before = len(tab.beats)
+    tab.page.clock.fast_forward(80_000)
+    tab.page.evaluate("history.pushState({}, '', '/c')")
+    tab.page.wait_for_timeout(100)
+    assert len(tab.beats) == before
+    tab.page.unroute("**/presence")
+    tab.beat_after(lambda: tab.page.clock.fast_forward(12_000))
+    becomes(here, (1, 1, ["/c"]))
+
+
+def test_retry_after_is_shown_to_pages_of_other_origins(api: Api, site: Site) -> None:
+    answer = api.request("GET", f"/v1/spaces/{site.space}", headers={"origin": site.origin})
+    assert "retry-after" in answer.headers["access-control-expose-headers"]
+
+
+def test_what_can_not_be_mended_is_said_once_and_not_tried_again(
+    site: Site, api: Api, here: Callable[[], Any]
+) -> None:
+    site.attributes["data-facet-part"] = "x" * 65
+    tab = site.tab("/a", clock=True)
+
+    def warnings() -> list[str]:
+        return [words for words in tab.words if words.startswith("Headcount")]
+
+    tab.until(warnings)
+    assert "at most 64 bytes" in warnings()[0]
+    tab.page.clock.fast_forward(10 * MINUTE)
+    tab.page.wait_for_timeout(100)
+    assert len(tab.beats) == len(warnings()) == 1
+    tab.call("client.update({ facets: { part: 'y' } })")
+    becomes(here, (1, 1, ["/a"]))
+
+
+def test_nonsense_throws_nothing_into_the_page(site: Site) -> None:
+    tab = site.tab("/a")
+    tab.call(
+        """
+        const loop = {}; loop.loop = loop;
+        for (const nonsense of [undefined, null, 5, "x", {}, { details: loop }, { facets: 3 }]) {
+          client.identify(nonsense);
+          client.update(nonsense);
+          for (const space of [undefined, "", "no-kind", "\ud800"]) {
+            const presence = client.connect({ ...nonsense, space });
+            presence.update(nonsense);
+            presence.start();
+            presence.leave();
+          }
+        }
+        client.connect();
+        client.connect({ space: "site:x", endpoint: "nowhere" });
+        """
+    )
+    tab.page.wait_for_timeout(300)
+
+
+# --------------------------------------------------------------------------------------- privacy
+
+SIGNALS = {
+    "dnt": "Object.defineProperty(navigator, 'doNotTrack', { get: () => '1' })",
+    "gpc": "Object.defineProperty(navigator, 'globalPrivacyControl', { get: () => true })",
+}
+STORED = "[Object.keys(localStorage), Object.keys(sessionStorage)].flat()"
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_who_asks_not_to_be_followed_is_not_where_that_is_respected(
+    signal: str, site: Site, here: Callable[[], Any]
+) -> None:
+    asking = site.tab("/asks", SIGNALS[signal])
+    becomes(here, (1, 1, ["/asks"]))
+    asking.page.close()
+    site.context.clear_cookies()
+    site.attributes["data-respect"] = "dnt gpc"
+    tab = site.tab("/a", SIGNALS[signal], "localStorage.clear()")
+    tab.call("client.start(); client.update({ page: '/b' })")
+    tab.page.wait_for_timeout(200)
+    assert tab.sent == []
+    assert tab.page.evaluate(STORED) == []
+
+
+def test_nothing_is_sent_or_stored_before_consent(
+    site: Site, here: Callable[[], Any], api: Api, spaces: Callable[[str], str]
+) -> None:
+    site.attributes["data-consent"] = "manual"
+    tab = site.tab("/a")
+    later = spaces("later")  # what the page's first space was told holds for the next
+    tab.call(f"client.connect({{ space: {json.dumps(later)} }}); client.identify({{ userId: 1 }})")
+    tab.page.evaluate("history.pushState({}, '', '/b')")
+    tab.page.wait_for_timeout(200)
+    assert tab.sent == []
+    assert tab.page.evaluate(STORED) == []
+    tab.call("client.start()")
+    becomes(here, (1, 1, ["/b"]))
+    becomes(lambda: api.headcount(later)["signedIn"], 1)
+    tab.call("client.forget()")
+    becomes(here, (0, 0, []))
+    assert tab.page.evaluate(STORED) == []
+
+
+def test_consent_may_be_a_promise_a_function_or_a_no(
+    site: Site, api: Api, spaces: Callable[[str], str]
+) -> None:
+    site.attributes["data-consent"] = "manual"
+    tab = site.tab("/a")
+    answers = {
+        "Promise.resolve(true)": 1,
+        "async () => true": 1,
+        "Promise.resolve(false)": 0,
+        "Promise.reject(new Error('closed'))": 0,
+        "false": 0,
+    }
+    asked = [(spaces("consent"), consent, there) for consent, there in answers.items()]
+    for space, consent, _ in asked:
+        tab.call(f"client.connect({{ space: {json.dumps(space)}, consent: {consent} }})")
+    for space, _, there in sorted(asked, key=lambda one: -one[2]):
+        becomes(lambda space=space: api.headcount(space)["sessions"], there)
+
+
+def test_a_browser_that_forbids_storage_is_counted_all_the_same(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    forbidden = """
+      for (const name of ["localStorage", "sessionStorage"])
+        Object.defineProperty(globalThis, name, {
+          get() { throw new DOMException("no", "SecurityError"); },
+        });
+      Object.defineProperty(crypto, "randomUUID", { value: undefined }); // as on http
+    """
+    tab = site.tab("/a", forbidden)
+    becomes(here, (1, 1, ["/a"]))
+    assert len(tab.beats[0]["sessionId"]) == 32
+    assert "visitorId" not in tab.beats[0]
+    tab.page.close(run_before_unload=True)
+    becomes(here, (0, 0, []))
+
+
+# ---------------------------------------------------------------------------------------- files
+
+
+def served(stack: Stack, path: str) -> tuple[bytes, str]:
+    """The bytes as they travel, and their type."""
+    request = HttpRequest(stack.outputs["origin"] + path, headers={"accept-encoding": "gzip"})
+    with urlopen(request, timeout=10) as answer:
+        assert answer.headers["content-encoding"] == "gzip"
+        assert answer.headers["access-control-allow-origin"] == "*"
+        return answer.read(), answer.headers["content-type"]
+
+
+def test_the_client_is_smaller_than_4_kilobytes(stack: Stack) -> None:
+    content, kind = served(stack, "/headcount.js")
+    assert len(content) < 4096
+    assert kind.startswith("text/javascript")
+
+
+def test_types_are_served_beside_it(stack: Stack) -> None:
+    for path in ("/headcount.d.ts", "/headcount-elements.d.ts"):
+        assert served(stack, path)[1].startswith("application/typescript")
+
+
+# ----------------------------------------------------------------------- what came of the crash
+
+
+def test_a_crashed_tab_is_gone_after_its_lease(crash: Crash, api: Api) -> None:
+    lease = api.beat(crash.space, "witness", visitorId="witness")["leaseSeconds"]
+    time.sleep(max(0, crash.at + lease + 1 - time.time()))
+    api.leave(crash.space, "witness")  # a change: the space is counted again
+    becomes(lambda: api.headcount(crash.space)["people"], 1)

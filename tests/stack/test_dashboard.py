@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
+    Download,
     Page,
     Request,
+    Route,
     WebSocketRoute,
     expect,
 )
 
+from local.bundle import Bundler
 from tests.stack.clients import Api
 from tests.stack.conftest import Stack
 
@@ -48,9 +57,28 @@ class Watched:
         self.page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
         self.page.add_init_script(REPORT_VIOLATIONS)
 
-    def open(self, stack: Stack, space: str) -> None:
-        """The dashboard's own URL, with the space added."""
-        self.page.goto(f"{stack.outputs['dashboardUrl']}&space={space}")
+    def open(self, stack: Stack, space: str, rest: str = "") -> None:
+        """The dashboard's own URL, with the space added, and any other settings."""
+        self.page.goto(f"{stack.outputs['dashboardUrl']}&space={space}{rest}")
+
+    def open_view(self, stack: Stack, view: str, rest: str = "") -> None:
+        """The dashboard on one of its views."""
+        self.page.goto(f"{stack.outputs['dashboardUrl']}&view={view}{rest}")
+
+    def answers(self, path: str, body: Any) -> None:
+        """Let requests for this path be answered with a body, or what a function makes of them."""
+
+        def answer(route: Route) -> None:
+            made = body(route.request) if callable(body) else body
+            route.fulfill(json={"success": True, **made})
+
+        self.page.route(re.compile(path), answer)
+
+    def saves(self, name: str) -> list[list[str]]:
+        """The rows of the CSV file that the only visible button of that name saves."""
+        with self.page.expect_download() as saved:
+            self.page.locator(f'[data-csv="{name}"]').click()
+        return rows_of(saved.value)
 
     def shows(self, name: str, text: str, within: float = 3) -> None:
         """Wait for a number on the page."""
@@ -64,6 +92,23 @@ class Watched:
         url = urlsplit(request.url)
         if url.scheme in ("http", "https", "ws", "wss"):
             self.hosts.add(url.netloc)
+
+
+def rows_of(download: Download) -> list[list[str]]:
+    """A downloaded CSV file's."""
+    text = Path(download.path()).read_text(encoding="utf-8-sig")
+    return list(csv.reader(text.splitlines()))
+
+
+def fits_its_window(page: Page) -> None:
+    """Nothing has to be scrolled sideways to."""
+    too_wide = page.evaluate(
+        """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+          [...document.querySelectorAll('main *')]
+            .filter((node) => node.getBoundingClientRect().right > innerWidth)
+            .map((node) => node.outerHTML.slice(0, 120))"""
+    )
+    assert too_wide == []
 
 
 @pytest.fixture
@@ -212,3 +257,576 @@ def test_the_token_does_not_stay_in_the_address(stack: Stack, space: str, watche
     watched.shows("connection", "Live", within=10)
 
     assert json.dumps(stack.outputs["adminToken"])[1:-1] not in watched.page.url
+
+
+# ------------------------------------------------------------------------------------- all spaces
+
+
+def test_spaces_are_searched_by_name_and_kind_and_open_by_a_link(
+    stack: Stack, api: Api, spaces: Callable[..., str], watched: Watched
+) -> None:
+    crowded, quiet = spaces("crowded"), spaces("quiet", "course")
+    for number in range(3):
+        api.beat(crowded, f"tab-{number}")
+    api.beat(quiet, "tab-1")
+    watched.open_view(stack, "spaces", "&q=stk-")
+    rows = watched.page.get_by_test_id("space-row")
+    expect(rows.filter(has_text=crowded)).to_contain_text("3", timeout=12_000)
+    expect(rows.filter(has_text=quiet)).to_be_visible(timeout=12_000)
+
+    watched.page.get_by_role("button", name="course", exact=True).click()
+    expect(rows.filter(has_text=crowded)).to_have_count(0)
+    watched.page.locator("#spaces-search").fill("no such space")
+    expect(watched.page.get_by_test_id("spaces-empty")).to_contain_text("Clear the search")
+    watched.page.locator("#spaces-search").fill(quiet)
+    expect(rows).to_have_count(1)
+    assert parse_qs(urlsplit(watched.page.url).fragment)["kind"] == ["course"]
+    assert [row[0] for row in watched.saves("spaces")] == ["space", quiet]
+
+    rows.get_by_role("link").click()
+    watched.shows("people", "1", within=8)
+    watched.page.go_back()
+    expect(rows).to_have_count(1)
+
+
+# ------------------------------------------------------------------------------ a space's history
+
+
+def minutes_ago(minutes: float) -> str:
+    return (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
+
+
+def test_the_timeline_is_read_with_keys_over_an_hour_a_day_and_a_week(
+    stack: Stack, space: str, watched: Watched
+) -> None:
+    asked: list[float] = []
+
+    def timeline(request: Request) -> dict[str, Any]:
+        query = parse_qs(urlsplit(request.url).query)
+        first, last = (datetime.fromisoformat(query[name][0]) for name in ("from", "to"))
+        asked.append(round((last - first) / timedelta(hours=1)))
+        points = [{"at": minutes_ago(n), "people": n, "sessions": 2 * n} for n in range(50, 0, -1)]
+        return {"points": points}
+
+    watched.answers("/timeline", timeline)
+    watched.open(stack, space)
+    slider = watched.page.get_by_test_id("timeline")
+    watched.shows("trend", "▼ 10 fewer than 10 minutes ago", within=10)
+
+    slider.focus()
+    slider.press("Home")
+    slider.press("End")
+    slider.press("ArrowLeft")
+    expect(slider).to_have_attribute("aria-valuetext", re.compile("1 person · 2 sessions"))
+    expect(slider.locator(".readout")).to_be_visible()
+    rows = watched.saves("timeline")
+    assert rows[0] == ["at", "people", "sessions"]
+    assert ["50", "100"] in [row[1:] for row in rows]
+
+    for name, hours in (("Day", 24), ("Week", 168)):
+        watched.page.get_by_role("button", name=name, exact=True).click()
+        expect(watched.page.locator("#timeline-title")).to_contain_text(f"{hours % 161}")
+        expect(slider).to_have_attribute("aria-valuetext", re.compile("0 people"))
+        assert hours in asked
+    assert "range=week" in watched.page.url
+    assert watched.complaints == []
+
+
+def test_days_are_a_table_and_hours_by_weekday_a_heat_map(
+    stack: Stack, space: str, watched: Watched
+) -> None:
+    day = {
+        "date": "2026-11-20",
+        "uniquePeople": 42,
+        "uniqueSessions": 60,
+        "uniqueUsers": 12,
+        "views": 77,
+        "beats": 900,
+        "peak": 9,
+        "avgSeconds": 185,
+        "engagement": {},
+    }
+    watched.answers("/days", {"days": [day]})
+    watched.answers("/timeline", {"points": [{"at": minutes_ago(3), "people": 6, "sessions": 6}]})
+    watched.open(stack, space)
+    watched.shows("people", "0", within=10)
+
+    watched.page.locator("#days-section").scroll_into_view_if_needed()
+    row = watched.page.get_by_test_id("days").locator("tbody tr")
+    expect(row).to_contain_text("Nov 20", timeout=8000)
+    expect(row).to_contain_text("3 m 05 s")
+    assert watched.saves("days")[1] == ["2026-11-20", "42", "12", "60", "77", "900", "9", "185"]
+
+    cells = watched.page.get_by_test_id("heat").locator("tbody td")
+    expect(cells).to_have_count(7 * 24)
+    expect(watched.page.locator("#heat-note")).to_contain_text("Busiest")
+    assert len(watched.saves("heat")) == 8
+    assert watched.complaints == []
+
+
+# --------------------------------------------------------------------------------------- sessions
+
+
+def test_sessions_are_filtered_with_progress_and_quality_and_the_filter_is_a_link(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    api.beat(space, "tab-1", userId="u1", name="Uma", facets={"device": "tablet"}, page="/a")
+    api.beat(space, "tab-2", quality={"bandwidth": 4200}, facets={"quality": "720p"}, page="/b")
+    watched.open(stack, space, "&who=anonymous")
+    viewers = watched.page.get_by_test_id("viewer")
+    expect(viewers).to_have_count(1, timeout=12_000)
+    expect(viewers).to_contain_text("720p · 4,200 kbit/s")
+    expect(watched.page.locator("#viewers-count")).to_have_text("1 of 2 sessions")
+
+    watched.page.locator("#viewers-who").select_option("")
+    expect(viewers).to_have_count(2)
+    watched.page.locator("#viewers-search").fill("uma")
+    expect(viewers).to_have_count(1)
+    watched.page.locator("#viewers-search").fill("nobody like that")
+    expect(watched.page.locator("#viewers-none")).to_be_visible()
+    watched.page.get_by_role("button", name="Clear them").click()
+    expect(viewers).to_have_count(2)
+    watched.page.locator("#viewers-device").select_option("tablet")
+    expect(viewers).to_have_count(1)
+    assert "device=tablet" in watched.page.url
+
+
+def viewer(number: int, **rest: Any) -> dict[str, Any]:
+    """A session as the API lists it."""
+    return {
+        "sessionId": f"s{number:04}",
+        "visitorId": None,
+        "userId": None,
+        "verified": False,
+        "name": None,
+        "avatar": None,
+        "page": f"/{number}",
+        "facets": {},
+        "quality": {},
+        "engagement": {},
+        "details": {},
+        "state": "active",
+        "joinedAt": minutes_ago(9),
+        "lastSeen": minutes_ago(0),
+        **rest,
+    }
+
+
+def test_a_thousand_sessions_are_shown_fifty_at_a_time(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    everybody = [viewer(number) for number in range(1000)]
+
+    def page(request: Request) -> dict[str, Any]:
+        query = parse_qs(urlsplit(request.url).query)
+        first = int(query.get("cursor", ["0"])[0])
+        last = first + int(query["limit"][0])
+        return {"viewers": everybody[first:last], "cursor": str(last) if last < 1000 else None}
+
+    api.beat(space, "tab-1")
+    watched.answers("/viewers", page)
+    watched.open(stack, space)
+    viewers = watched.page.get_by_test_id("viewer")
+    expect(viewers).to_have_count(50, timeout=12_000)
+    more = watched.page.get_by_role("button", name="Load more")
+    expect(more).to_be_visible()
+    for _ in range(4):  # each doubles what is read; the last may find the button gone
+        more.dispatch_event("click")
+        watched.page.wait_for_timeout(200)
+    expect(more).to_be_hidden(timeout=8000)
+    expect(watched.page.locator("#viewers-count")).to_have_text("1–50 of 1,000")
+    watched.page.get_by_role("button", name="Next").click()
+    expect(viewers.first).to_contain_text("/50")
+    expect(viewers).to_have_count(50)
+    watched.page.locator("#viewers-search").fill("s0999")
+    expect(viewers).to_have_count(1)
+
+
+def test_what_a_spreadsheet_would_run_is_exported_as_text(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    names = ["=1+1", "+1", "-1", "@SUM(A1)", '"quoted", and more', "plain"]
+    for number, name in enumerate(names):
+        api.beat(space, f"tab-{number}", userId=f"u{number}", name=name)
+    watched.open(stack, space)
+    expect(watched.page.get_by_test_id("viewer")).to_have_count(len(names), timeout=12_000)
+
+    head, *rows = watched.saves("viewers")
+    exported = {row[head.index("user")]: row[head.index("name")] for row in rows}
+    assert [exported[f"u{number}"] for number in range(len(names))] == [
+        *("'=1+1", "'+1", "'-1", "'@SUM(A1)", '"quoted", and more', "plain"),
+    ]
+
+
+# -------------------------------------------------------------------------- pausing, being honest
+
+
+def test_a_paused_space_stands_still_and_says_what_waits(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    api.beat(space, "tab-1")
+    watched.open(stack, space)
+    watched.shows("connection", "Live", within=10)
+    watched.shows("people", "1", within=8)
+
+    watched.page.get_by_test_id("pause").click()
+    api.beat(space, "tab-2")
+    expect(watched.page.get_by_test_id("as-of")).to_contain_text("newer version", timeout=8000)
+    expect(watched.page.get_by_test_id("as-of")).to_contain_text("Paused")
+    watched.shows("people", "1")
+
+    watched.page.get_by_test_id("refresh").click()
+    watched.shows("people", "2")
+    expect(watched.page.get_by_test_id("as-of")).to_contain_text("Paused")
+    api.beat(space, "tab-3")
+    expect(watched.page.get_by_test_id("as-of")).to_contain_text("1 newer version", timeout=8000)
+    watched.page.get_by_test_id("pause").click()
+    watched.shows("people", "3")
+    expect(watched.page.get_by_test_id("as-of")).to_contain_text("As of")
+
+
+ACTIVITY = {
+    "id": "live_u1_s1",
+    "userId": "u1",
+    "sessionId": "s1",
+    "activityType": "watching",
+    "contentId": "12345",
+    "contentTitle": "Example Movie",
+    "contentType": "movie",
+    "seasonNumber": 1,
+    "episodeNumber": 2,
+    "currentPosition": 1800,
+    "duration": 3600,
+    "quality": "1080p",
+    "deviceType": "desktop",
+    "country": "US",
+    "isActive": True,
+}
+
+
+def activities(watching: int, browsing: int) -> dict[str, Any]:
+    """What GET /api/analytics/live-activity answers."""
+    now = int(time.time() * 1000)
+    times = dict.fromkeys(("startedAt", "lastHeartbeat", "createdAt", "updatedAt"), now)
+    here = [
+        {**ACTIVITY, **times, "sessionId": f"s{n}"}
+        if n < watching
+        else {**ACTIVITY, **times, "sessionId": f"s{n}", "activityType": "browsing"}
+        for n in range(watching + browsing)
+    ]
+    countries = {"US": 3, "GB": 2, "CA": 2, "DE": 1, "FR": 1, "JP": 1}
+    content = {**{name: ACTIVITY[name] for name in ("contentId", "contentTitle", "contentType")}}
+    return {
+        "activities": here,
+        "stats": {
+            "totalActive": len(here),
+            "watching": watching,
+            "browsing": browsing,
+            "byDevice": {"desktop": 3, "mobile": 1},
+            "byCountry": countries,
+            "topContent": [{**content, "count": watching}],
+        },
+    }
+
+
+def test_admin_live_is_the_old_screen_refreshed_every_five_seconds(
+    stack: Stack, watched: Watched
+) -> None:
+    answer = activities(3, 1)
+    reads: list[float] = []
+
+    def read(_: Request) -> dict[str, Any]:
+        reads.append(time.monotonic())
+        return answer
+
+    watched.answers("/api/analytics/live-activity", read)
+    page = watched.page
+    page.goto(f"{watched.origin}/admin/live#token={stack.outputs['adminToken']}")
+    numbers = {"active": "4", "watching": "3", "browsing": "1", "devices": "2"}
+    for name, number in numbers.items():
+        watched.shows(f"live-{name}", number, within=10)
+    assert urlsplit(page.url).path == "/admin/live"
+    expect(page.get_by_role("table", name="Device Breakdown")).to_contain_text("75 %")
+    expect(page.get_by_role("table", name="Top 5 Countries").locator("tbody tr")).to_have_count(5)
+    expect(page.get_by_role("table", name="Most Watched Right Now")).to_contain_text(
+        "Example Movie"
+    )
+    session = page.get_by_test_id("activity").first
+    for words in ("movie · S1 E2", "30:00 / 1:00:00", "1080p", "Desktop", "United States", "ago"):
+        expect(session).to_contain_text(words)
+    expect(session.get_by_role("progressbar")).to_have_attribute("value", "0.5")
+    expect(page.get_by_test_id("as-of")).to_contain_text("refreshed every 5 s")
+
+    answer = activities(0, 2)
+    watched.shows("live-watching", "0", within=8)
+
+    page.get_by_test_id("pause").click()
+    answer = activities(5, 0)
+    paused_at = len(reads)
+    page.wait_for_timeout(5500)
+    watched.shows("live-watching", "0")
+    assert len(reads) == paused_at
+    page.get_by_test_id("refresh").click()
+    watched.shows("live-watching", "5")
+    answer = activities(6, 0)
+    page.get_by_test_id("pause").click()
+    watched.shows("live-watching", "6")
+
+    page.locator("#live-kind").select_option("browsing")
+    expect(page.locator("#live-none")).to_be_visible()
+    page.locator("#live-kind").select_option("")
+    assert len(watched.saves("live")) == 7
+    assert watched.saves("live-country")[1] == ["US", "3"]
+    assert watched.complaints == []
+
+
+def test_heartbeats_of_the_old_client_reach_admin_live(
+    stack: Stack, api: Api, watched: Watched
+) -> None:
+    user = f"stk-{time.time_ns()}"
+    heartbeat = {"userId": user, "sessionId": "s1", "activityType": "browsing"}
+    answer = api.request("POST", "/api/analytics/live-activity", body=heartbeat)
+    assert answer.status == 200
+    watched.open_view(stack, "live", f"&q={user}")
+    expect(watched.page.get_by_test_id("activity")).to_have_count(1, timeout=12_000)
+    expect(watched.page.get_by_test_id("activity")).to_contain_text(user)
+
+
+def test_numbers_that_can_not_be_refreshed_are_called_out_of_date(
+    stack: Stack, watched: Watched
+) -> None:
+    cut = False
+    path = re.compile("/api/analytics/live-activity")
+    watched.page.route(
+        path,
+        lambda route: (
+            route.abort() if cut else route.fulfill(json={"success": True, **activities(1, 0)})
+        ),
+    )
+    watched.page.clock.install()
+    watched.open_view(stack, "live")
+    watched.shows("live-active", "1", within=10)
+    cut = True
+    watched.page.clock.run_for(21_000)
+    expect(watched.page.get_by_test_id("as-of")).to_contain_text("Out of date", timeout=8000)
+    watched.shows("live-active", "1")
+    cut = False
+    watched.page.clock.run_for(6_000)
+    expect(watched.page.get_by_test_id("as-of")).to_contain_text("refreshed every", timeout=8000)
+
+
+def test_an_error_says_what_the_server_said(stack: Stack, watched: Watched) -> None:
+    words = "The table is being restored: try again in a minute."
+    watched.page.route(
+        re.compile("/api/streams$"),
+        lambda route: route.fulfill(status=503, json={"success": False, "error": words}),
+    )
+    watched.open_view(stack, "streams")
+    expect(watched.page.get_by_test_id("error")).to_have_text(words, timeout=10_000)
+
+
+# ---------------------------------------------------------------------------------------- streams
+
+
+def test_a_stream_is_registered_started_watched_and_stopped(
+    stack: Stack, api: Api, watched: Watched
+) -> None:
+    page, stream = watched.page, f"stk-{time.time_ns()}"
+    watched.open_view(stack, "streams", f"&q={stream}")
+    page.get_by_label("Id", exact=True).fill(stream)
+    page.get_by_label("Title", exact=True).fill("Opening night")
+    page.get_by_role("button", name="Register").click()
+    row = page.get_by_test_id("stream-row")
+    expect(row).to_contain_text("Idle", timeout=10_000)
+    row.get_by_role("button", name="Start").click()
+    expect(row).to_contain_text("Live", timeout=8000)
+    assert watched.saves("streams")[1][:2] == [stream, "Opening night"]
+
+    space = f"stream:{stream}"
+    report = {"source": "rtmp", "bandwidth": 6000, "latency": 40, "errorRate": 0.01}
+    path = f"/api/v1/analytics/streams/{stream}"
+    api.request("POST", f"{path}/infrastructure", body=report, token=api.token)
+    api.request("POST", f"{path}/events", body={"type": "chat", "count": 7})
+    api.beat(space, "tab-1", quality={"bandwidth": 4200, "latency": 85})
+    row.get_by_role("link").click()
+    panel = page.get_by_test_id("stream")
+    for words in ("Opening night", "Live since", "4,200 kbit/s", "85 ms", "rtmp", "6,000"):
+        expect(panel).to_contain_text(words, timeout=10_000)
+    expect(panel.locator("#stream-engagement")).to_contain_text("Chat messages7")
+    panel.get_by_role("button", name="Stop stream").click()
+    expect(panel).to_contain_text("Stopped since", timeout=8000)
+    assert ["bandwidth", "4200"] in watched.saves("stream")
+    assert watched.complaints == []
+
+
+CONTAINER = {
+    "containerId": "c13b4cb40f1f",
+    "eventId": "event-42",
+    "lastStatus": "RUNNING",
+    "desiredStatus": "RUNNING",
+    "healthStatus": None,
+    "createdAt": None,
+    "startedAt": None,
+    "stoppedAt": None,
+    "stoppedReason": None,
+}
+
+
+def test_containers_are_launched_and_stopped_and_a_refusal_says_why(
+    stack: Stack, watched: Watched
+) -> None:
+    page = watched.page
+    watched.open_view(stack, "streams")
+    page.get_by_label("Launch one for the event").fill("event-42")
+    page.get_by_role("button", name="Launch").click()
+    expect(page.locator("#containers-problem")).to_contain_text("ContainerCluster", timeout=10_000)
+
+    watched.answers("/api/containers/launch/event-42", {**CONTAINER, "status": "running"})
+    watched.answers("/api/containers/stop/", {**CONTAINER, "status": "stopping"})
+    page.get_by_role("button", name="Launch").click()
+    row = page.get_by_test_id("containers").locator("tbody tr")
+    expect(row).to_contain_text("Running")
+    expect(page.locator("#containers-problem")).to_be_hidden()
+    row.get_by_role("button", name="Stop").click()
+    expect(row).to_contain_text("Stopping")
+
+
+# -------------------------------------------------------------------- the socket, keys, the screen
+
+
+def test_the_sockets_own_state_is_shown(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    watched.open(stack, space)
+    watched.shows("connection", "Live", within=10)
+    api.beat(space, "tab-1")
+    watched.shows("people", "1", within=8)
+    page.get_by_role("link", name="Connection").click()
+    socket = page.get_by_test_id("socket")
+    fact = lambda name: socket.locator("div", has=page.get_by_text(name, exact=True))  # noqa: E731
+    expect(fact("State")).to_contain_text("Live")
+    expect(fact("Connected since")).to_contain_text(re.compile(r"\d+ s"))
+    expect(fact("Frames received")).to_contain_text(re.compile(r"[2-9]"))
+    expect(fact("Skipped versions").locator("dd")).to_have_text("0")
+    expect(fact("Reconnects").locator("dd")).to_have_text("0")
+    page.get_by_role("button", name="Reconnect").click()
+    expect(fact("Reconnects").locator("dd")).to_have_text("1", timeout=8000)
+    assert stack.outputs["adminToken"] not in page.content()
+
+
+def test_every_view_is_reached_by_keys(stack: Stack, watched: Watched) -> None:
+    page = watched.page
+    watched.open_view(stack, "spaces")
+    expect(page.locator("#view-spaces")).to_be_visible(timeout=10_000)
+    for key, name in (("2", "live"), ("3", "streams"), ("4", "connection"), ("1", "spaces")):
+        page.keyboard.press(key)
+        expect(page.locator(f"#view-{name}")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.locator("#spaces-search")).to_be_focused()
+    page.keyboard.type("p?")
+    expect(page.locator("#spaces-search")).to_have_value("p?")
+    page.locator("#main").focus()
+    page.keyboard.press("p")
+    expect(page.get_by_test_id("pause")).to_have_text("Resume")
+    page.keyboard.press("p")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.get_by_role("checkbox").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("2")
+    expect(page.locator("#view-spaces")).to_be_visible()
+
+
+def test_a_wall_display_fills_the_screen_without_names(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    api.beat(space, "tab-1", userId="u1", name="Uma")
+    watched.open(stack, space)
+    expect(page.get_by_test_id("viewer")).to_be_visible(timeout=12_000)
+    page.get_by_test_id("full").click()
+    page.wait_for_function("Boolean(document.fullscreenElement)")
+    expect(page.get_by_test_id("people")).to_be_visible()
+    expect(page.get_by_test_id("viewer")).to_be_hidden()
+    page.get_by_test_id("full").click()
+    expect(page.get_by_test_id("viewer")).to_be_visible()
+
+
+# ------------------------------------------------------------------- weight, safety, accessibility
+
+
+def test_the_whole_page_weighs_less_than_150_kilobytes(stack: Stack, api: Api) -> None:
+    page = api.request("GET", "/dashboard")
+    linked = set(re.findall(r'(?:href|src)="(/dashboard/[^"#]+)"', page.text))
+    assert {"/dashboard/dashboard.js", "/dashboard/dashboard.css"} <= linked
+    files = [api.request("GET", path) for path in sorted({*linked, "/dashboard/config.json"})]
+    assert {answer.status for answer in files} == {200}
+    weight = sum(len(gzip.compress(answer.text.encode())) for answer in [page, *files])
+    assert weight < 150_000
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http://" not in policy
+
+
+VIEWS = {
+    "spaces": "view=spaces",
+    "space": "space={space}",
+    "stream": "space=stream:{id}",
+    "live": "view=live",
+    "streams": "view=streams",
+    "connection": "view=connection",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_view_has_a_barrier_and_each_fits_a_phone(
+    browser: Browser, stack: Stack, api: Api, spaces: Callable[..., str], scheme: Any
+) -> None:
+    Bundler().install("axe-core")
+    space, stream = spaces("axe"), spaces("axe", "stream")
+    for number in range(3):
+        rest = {"facets": {"device": "tablet", "country": "DE"}, "page": "/a"}
+        api.beat(space, f"tab-{number}", userId=f"u{number}", name="Uma", **rest)
+    api.beat(stream, "tab-1", quality={"bandwidth": 4200})
+    context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
+    context.add_init_script(path=Bundler().state / "node_modules" / "axe-core" / "axe.min.js")
+    watched = Watched(context.new_page(), stack.outputs["origin"])
+    watched.watch()
+    page = watched.page
+    page.goto(f"{watched.origin}/dashboard")
+    expect(page.get_by_test_id("token-form")).to_be_visible(timeout=10_000)
+    found = {"sign-in": barriers(page)}
+    watched.answers("/api/analytics/live-activity", activities(2, 1))
+    token = stack.outputs["adminToken"]
+    for name, place in VIEWS.items():
+        there = place.format(space=space, id=stream.removeprefix("stream:"))
+        page.goto(f"{watched.origin}/dashboard#token={token}&{there}")
+        settled(page, name)
+        found[name] = barriers(page)
+        page.set_viewport_size({"width": 390, "height": 844})
+        fits_its_window(page)
+        page.set_viewport_size({"width": 1280, "height": 800})
+    page.keyboard.press("?")
+    found["keys"] = barriers(page)
+    context.close()
+    assert found == {name: [] for name in found}
+    assert [words for words in watched.complaints if not NETWORK_NOISE.match(words)] == []
+
+
+def settled(page: Page, view: str) -> None:
+    """Wait until a view shows its data."""
+    shown = {
+        "space": page.get_by_test_id("viewer").nth(2),
+        "stream": page.get_by_test_id("stream"),
+        "live": page.get_by_test_id("activity").nth(2),
+        "spaces": page.get_by_test_id("space-row").first,
+    }
+    expect(shown.get(view, page.locator(f"#view-{view}"))).to_be_visible(timeout=12_000)
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe-core finds, in short."""
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]

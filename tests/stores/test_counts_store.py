@@ -16,7 +16,7 @@ from headcount.headcounts import (
 )
 from headcount.stays import Stay
 from headcount.store.counts import Count, CountsTable, SpaceCounts, pack_facets, unpack_facets
-from headcount.store.headcounts import HeadcountsTable
+from headcount.store.headcounts import Glance, HeadcountsTable
 from headcount.tally import MAX_VALUES, Tally
 
 from tests.support.clock import NOON
@@ -176,9 +176,9 @@ def test_a_version_is_published_only_after_the_one_before_it(headcounts: Headcou
 
 
 def test_the_count_a_beat_carries_is_people_and_version(headcounts: HeadcountsTable) -> None:
-    assert headcounts.people("site:main") == (0, 0)
+    assert headcounts.glance("site:main") == Glance()
     headcounts.save(HEADCOUNT)
-    assert headcounts.people("site:main") == (2, 1)
+    assert headcounts.glance("site:main") == Glance(people=2, version=1)
 
 
 def test_only_spaces_with_sessions_are_in_the_index_of_live_ones(

@@ -122,6 +122,26 @@ class FakeQueue:
         return {"Records": [self.errands.pop(0)]} if self.errands else None
 
 
+class FakeSns:
+    """SNS that takes everything, or fails as it is told to."""
+
+    def __init__(self) -> None:
+        self.published: list[dict[str, Any]] = []
+        self.error: Exception | None = None
+
+    def publish(self, **params: Any) -> dict[str, str]:
+        """One message."""
+        if self.error is not None:
+            raise self.error
+        self.published.append(params)
+        return {"MessageId": f"message-{len(self.published)}"}
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """What was said, decoded."""
+        return [json.loads(one["Message"]) for one in self.published]
+
+
 class FakeSecrets:
     """Secrets Manager with one secret."""
 

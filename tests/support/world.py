@@ -22,7 +22,7 @@ from headcount.times import SECOND
 from tests.support.clock import Clock
 from tests.support.engines import Engine, Table
 from tests.support.events import http_event, socket_event
-from tests.support.fakes import SECRET, FakeEcs, FakeLine, FakeQueue, FakeSecrets
+from tests.support.fakes import SECRET, FakeEcs, FakeLine, FakeQueue, FakeSecrets, FakeSns
 from tests.support.filters import passes, patterns_of
 from tests.support.template import ROOT, template
 
@@ -70,6 +70,7 @@ class World:
         self.line = FakeLine()
         self.queue = FakeQueue()
         self.secrets = FakeSecrets()
+        self.sns = FakeSns()
         self.ecs = FakeEcs(clock)
         self._ids = itertools.count(1)
         self._running: list[Services] = []
@@ -124,6 +125,7 @@ class World:
             wired.sqs = self.queue
             wired.secrets = self.secrets
             wired.ecs = self.ecs
+            wired.sns = self.sns
             self._processes[function] = load_handler(function), services
         return self._processes[function]
 

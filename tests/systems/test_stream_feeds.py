@@ -246,3 +246,36 @@ def test_a_feed_needs_an_admins_token(moto_world: World, path: str) -> None:
 
 def test_the_overviews_topic_is_no_space() -> None:
     assert OVERVIEW.topic.startswith("~")
+
+
+def test_a_start_and_a_stop_are_in_the_overview_at_once(world: World) -> None:
+    open_feed(world, "c1", REALTIME)
+    for act in ("start", "start", "stop"):
+        world.http("POST", f"/api/streams/s1/{act}", token=world.admin)
+        world.run_errands()
+    active = [frame["data"]["activeStreams"] for frame in frames(world, "c1")]
+    assert active == [0, 1, 0]
+
+
+def test_revenue_of_a_stream_that_nobody_watches_is_in_the_overview(world: World) -> None:
+    open_feed(world, "c1", REALTIME)
+    for stream, amount in (("s1", 12.5), ("s2", 7.25)):
+        path = f"/api/v1/analytics/streams/{stream}/events"
+        body = {"type": "revenue", "amount": amount}
+        assert world.http("POST", path, body=body, token=world.admin).status == 200
+        world.settle()
+    earned = [frame["data"]["revenueToday"] for frame in frames(world, "c1")]
+    assert (earned[0], earned[-1]) == (None, 19.75)
+    listed = world.get("/v1/spaces", token=world.admin).body["spaces"]
+    assert listed == []
+
+
+def test_a_live_streams_load_counts_before_anybody_watches(moto_world: World) -> None:
+    world = moto_world
+    world.http("POST", "/api/streams/s1/start", token=world.admin)
+    body = {"source": "rtmp", "load": 0.5}
+    path = "/api/v1/analytics/streams/s1/infrastructure"
+    world.http("POST", path, body=body, token=world.admin)
+    world.settle()
+    open_feed(world, "c1", REALTIME)
+    assert frames(world, "c1")[-1]["data"]["serverLoad"] == 0.5

@@ -226,6 +226,24 @@ def live_through_everything(world: World) -> None:
     measure_streams(world)
     live_through_a_container(world)
     live_through_feeds(world)
+    live_through_moderation(world)
+
+
+def live_through_moderation(world: World) -> None:
+    """An admin says everything there is to say, and the night forgets what ran out."""
+    for method, tail, body in (
+        ("PUT", "alerts/one", {"type": "milestone", "people": 1}),
+        ("DELETE", "alerts/one", None),
+        ("POST", "messages", {"text": "hello", "seconds": 1}),
+        ("POST", "removals", {"userId": "u9", "seconds": 1}),
+        ("GET", "audit", None),
+    ):
+        more = {} if body is None else {"body": body}
+        world.http(method, f"/v1/spaces/site:main/{tail}", token=world.admin, **more)
+    world.settle()
+    world.clock.advance(60)
+    world.daily()
+    world.settle()
 
 
 def live_through_feeds(world: World) -> None:
@@ -303,7 +321,16 @@ def test_a_function_is_given_every_setting_and_no_other_that_its_code_reads(
 
 
 SERVICES = {
-    "api": ["desk", "reader", "verifier", "headcounts", "counts", "history", "streams"],
+    "api": [
+        "desk",
+        "reader",
+        "verifier",
+        "headcounts",
+        "counts",
+        "history",
+        "streams",
+        "moderator",
+    ],
     "socket": ["switchboard", "verifier"],
     "count": ["counter"],
     "publish": ["publisher"],
@@ -445,6 +472,9 @@ def test_deleted_rows_wake_nobody() -> None:
         (keys.count_part(37), True),
         (keys.Counts.ENGAGEMENT, True),
         (f"{keys.Counts.READING}rtmp", True),
+        (f"{keys.Counts.ALERT}rule", True),
+        (keys.Counts.NOTICE, True),
+        (f"{keys.Counts.DENIED}{'0' * 16}", True),
         (keys.Counts.VIEWS, False),
     ],
 )
@@ -452,6 +482,23 @@ def test_numbers_wake_publish_and_views_do_not(part: str, *, wakes: bool) -> Non
     (source,) = T.events("publish", "DynamoDB")
     record = {"eventName": "MODIFY", "dynamodb": {"Keys": {"part": {"S": part}}}}
     assert passes(record, patterns_of(source)) is wakes
+
+
+@pytest.mark.parametrize(
+    "part", [f"{keys.Counts.ALERT}rule", keys.Counts.NOTICE, f"{keys.Counts.DENIED}{'0' * 16}"]
+)
+def test_what_an_admin_takes_back_wakes_publish_too(part: str) -> None:
+    (source,) = T.events("publish", "DynamoDB")
+    record = {"eventName": "REMOVE", "dynamodb": {"Keys": {"part": {"S": part}}}}
+    assert passes(record, patterns_of(source))
+
+
+def test_only_errands_may_say_alerts_and_only_to_the_topic_that_was_named() -> None:
+    topic = "arn:aws:sns:us-east-1:123456789012:alerts"
+    for function in FUNCTIONS:
+        may = [one for one in grants(function, AlertTopic=topic) if one[0].startswith("sns:")]
+        assert may == ([("sns:Publish", topic)] if function == "errands" else [])
+        assert not [one for one in grants(function, AlertTopic="") if one[0].startswith("sns:")]
 
 
 def test_no_stream_function_may_write_to_the_table_it_reads() -> None:

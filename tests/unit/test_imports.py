@@ -24,10 +24,12 @@ PURE = {
     "stays",
     "containers",
     "streams",
+    "alerts",
+    "moderation",
 }
 USE_CASES = {
     *("presence", "counting", "publishing", "fanning", "sweeping"),
-    *("aggregating", "subscribing", "reading", "launching"),
+    *("aggregating", "subscribing", "reading", "launching", "moderating"),
 }
 WIRING = {"clients", "settings"}
 

@@ -10,12 +10,16 @@ from tests.support.template import template
 
 
 def test_a_bare_word_is_a_kind_with_every_default() -> None:
-    assert list(Kinds("doc")) == [Kind("doc", 60, 180, 30, 60, False)]
+    engagement = ("chat", "reaction", "share")
+    assert list(Kinds("doc")) == [Kind("doc", 60, 180, 30, 60, False, "admin", engagement)]
 
 
 def test_every_setting_is_read() -> None:
-    text = "room:lease=90,hidden=600,beat=20,hidden-beat=120,counts=public"
-    assert list(Kinds(text)) == [Kind("room", 90, 600, 20, 120, True)]
+    text = (
+        "room:lease=90,hidden=600,beat=20,hidden-beat=120,counts=public,names=users,"
+        "engagement=poll+hand"
+    )
+    assert list(Kinds(text)) == [Kind("room", 90, 600, 20, 120, True, "users", ("poll", "hand"))]
 
 
 def test_a_hidden_tab_never_has_less_lease_than_a_visible_one() -> None:

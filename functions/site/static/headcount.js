@@ -2,172 +2,403 @@
 //
 //   <script type="module" src="https://<api>/headcount.js" data-space="site:main"></script>
 //
-// Optional attributes: data-user, data-name, data-avatar. Every answer's count is announced as a
-// `headcount` event on window: {space, count, version}. Never throws into the page.
+// Each answer's count is announced as a `headcount` event on window: {space, count, version}.
+// Never throws into the page. Every option and function: headcount.d.ts and docs/client.md.
 
-const script = [...document.querySelectorAll("script[data-space]")].find(
-  (one) => one.src === import.meta.url,
-);
-const space = script?.dataset.space;
-const endpoint = new URL(`/v1/spaces/${encodeURIComponent(space)}/presence`, import.meta.url).href;
+const SECOND = 1000;
+const FIRST_RETRY = 2 * SECOND;
+const LONGEST_RETRY = 60 * SECOND;
+const ANSWER_WITHIN = 20 * SECOND;
+const PROGRESS_EVERY = 5 * SECOND;
+const LOOK_EVERY = 10 * SECOND;
+const NAVIGATION_TAKES = 5 * SECOND;
+const PAGE_LENGTH = 100;
+const PASSING = [408, 425, 429]; // of the 4xx, these mend themselves
+const VISITOR = "headcount:visitor";
 
-const STORED = `headcount:${space}`;
-const FIRST_RETRY = 2_000;
-const LONGEST_RETRY = 60_000;
-const NAVIGATION_TAKES = 2_000;
+const inBrowser = typeof document === "object";
+const spaces = new Map(); // by their address in the API
+const scripts = new WeakSet();
+let rules = {}; // what the page's first space was told holds for all that say nothing else
+let agreed = false; // start() was called
+let who = {};
+let token;
+let navigatedAt = -Infinity;
+
+const attempt = (action) => {
+  try {
+    return action();
+  } catch {
+    return undefined;
+  }
+};
+
+const text = (value) => (value == null || value === "" ? undefined : String(value));
+
+const texts = (values) =>
+  Object.fromEntries(Object.entries(values ?? {}).flatMap(([name, value]) => (text(value) ? [[name, text(value)]] : [])));
 
 const uuid = () =>
   crypto.randomUUID?.() ?? // only there on https and localhost
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
 
 // Storage may be forbidden altogether; then the tab or the browser is new with every page.
-const attempt = (action) => {
-  try {
-    return action();
-  } catch {
-    return null;
-  }
-};
-
-// The tab's id is in sessionStorage only while no page of the tab is open: a duplicated tab starts
-// from a copy of the storage, and would otherwise take the id of the tab it was made from.
-const take = () => {
-  const taken = attempt(() => JSON.parse(sessionStorage.getItem(STORED)));
-  attempt(() => sessionStorage.removeItem(STORED));
-  return taken;
-};
-let { session, seq } = take() ?? { session: uuid(), seq: 0 };
-
-const visitor = attempt(() => {
-  const id = localStorage.getItem("headcount:visitor") ?? uuid();
-  localStorage.setItem("headcount:visitor", id);
-  return id;
-});
-
-let who = {
-  userId: script?.dataset.user || undefined,
-  name: script?.dataset.name || undefined,
-  avatar: script?.dataset.avatar || undefined,
-};
-let facets = {};
-let page = null; // null: the location's path
-let timer;
-let retry = FIRST_RETRY;
-let left = false;
-let navigatedAt = -Infinity;
-let unloading = false;
-
-const message = () =>
-  JSON.stringify({
-    sessionId: session,
-    visitorId: visitor ?? undefined,
-    ...who,
-    page: (page ?? location.pathname).slice(0, 100),
-    facets,
-    state: document.hidden ? "hidden" : "active",
-    seq: ++seq,
+const visitor = () =>
+  attempt(() => {
+    const id = localStorage.getItem(VISITOR) || uuid();
+    localStorage.setItem(VISITOR, id);
+    return id;
   });
 
-const schedule = (milliseconds) => {
-  clearTimeout(timer);
-  timer = setTimeout(beat, milliseconds);
-};
+/** Be in a space. Connecting to the same space again gives the same presence. */
+export function connect(options) {
+  const {
+    space,
+    endpoint = rules.endpoint ?? import.meta.url,
+    hidden = rules.hidden,
+    route = rules.route,
+    respect = rules.respect,
+    consent = rules.consent,
+  } = options ?? {};
+  const address = attempt(() => new URL(`/v1/spaces/${encodeURIComponent(space)}/presence`, endpoint).href);
+  const known = spaces.get(address);
+  if (known) return known.hold();
 
-async function beat() {
-  if (left || !space) return;
-  schedule(LONGEST_RETRY); // in case the answer never comes
-  try {
-    // text/plain: a "simple" request, so that no browser asks for permission first.
-    const answer = await fetch(endpoint, { method: "POST", body: message(), keepalive: true });
-    if (left) return;
-    if (!answer.ok) throw answer.status;
-    const { count, version, nextBeatIn } = await answer.json();
-    retry = FIRST_RETRY;
-    // A little early or late, so that a thousand tabs opened at once do not beat as one.
-    schedule(nextBeatIn * 1000 * (0.9 + Math.random() * 0.1));
-    dispatchEvent(new CustomEvent("headcount", { detail: { space, count, version } }));
-  } catch (status) {
-    // What is wrong with the request will not be right in a moment.
-    schedule(status >= 400 && status < 500 && status !== 429 ? LONGEST_RETRY : retry * (0.5 + Math.random()));
-    retry = Math.min(retry * 2, LONGEST_RETRY);
+  if (!spaces.size) rules = { endpoint, hidden, route, respect, consent };
+
+  let { page, facets, details, quality, engagement } = options ?? {};
+  let session;
+  let seq;
+  let last; // what the last answer said
+  let holders = 1; // who called connect() and not release()
+  let wanted = false; // between start() and leave()
+  let here = false; // wanted, and not away: page gone, tab hidden where that is leaving, or refused
+  let unloading = false;
+  let busy = false; // with a request: there is one at a time
+  let sentAt = 0;
+  let due = 0;
+  let asked = Infinity; // when a beat is due before the next steady one
+  let calm = 0; // no beat before this: the server or the network has trouble
+  let cut = false; // it is the network
+  let retry = FIRST_RETRY;
+  let complaint;
+  let lookedAt;
+  let timer;
+
+  const place = () => location.pathname + (route === "hash" ? location.hash : "");
+  let seen = inBrowser && place();
+
+  // The tab's id is in sessionStorage only while no page of the tab is open: a duplicated tab starts
+  // from a copy of the storage, and would otherwise take the id of the tab it was made from.
+  function takeSession() {
+    const kept = attempt(() => JSON.parse(sessionStorage.getItem(address)));
+    attempt(() => sessionStorage.removeItem(address));
+    session = kept?.session || uuid();
+    seq = kept?.seq || 0;
   }
-}
 
-/** The person signed in, or (with nothing) out. */
-export function identify({ userId, name, avatar } = {}) {
-  who = { userId, name, avatar };
-  beat();
-}
+  const message = () =>
+    JSON.stringify({
+      sessionId: session,
+      visitorId: visitor(),
+      ...who,
+      page: String(page ?? place()).slice(0, PAGE_LENGTH),
+      facets: texts(facets),
+      details,
+      quality,
+      engagement,
+      state: document.hidden ? "hidden" : "active",
+      seq: ++seq,
+    });
 
-/** What the person is on: `page`, and facets such as `{content: "42"}`. */
-export function update(now = {}) {
-  page = now.page ?? page;
-  facets = now.facets ?? facets;
-  beat();
-}
-
-/** Stop being present; `join` comes back. */
-export function leave() {
-  if (left || !space) return;
-  left = true;
-  clearTimeout(timer);
-  const farewell = JSON.stringify({ sessionId: session, seq: ++seq });
-  attempt(() => navigator.sendBeacon(`${endpoint}/leave`, farewell));
-}
-
-/** Be present again. */
-export function join() {
-  left = false;
-  beat();
-}
-
-// Page changes in single-page apps.
-let path = location.pathname;
-const moved = () => {
-  if (page === null && path !== location.pathname) {
-    path = location.pathname;
-    beat();
+  // Timers stand still while a computer sleeps: so a beat is due by the clock, which is looked at.
+  function arm(at) {
+    due = at;
+    lookedAt = Date.now();
+    clearTimeout(timer);
+    if (here) timer = setTimeout(look, Math.min(Math.max(due - lookedAt, 0), LOOK_EVERY));
   }
-};
-for (const name of ["pushState", "replaceState"]) {
-  const original = history[name];
-  history[name] = function (...given) {
-    const result = original.apply(this, given);
-    moved();
-    return result;
+
+  function look() {
+    const now = Date.now();
+    if (now >= due || now < lookedAt) beat(); // or somebody set the clock back
+    else arm(due);
+  }
+
+  /** Have a beat within so many milliseconds: after one under way, and not while there is trouble. */
+  function ask(delay = 0) {
+    const now = Date.now();
+    asked = Math.min(asked, Math.max(now + delay, calm));
+    if (!here || busy) return;
+    if (asked <= now) beat();
+    else arm(Math.min(due, asked));
+  }
+
+  async function beat() {
+    if (busy) return;
+    busy = true;
+    clearTimeout(timer);
+    const wait = await send().catch(() => {
+      cut = true;
+    });
+    busy = false;
+    const now = Date.now();
+    if (wait) {
+      calm = 0;
+      retry = FIRST_RETRY;
+      arm(Math.min(now + wait, asked));
+    } else {
+      calm = Math.max(calm, now + retry * (0.5 + Math.random() / 2));
+      retry = Math.min(retry * 2, LONGEST_RETRY);
+      arm(calm);
+    }
+  }
+
+  /** Send a beat. Gives the milliseconds until the next, or nothing: then it has to be tried again. */
+  async function send() {
+    const headers = await authorization(); // what else changes in this turn goes along
+    if (!here) return LONGEST_RETRY; // a beat after the leave would come back
+    asked = Infinity;
+    sentAt = Date.now();
+    cut = false;
+    const body = attempt(message);
+    if (!body) return refuse("details that are no JSON");
+    // Plain text is a "simple" request: without a token no browser asks for permission first.
+    const signal = AbortSignal.timeout?.(ANSWER_WITHIN);
+    const answer = await fetch(address, { method: "POST", body, headers, signal, keepalive: true });
+    const { status, ok } = answer;
+    const said = await answer.json().catch(() => ({}));
+    if (ok) {
+      last = { space, count: said.count, version: said.version };
+      complaint = "";
+      if (here) dispatchEvent(new CustomEvent("headcount", { detail: last }));
+      // A little early, so that a thousand tabs opened at once do not go on beating as one.
+      return said.nextBeatIn * SECOND * (0.9 + Math.random() / 10);
+    }
+    const passes = status > 499 || PASSING.includes(status) || (status === 401 && typeof token === "function");
+    if (!passes) return refuse(said.error ?? status);
+    calm = Date.now() + (answer.headers.get("retry-after") * SECOND || 0);
+  }
+
+  /** What is wrong with the request will not be right in a moment: quiet until told something new. */
+  function refuse(words) {
+    here = false;
+    if (words !== complaint) console.warn(`Headcount stopped in ${space}: ${words}`);
+    complaint = words;
+    return LONGEST_RETRY;
+  }
+
+  function arrive() {
+    if (!wanted || unloading || (hidden === "leave" && document.hidden)) return;
+    if (!session) takeSession();
+    here = true;
+    ask();
+  }
+
+  function depart() {
+    if (!here) return;
+    here = false;
+    clearTimeout(timer);
+    const url = `${address}/leave`;
+    const body = JSON.stringify({ sessionId: session, seq: ++seq });
+    if (attempt(() => navigator.sendBeacon(url, body))) return;
+    attempt(() => fetch(url, { method: "POST", body, keepalive: true }).catch(() => {}));
+  }
+
+  function start() {
+    if (!inBrowser || objects(respect)) return;
+    // A page that is rendered in advance has nobody before it yet.
+    if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });
+    else if (!space || !address) refuse("name it as in site:main, and the endpoint as in https://example.com");
+    else {
+      wanted = true;
+      arrive();
+    }
+  }
+
+  function begin() {
+    if (agreed || consent === undefined) start();
+    else if (consent !== "manual")
+      Promise.resolve(consent)
+        .then((given) => (typeof given === "function" ? given() : given))
+        .then((given) => given && start())
+        .catch(() => {});
+  }
+
+  function leave() {
+    wanted = false;
+    depart();
+  }
+
+  function update(change) {
+    const before = JSON.stringify([page, texts(facets)]);
+    ({ page, facets, details, quality, engagement } = { page, facets, details, quality, engagement, ...change });
+    // Progress is no news to anybody: it may wait for more of it.
+    if (before !== JSON.stringify([page, texts(facets)])) arrive();
+    else ask(sentAt + PROGRESS_EVERY - Date.now());
+  }
+
+  function subscribe(listener) {
+    let count;
+    const hear = ({ detail }) => {
+      if (detail.space !== space || detail.count === count) return;
+      ({ count } = detail);
+      listener(detail);
+    };
+    addEventListener("headcount", hear);
+    if (last) queueMicrotask(() => hear({ detail: last }));
+    return () => removeEventListener("headcount", hear);
+  }
+
+  const presence = {
+    space,
+    get count() {
+      return last?.count;
+    },
+    start,
+    leave,
+    update: (change) => attempt(() => update(change)),
+    subscribe,
+    identify,
+    release() {
+      if (!--holders) leave();
+    },
   };
+
+  spaces.set(address, {
+    presence,
+    arrive,
+    hold() {
+      if (!holders++) begin();
+      return presence;
+    },
+    moved() {
+      if (page == null && seen !== place()) arrive();
+      seen = place();
+    },
+    turned() {
+      if (unloading) return;
+      if (hidden !== "leave") ask();
+      else if (document.hidden) depart();
+      else arrive();
+    },
+    online() {
+      if (cut) calm = 0;
+      ask();
+    },
+    hide() {
+      unloading = true;
+      clearTimeout(timer);
+      // The leave that may follow has a number, too.
+      if (session) attempt(() => sessionStorage.setItem(address, JSON.stringify({ session, seq: seq + 1 })));
+      // The next page of the same site goes on with this session: that is no leave. (Should it not
+      // embed this client, the lease of the last beat ends the session.)
+      if (Date.now() - navigatedAt > NAVIGATION_TAKES) depart();
+    },
+    show() {
+      unloading = false;
+      // The pages in between went on counting: an older number would be taken for a late message.
+      // Where they left nothing to go on with, this is a new session.
+      if (session) takeSession();
+      arrive();
+    },
+  });
+
+  begin();
+  return presence;
 }
-addEventListener("popstate", moved);
 
-// The next page of the same site goes on with this session: that is no leave. (Should it not embed
-// this client, the lease of the last beat ends the session.)
-addEventListener("click", (event) => {
-  const link = event.target.closest?.("a[href]");
-  const follows =
-    link?.origin === location.origin && !link.target && !link.hasAttribute("download") &&
-    !event.defaultPrevented && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
-  if (follows) navigatedAt = performance.now();
-});
-addEventListener("pagehide", () => {
-  unloading = true;
-  clearTimeout(timer);
-  attempt(() => sessionStorage.setItem(STORED, JSON.stringify({ session, seq: seq + 1 })));
-  if (performance.now() - navigatedAt > NAVIGATION_TAKES) leave();
-});
-addEventListener("pageshow", (event) => {
-  if (!event.persisted) return; // back from the browser's cache
-  unloading = false;
-  navigatedAt = -Infinity;
-  // The pages in between went on counting: an older number would be taken for a late message.
-  // Where they left nothing to go on with, this is a new session.
-  ({ session, seq } = take() ?? { session: uuid(), seq: 0 });
-  join();
-});
-document.addEventListener("visibilitychange", () => {
-  // A hidden tab has a longer lease, because browsers slow its timers; a page that goes away is
-  // hidden too, and must not get it.
-  if (!left && !unloading) beat();
-});
-addEventListener("online", () => beat());
+/** Whether this browser asks not to be followed, by the signals that are respected. */
+const objects = (respect) =>
+  (/dnt/.test(respect) && navigator.doNotTrack === "1") || (/gpc/.test(respect) && navigator.globalPrivacyControl === true);
 
-beat();
+const each = (name) => spaces.forEach((one) => one[name]());
+
+/** Headers that say who asks: by a token, or a function that gets a fresh one. */
+export async function authorization(given = token) {
+  const bearer = typeof given === "function" ? await given() : given;
+  return bearer ? { authorization: `Bearer ${bearer}` } : {};
+}
+
+/** The person signed in, or (with nothing) out: in all spaces of this page. */
+export function identify(person) {
+  const { userId, name, avatar, token: theirs } = person ?? {};
+  who = { userId: text(userId), name: text(name), avatar: text(avatar) };
+  if (theirs || typeof token !== "function") token = theirs;
+  each("arrive");
+}
+
+/** What the person is on, in the page's first space. */
+export const update = (change) => spaces.values().next().value?.presence.update(change);
+
+/** Hear the count of the page's first space, now and whenever it changes. */
+export const subscribe = (listener) => spaces.values().next().value?.presence.subscribe(listener) ?? (() => {});
+
+/** Be present in all spaces of this page: after consent was given, or again after leaving. */
+export function start() {
+  agreed = true;
+  spaces.forEach(({ presence }) => presence.start());
+}
+
+/** Stop being present, in all spaces of this page. */
+export function leave() {
+  agreed = false;
+  spaces.forEach(({ presence }) => presence.leave());
+}
+
+/** Leave, and let this browser be a new one the next time. */
+export function forget() {
+  leave();
+  attempt(() => localStorage.removeItem(VISITOR));
+}
+
+function embed() {
+  for (const script of document.querySelectorAll("script[data-space]")) {
+    if (script.src !== import.meta.url || scripts.has(script)) continue;
+    scripts.add(script);
+    const { user, name, avatar, token: theirs, ...options } = script.dataset;
+    if (user || name || theirs) identify({ userId: user, name, avatar, token: theirs });
+    const facets = Object.entries(options).filter(([key]) => /^facet[A-Z]/.test(key));
+    connect({ ...options, facets: Object.fromEntries(facets.map(([key, value]) => [key[5].toLowerCase() + key.slice(6), value])) });
+  }
+}
+
+function navigates(url) {
+  if (attempt(() => new URL(url).origin) === location.origin) navigatedAt = Date.now();
+}
+
+if (inBrowser) {
+  for (const name of ["pushState", "replaceState"]) {
+    const original = history[name];
+    attempt(() => {
+      history[name] = function (...given) {
+        const result = original.apply(this, given);
+        each("moved");
+        return result;
+      };
+    });
+  }
+  const on = (target, type, react) => target.addEventListener(type, react);
+  on(window, "popstate", () => each("moved"));
+  on(window, "online", () => each("online"));
+  on(window, "pagehide", () => each("hide"));
+  on(window, "pageshow", ({ persisted }) => {
+    navigatedAt = -Infinity;
+    if (persisted) each("show"); // back from the browser's cache
+  });
+  on(document, "visibilitychange", () => each("turned"));
+  if (window.navigation)
+    on(navigation, "navigate", ({ destination, downloadRequest, navigationType }) => {
+      // Back and forward may lead to a page that was kept: it is there before this one has gone.
+      if (!destination.sameDocument && !downloadRequest && navigationType !== "traverse") navigates(destination.url);
+    });
+  else
+    on(window, "click", (event) => {
+      const link = event.target.closest?.("a[href]");
+      const plain = !event.defaultPrevented && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+      if (link && plain && !link.target && !link.hasAttribute("download")) navigates(link.href);
+    });
+  // A module runs once, however many scripts name it: each of them says when it has "run".
+  document.addEventListener("load", ({ target }) => target.src === import.meta.url && embed(), true);
+  embed();
+}

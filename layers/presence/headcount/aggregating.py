@@ -58,7 +58,18 @@ class Aggregator:
                     written += 1
                 self.counts.forget_views(head.space, past_keeping(counted.views.by_period, today))
                 self.counts.forget_engagement(head.space, past_days(counted.engagement, today))
+            if head.notice is not None or head.denied:
+                self._forget_moderation(head.space, now)
         return written
+
+    def _forget_moderation(self, space: str, now: int) -> None:
+        """Drop what admins said that has run out; no number depends on it any more."""
+        counted = self.counts.space(space)
+        if counted.notice is not None and counted.notice.until <= now:
+            self.counts.delete_notice(space, id_=counted.notice.id)
+        for removal in counted.removals.values():
+            if removal.until <= now:
+                self.counts.delete_removal(space, removal)
 
     def summary(self, head: Headcount, date: str) -> Day | None:
         """A day of a space from its live and its recorded visits."""

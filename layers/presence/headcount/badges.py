@@ -1,31 +1,33 @@
-"""The counts that beats' answers carry."""
+"""The counts that beats' answers carry, and what else a beat must know of its space."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from headcount.store.headcounts import HeadcountsTable
+from headcount.store.headcounts import Glance, HeadcountsTable
 from headcount.times import SECOND
 
 _LIFE = SECOND
 _KEPT = 1_000
+_NOTHING = Glance()
 
 
 @dataclass(frozen=True, slots=True)
 class Badges:
-    """Remembers each space's published count for a second, so that the counts which beats carry
-    cost at most one half-unit read per space, second and process."""
+    """Remembers each space's published count for a second, so that the counts which beats carry,
+    the message to everyone and who is denied cost at most one half-unit read per space, second and
+    process."""
 
     headcounts: HeadcountsTable
-    _counts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    """space -> read at, people, version"""
+    _seen: dict[str, tuple[int, Glance]] = field(default_factory=dict)
+    """space -> read at, what was there"""
 
-    def people(self, space: str, now: int) -> tuple[int, int]:
-        """(people, version) as published a moment ago."""
-        read_at, people, version = self._counts.get(space, (-_LIFE, 0, 0))
+    def glance(self, space: str, now: int) -> Glance:
+        """As published a moment ago."""
+        read_at, seen = self._seen.get(space, (-_LIFE, _NOTHING))
         if not 0 <= now - read_at < _LIFE:
-            people, version = self.headcounts.people(space)
-            if len(self._counts) >= _KEPT:
-                self._counts.clear()
-            self._counts[space] = now, people, version
-        return people, version
+            seen = self.headcounts.glance(space)
+            if len(self._seen) >= _KEPT:
+                self._seen.clear()
+            self._seen[space] = now, seen
+        return seen

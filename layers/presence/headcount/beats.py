@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     PlainValidator,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, core_schema
 
 from headcount.errors import InvalidRequestError
 
@@ -30,6 +32,8 @@ names, numbers and nine days of beats the row stays within one write unit (1 KB)
 _NUMBER_BYTES = 10
 
 _FACET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_NAMES = {"pattern": f"^{_FACET_NAME.pattern}$"}
+PRINTABLE = r"^[^\u0000-\u001f\u007f]*$"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -42,9 +46,26 @@ def check_text(value: str, limit: int) -> str:
     return value
 
 
-def text_up_to(limit: int) -> AfterValidator:
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """A check of what came in, and what of it can be said in JSON Schema."""
+
+    check: Callable[[Any], Any]
+    says: Mapping[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """The check comes after those of the type itself."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        """For the API's document."""
+        return {**handler(schema), **self.says}
+
+
+def text_up_to(limit: int) -> Rule:
     """A text of at most that many bytes, without control characters."""
-    return AfterValidator(lambda value: check_text(value, limit))
+    says = {"maxLength": limit, "pattern": PRINTABLE}
+    return Rule(lambda value: check_text(value, limit), says)
 
 
 def _facets(value: dict[str, str]) -> dict[str, str]:
@@ -108,15 +129,20 @@ _DECIMALS = 6
 _EXACT = 2**53  # beyond it JavaScript's numbers are no longer exact
 _DETAIL = 200
 
+_NUMBER_SCHEMA = {"type": "number", "minimum": -_EXACT, "maximum": _EXACT}
+_TEXT_SCHEMA = {"type": "string", "minLength": 1, "maxLength": _DETAIL, "pattern": PRINTABLE}
+
 # Plain functions: of a union's members pydantic would complain about each.
-Number = Annotated[float, PlainValidator(_number, json_schema_input_type=float)]
-Detail = Annotated[str | float, PlainValidator(_text_or_number, json_schema_input_type=str | float)]
-Quality = Annotated[dict[str, Number], AfterValidator(_riding)]
-Engagement = Annotated[dict[str, Annotated[int, Field(ge=0, le=2**31)]], AfterValidator(_riding)]
-Details = Annotated[
-    dict[str, Detail],
-    AfterValidator(_riding),
+Number = Annotated[float, PlainValidator(_number), WithJsonSchema(_NUMBER_SCHEMA)]
+Detail = Annotated[
+    str | float,
+    PlainValidator(_text_or_number),
+    WithJsonSchema({"anyOf": [_TEXT_SCHEMA, _NUMBER_SCHEMA]}),
 ]
+_Riding = Rule(_riding, {"maxProperties": MAX_RIDING, "propertyNames": _NAMES})
+Quality = Annotated[dict[str, Number], _Riding]
+Engagement = Annotated[dict[str, Annotated[int, Field(ge=0, le=2**31)]], _Riding]
+Details = Annotated[dict[str, Detail], _Riding]
 
 
 def _not_ours(value: str) -> str:
@@ -128,7 +154,15 @@ def _not_ours(value: str) -> str:
 OWN = "~"
 """Sessions that an adapter names after a person begin with it: nobody else may speak for them."""
 
-SessionId = Annotated[Identifier, AfterValidator(_not_ours)]
+SessionId = Annotated[
+    Identifier,
+    Rule(_not_ours, {"pattern": rf"^[^{OWN}\u0000-\u001f\u007f][^\u0000-\u001f\u007f]*$"}),
+]
+
+_Facets = Rule(
+    _facets,
+    {"maxProperties": MAX_FACETS, "propertyNames": {**_NAMES, "not": {"const": "page"}}},
+)
 
 
 class Leave(Message):
@@ -156,9 +190,9 @@ class Beat(Message):
     name: Annotated[str, text_up_to(100)] | None = None
     avatar: Annotated[str, text_up_to(300)] | None = None
     page: Annotated[str, text_up_to(300)] | None = None
-    facets: Annotated[
-        dict[str, Annotated[str, Field(min_length=1), text_up_to(64)]], AfterValidator(_facets)
-    ] = Field(default_factory=dict)
+    facets: Annotated[dict[str, Annotated[str, Field(min_length=1), text_up_to(64)]], _Facets] = (
+        Field(default_factory=dict)
+    )
     state: Literal["active", "hidden"] = "active"
     seq: Annotated[int, Field(ge=0, le=2**53)] | None = None
     quality: Quality | None = None
@@ -203,11 +237,17 @@ def parse(model: type[AnyModel], body: object, example: str = '{"sessionId": "s1
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        details = [_sentence(problem) for problem in error.errors(include_url=False)]
+        numbers = {
+            field.alias for field in model.model_fields.values() if field.annotation in (int, float)
+        }
+        problems = error.errors(include_url=False)
+        details = [_sentence(problem, numbers) for problem in problems]
         raise InvalidRequestError(details[0], details) from None
 
 
 def _limit(said: Mapping[str, int]) -> str:
+    if "gt" in said:
+        return f"must be more than {said['gt']:.15g}"
     if "ge" in said:
         return f"must be {said['ge']:.15g} or more"
     return f"must be at most {'2^53' if said['le'] == _EXACT else format(said['le'], '.15g')}"
@@ -217,6 +257,7 @@ _MAPPINGS = {"facets", "quality", "engagement", "details"}
 _REASONS = {
     "missing": "is missing: send it as a string",
     "string_type": "must be a string",
+    "string_unicode": "must be text: it holds half a character",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "finite_number": "must be a number",
@@ -227,7 +268,7 @@ _REASONS = {
 }
 
 
-def _sentence(problem: object) -> str:
+def _sentence(problem: object, numbers: Collection[str | None] = ()) -> str:
     """One validation problem as a sentence; it never repeats the value, which may be personal."""
     assert isinstance(problem, dict)
     path = [str(part) for part in problem["loc"] if part != "[key]"]
@@ -237,9 +278,11 @@ def _sentence(problem: object) -> str:
         reason = str(problem["ctx"]["error"])
     elif kind == "literal_error":
         reason = f"must be {problem['ctx']['expected']}"
+    elif kind == "missing" and field in numbers:
+        reason = "is missing: send it as a number"
     else:
         reason = _REASONS.get(kind, str(problem["msg"]))
-    if kind in {"greater_than_equal", "less_than_equal"}:
+    if kind in {"greater_than", "greater_than_equal", "less_than_equal"}:
         reason = _limit(problem["ctx"])
     where = f"a value in {field}" if field in _MAPPINGS and len(path) > 1 else field
     return f"{where} {reason}."

@@ -16,12 +16,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from headcount.aggregating import Aggregator
 from headcount.badges import Badges
 from headcount.counting import Counter
-from headcount.errands import ErrandQueue, Overviews, Runner
+from headcount.errands import AlertTopic, ErrandQueue, Overviews, Runner
 from headcount.errors import BusyError
 from headcount.fanning import ChunkQueue
 from headcount.feeds import Forms
 from headcount.launching import Announcer, Launcher
 from headcount.logs import logger
+from headcount.moderating import Moderator
 from headcount.presence import Desk
 from headcount.publishing import Publisher
 from headcount.reading import Reader
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
 _POSTS_AT_ONCE = 32
@@ -97,6 +99,11 @@ class Services:
     def sqs(self) -> SQSClient:
         """The SQS client."""
         return boto3.client("sqs", config=_CONFIG)
+
+    @cached_property
+    def sns(self) -> SNSClient:
+        """The SNS client."""
+        return boto3.client("sns", config=_CONFIG)
 
     @cached_property
     def secrets(self) -> SecretsManagerClient:
@@ -188,6 +195,18 @@ class Services:
         return Badges(self.headcounts)
 
     @cached_property
+    def moderator(self) -> Moderator:
+        """Does what admins do to a space."""
+        return Moderator(
+            counts=self.counts,
+            headcounts=self.headcounts,
+            history=self.history,
+            desk=self.desk,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+
+    @cached_property
     def aggregator(self) -> Aggregator:
         """Makes days."""
         return Aggregator(
@@ -252,6 +271,7 @@ class Services:
             chunks=ChunkQueue(self.sqs, self.settings.fanout_queue),
             forms=self.forms,
             overviews=Overviews(self.subscriptions, self.forms, self.errand_queue),
+            bell=self.errand_queue,
             inline_limit=self.settings.inline_fanout,
             clock=self.clock,
             sleep=self.sleep,
@@ -332,7 +352,8 @@ class Services:
     @cached_property
     def runner(self) -> Runner:
         """Runs errands."""
-        return Runner(self.forms, self.subscriptions, self.courier, self.greeter)
+        topic = AlertTopic(lambda: self.sns, self.settings.alert_topic)
+        return Runner(self.forms, self.subscriptions, self.courier, self.greeter, topic)
 
 
 _services: list[Services] = []

@@ -10,7 +10,7 @@ from headcount.stays import Stay, latest
 from headcount.store.counts import Count, CountsTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import VisitsTable
-from headcount.tally import tally
+from headcount.tally import tally_of
 from headcount.times import SECOND
 from headcount.visits import Visit
 
@@ -52,7 +52,8 @@ class Counter:
             wait = at - self.clock()
             # Beyond its longest pace a wait can only come from a clock that stepped back.
             self.sleep(max(0, min(wait, 5 * SECOND)) / 1000)
-            self.recount(space, shard)
+            here = [row for row in batch if (row.space, row.shard) == (space, shard)]
+            self.recount(space, shard, here)
 
     def settle(self, written: Iterable[Session]) -> None:
         """Record the visits that began or ended."""
@@ -70,12 +71,16 @@ class Counter:
         self.visits.record(ended.get(id_, visit) for id_, visit in began.items())
         self.visits.end(visit for id_, visit in ended.items() if id_ not in began)
 
-    def recount(self, space: str, shard: int) -> Count:
+    def recount(self, space: str, shard: int, written: Iterable[Session] = ()) -> Count:
         """Read the shard and write its numbers absolutely.
+
+        The visits that ended are in its rows, but for a session's that came back since: that one
+        is among those ``written``.
 
         The version is read before the sessions: if anybody wrote a recount in between, theirs may
         rest on newer rows than ours, so ours is not written but made again.
         """
+        gone = stays_in(written)
         for _ in range(_TRIES):
             before = self.counts.shard(space, shard)
             now = self.clock()
@@ -84,10 +89,10 @@ class Counter:
                 space=space,
                 shard=shard,
                 version=before.version + 1,
-                tally=tally(session for session in rows if session.live(now)),
+                tally=tally_of(rows, now),
                 rows=len(rows),
                 counted_at=now,
-                stays=latest(before.stays, stays_in(rows)),
+                stays=latest(before.stays, stays_in(rows), gone),
             )
             if self.counts.save(count):
                 return count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from headcount.store.subscriptions import SubscriptionsTable
 from headcount.subscribing import Greeter
 
 if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
 OVERVIEW_PACE = 2
@@ -34,6 +36,10 @@ class ErrandQueue:
     def say(self, feed: Feed, *, after: int = 0) -> None:
         """Say to everybody who hears a feed what there is to say, ``after`` so many seconds."""
         self._send({"do": "say", "feed": asdict(feed)}, after)
+
+    def ring(self, alert: Mapping[str, Any]) -> None:
+        """Let an alert's topic know."""
+        self._send({"do": "alert", "alert": alert})
 
     def _send(self, errand: dict[str, Any], after: int = 0) -> None:
         self.client.send_message(
@@ -62,6 +68,30 @@ class Overviews:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertTopic:
+    """The SNS topic that alerts go to; none without a name."""
+
+    client: Callable[[], SNSClient]
+    arn: str
+
+    def publish(self, alert: Mapping[str, Any]) -> None:
+        """Say an alert. Its id tells one that is said again."""
+        if self.arn:
+            self.client().publish(
+                TopicArn=self.arn,
+                Message=to_frame(alert),
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": value}
+                    for name, value in (
+                        ("space", alert["space"]),
+                        ("name", alert["alert"]["name"]),
+                        ("type", alert["alert"]["type"]),
+                    )
+                },
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Runner:
     """What running errands needs."""
 
@@ -69,10 +99,14 @@ class Runner:
     subscriptions: SubscriptionsTable
     courier: Courier
     greeter: Greeter
+    topic: AlertTopic
 
     def run(self, text: str) -> None:
         """Run an errand; doing so again does no harm."""
         errand = json.loads(text)
+        if errand["do"] == "alert":
+            self.topic.publish(errand["alert"])
+            return
         feed = Feed(**errand["feed"])
         if errand["do"] == "greet":
             self._greet(errand["connection"], feed)

@@ -66,7 +66,7 @@ class ChunkQueue:
                     QueueUrl=self.url,
                     MessageGroupId=_name(space, str(number)),
                     # A version that is sent again after a crash may be queued already.
-                    MessageDeduplicationId=_name(space, str(number), str(version), *part),
+                    MessageDeduplicationId=_name(space, str(number), str(version), message, *part),
                     MessageBody=Chunk(space, version, message, part).to_json(),
                 )
 

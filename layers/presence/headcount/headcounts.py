@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headcount.alerts import Memory, Rule, Seen, alert_id, watch
+from headcount.moderation import Denied, Notice, Removal, denied_by, shown
 from headcount.tally import Tally, ranked
 from headcount.times import add_days, day_of, day_start, iso, month_of, week_of
 
@@ -97,10 +99,19 @@ class Headcount:
     engagement: Mapping[str, float] = field(default_factory=dict)
     engagement_today: Mapping[str, float] = field(default_factory=dict)  # of the day of ``as_of``
     readings: Mapping[str, Reading] = field(default_factory=dict)
+    notice: Notice | None = None  # the message to everyone
+    denied: Denied = field(default_factory=dict)
+    alerts: Memory = field(default_factory=Memory)
+    news: Sequence[Mapping[str, Any]] = ()  # what this version has to say beside its numbers
+
+    def notice_at(self, now: int) -> Notice | None:
+        """The message to everyone, while it is shown."""
+        return shown(self.notice, now)
 
     def body(self, now: int) -> dict[str, Any]:
         """The body of ``GET /v1/spaces/{space}``: also a dashboard's ``data``."""
         tally = self.tally
+        notice = self.notice_at(now)
         return {
             "success": True,
             "space": self.space,
@@ -132,7 +143,21 @@ class Headcount:
             "views": self.views.at(now),
             "version": self.version,
             "asOf": self._as_of(now),
+            **({"notice": notice.body()} if notice is not None else {}),
         }
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What a dashboard hears right after this version: alerts, and a change of the message."""
+        return [
+            {
+                "type": one["type"],
+                "space": self.space,
+                "version": self.version,
+                "at": iso(self.as_of),
+                **one,
+            }
+            for one in self.news
+        ]
 
     def message(self, now: int) -> dict[str, Any]:
         """What a dashboard hears."""
@@ -159,6 +184,15 @@ class Headcount:
 _DAYS_OF_PEAKS = 8
 
 
+def _grown(old: Mapping[str, float], new: Mapping[str, float]) -> Mapping[str, float]:
+    """What people did never falls: of a visit that ended a moment ago it may be on its way from the
+    session's row to the totals. What admins report may fall: a refund is negative revenue."""
+    return {
+        name: number if name.startswith(PRIVATE) else max(number, old.get(name, 0))
+        for name, number in {**dict.fromkeys(old, 0), **new}.items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """All that a version says of a space."""
@@ -168,6 +202,9 @@ class Numbers:
     avg_seconds: int | None = None
     engagement: Engagement = field(default_factory=Engagement)
     readings: Mapping[str, Reading] = field(default_factory=dict)
+    rules: Iterable[Rule] = ()
+    notice: Notice | None = None
+    removals: Iterable[Removal] = ()
 
 
 def next_headcount(old: Headcount, numbers: Numbers, *, cause: str | None, now: int) -> Headcount:
@@ -184,6 +221,16 @@ def next_headcount(old: Headcount, numbers: Numbers, *, cause: str | None, now: 
         if day in old.day_peaks or (old.as_of and day > day_of(old.as_of))
     }
     day_peaks[today] = max(day_peaks.get(today, 0), tally.people)
+    notice = shown(numbers.notice, now)
+    alerts, fired = watch(
+        numbers.rules, old.alerts, Seen(old.tally.people, old.as_of), tally.people, now
+    )
+    news: list[dict[str, Any]] = [
+        {"type": "alert", "alert": {"id": alert_id(old.space, old.version + 1, one["name"]), **one}}
+        for one in fired
+    ]
+    if notice != old.notice:
+        news.append({"type": "notice", "notice": notice.body() if notice else None})
     return Headcount(
         space=old.space,
         version=old.version + 1,
@@ -196,9 +243,13 @@ def next_headcount(old: Headcount, numbers: Numbers, *, cause: str | None, now: 
         chunked_at=old.chunked_at,
         peak_sessions=max(old.peak_sessions, tally.sessions),
         avg_seconds=numbers.avg_seconds,
-        engagement=numbers.engagement.with_live(tally.engagement),
+        engagement=_grown(old.engagement, numbers.engagement.with_live(tally.engagement)),
         engagement_today=numbers.engagement.by_day.get(today, {}),
         readings=numbers.readings,
+        notice=notice,
+        denied=denied_by(numbers.removals, now),
+        alerts=alerts,
+        news=tuple(news),
     )
 
 

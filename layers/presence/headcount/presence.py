@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from headcount.beats import Beat, Leave
@@ -137,6 +138,17 @@ class Desk:
                 return
             old = seen or self.table.find(space.id, self.shards, session)
         raise BusyError
+
+    def sessions_of(
+        self, space: str, name: str, value: str, *, shards: Iterable[int], now: int
+    ) -> list[Session]:
+        """The live sessions of a ``user`` or ``visitor``, or that ``session``, in these shards."""
+        every = sorted({*shards, *range(self.shards)})
+        if name == "session":
+            rows = [row for shard in every if (row := self.table.get(space, shard, value))]
+        else:
+            rows = [row for shard in every for row in self.table.said_by(space, shard, name, value)]
+        return [row for row in rows if row.live(now)]
 
     def record_leave(
         self,

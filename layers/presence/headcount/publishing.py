@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from headcount.feeds import Forms
 from headcount.headcounts import Headcount, Numbers, is_repeat, next_headcount
@@ -37,6 +37,13 @@ class Overviews(Protocol):
         """A version of a space was published."""
 
 
+class Bell(Protocol):
+    """What lets others than dashboards know of alerts."""
+
+    def ring(self, alert: Mapping[str, Any]) -> None:
+        """An alert was set off; the same one may come again, under the same id."""
+
+
 class Chunks(Protocol):
     """Where large fan-outs go."""
 
@@ -55,6 +62,7 @@ class Publisher:
     chunks: Chunks
     forms: Forms
     overviews: Overviews
+    bell: Bell
     inline_limit: int  # more dashboards than this leave in chunks
     clock: Callable[[], int]
     sleep: Callable[[float], None]
@@ -67,7 +75,7 @@ class Publisher:
         """
         old = self.headcounts.get(space)
         if is_repeat(old, first_cause):
-            self.send(old)
+            self._say(old)
             if is_repeat(old, last_cause):
                 return
         wait = old.as_of + PACE - self.clock() if old.version else 0
@@ -77,11 +85,17 @@ class Publisher:
         new = next_headcount(old, numbers, cause=last_cause, now=self.clock())
         if not self.headcounts.save(new):
             raise PublishContendedError(f"{space}: version {new.version} was published by another")
-        self.send(new)
+        self._say(new)
         self.overviews.published(space, self.clock())
 
+    def _say(self, headcount: Headcount) -> None:
+        self.send(headcount)
+        for message in headcount.messages():
+            if message["type"] == "alert":
+                self.bell.ring(message)
+
     def send(self, headcount: Headcount) -> None:
-        """Let everybody who subscribed before this version hear it."""
+        """Let everybody who subscribed before this version hear it, and what it sets off."""
         listeners = self._greeted(headcount)
         if not listeners:
             return
@@ -89,17 +103,21 @@ class Publisher:
         by_form: dict[str | None, list[str]] = defaultdict(list)
         for listener in listeners:
             by_form[listener.form].append(listener.connection)
-        frames = {form: to_frame(frame_of(self.forms, form, headcount, now)) for form in by_form}
+        frames = {form: [to_frame(frame_of(self.forms, form, headcount, now))] for form in by_form}
+        if None in frames:  # a feed's clients know their own messages alone
+            frames[None] += map(to_frame, headcount.messages())
         if len(listeners) > self.inline_limit:
             if headcount.chunked_at + CHUNKING_LINGERS / 3 < now:
                 self.headcounts.mark_chunked(headcount.space, now)
         elif headcount.chunked_at + CHUNKING_LINGERS < now:
             for form, connections in by_form.items():
-                self.courier.deliver(frames[form], connections)
+                for frame in frames[form]:
+                    self.courier.deliver(frame, connections)
             return
         # Also for a while after the audience shrank: an inline version would overtake the chunks.
         for form, connections in by_form.items():
-            self.chunks.send(headcount.space, headcount.version, frames[form], connections)
+            for frame in frames[form]:
+                self.chunks.send(headcount.space, headcount.version, frame, connections)
 
     def _greeted(self, headcount: Headcount) -> list[Subscription]:
         """The subscribers due for this version.
@@ -128,6 +146,9 @@ def numbers_of(counted: SpaceCounts) -> Numbers:
         avg_seconds=average_seconds(latest(*(count.stays for count in counted.shards))),
         engagement=counted.engagement,
         readings=counted.readings,
+        rules=counted.rules.values(),
+        notice=counted.notice,
+        removals=counted.removals.values(),
     )
 
 

@@ -30,7 +30,7 @@ from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import VisitsTable
-from headcount.tally import tally
+from headcount.tally import tally_of
 from headcount.times import (
     DAY,
     HOUR,
@@ -53,6 +53,7 @@ MAX_SHARDS = 100
 FIRST_DAY, LAST_DAY = day_start("2000-01-01"), day_start("3000-01-01")
 
 
+_VIEWS_TRIES = 3
 _COUNTED_BY = MINUTE
 """Joins older than this are in the ledger, or ``count`` is down."""
 
@@ -104,13 +105,15 @@ class Reader:
         rows = [row for page in self._rows(space, None, counted) for row in page]
         here = [row for row in rows if row.live(now)]
         numbers = Numbers(
-            tally=tally(here),
-            views=self._views(counted.views, rows, now),
+            tally=tally_of(rows, now),
+            views=self._views(space, counted.views, rows, now),
             avg_seconds=average_seconds(
                 latest(*(count.stays for count in counted.shards), stays_in(rows))
             ),
             engagement=counted.engagement,
             readings=counted.readings,
+            notice=counted.notice,
+            removals=counted.removals.values(),
         )
         head = replace(
             next_headcount(head, numbers, cause=head.cause, now=now), version=head.version
@@ -132,9 +135,12 @@ class Reader:
                 if after is None:
                     break
 
-    def _views(self, views: Views, rows: Iterable[Session], now: int) -> Views:
-        """The views, and those that ``count`` is about to add: read before the ledger, so that a
-        view which is added meanwhile is missed rather than counted twice."""
+    def _views(self, space: Space, views: Views, rows: Iterable[Session], now: int) -> Views:
+        """The views, and those that ``count`` is about to add.
+
+        The views are read before and after the ledger until both say the same: one that is added
+        meanwhile would be missed. Where they keep growing, it is missed rather than counted twice.
+        """
         fresh = [
             Visit.of(row)
             for row in rows
@@ -142,7 +148,14 @@ class Reader:
         ]
         if not fresh:
             return views
-        known = self.visits.known(fresh)
+        for _ in range(_VIEWS_TRIES):
+            known = self.visits.known(fresh)
+            later = self.counts.space(space.id).views
+            if later.total == views.total:
+                break
+            views = later
+        else:
+            known = self.visits.known(fresh)
         by_period = Counter(views.by_period)
         missing = [visit for visit in fresh if visit.id not in known]
         for visit in missing:

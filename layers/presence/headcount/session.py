@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from headcount.beats import Beat
+from headcount.beats import OWN, Beat
 from headcount.spaces import Kind
 from headcount.times import DAY, SECOND, day_of
 
@@ -105,6 +105,15 @@ def person_of(user: str | None, visitor: str | None, session: str) -> str:
     if user is not None:
         return f"u:{user}"
     return f"v:{visitor}" if visitor is not None else f"s:{session}"
+
+
+def persons_of(user: str | None, visitor: str | None, session: str) -> list[str]:
+    """Everybody this may be: the user, the visitor and the session, where they are known."""
+    return [
+        *([f"u:{user}"] if user is not None else []),
+        *([f"v:{visitor}"] if visitor is not None else []),
+        f"s:{session}",
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +237,12 @@ def after_beat(
 
 
 def _former_users(old: Session, user: str | None) -> tuple[str, ...]:
-    """A day counts everybody who was signed in, also who signed out before their visit ended."""
+    """A day counts everybody who was signed in, also who signed out before their visit ended.
+
+    A row that is named after a person has no other's: there they only asked not to be named.
+    """
+    if old.id.startswith(OWN):
+        return ()
     if old.facts.user in {None, user, *old.former_users}:
         return old.former_users
     return (*old.former_users, str(old.facts.user))[-MAX_FORMER_USERS:]

@@ -77,6 +77,11 @@ class Settings:
         return self.environ["ERRAND_QUEUE"]
 
     @property
+    def alert_topic(self) -> str:
+        """The ARN of the SNS topic that alerts go to; empty for none."""
+        return self.environ["ALERT_TOPIC"]
+
+    @property
     def inline_fanout(self) -> int:
         """Dashboards of a space above which a version leaves in chunks."""
         return int(self.environ["INLINE_FANOUT"])

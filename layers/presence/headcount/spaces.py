@@ -14,6 +14,9 @@ ID = re.compile(r"[A-Za-z0-9._~@:+-]{1,128}")
 SPACE = re.compile(rf"({KIND.pattern}):({ID.pattern})")
 
 
+ENGAGEMENT = ("chat", "reaction", "share")
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a kind of space lives by. Times are seconds."""
@@ -25,6 +28,8 @@ class Kind:
     hidden_beat: int = 60
     counts_are_public: bool = False
     names: str = "admin"  # who may see who is here: "admin", "users" (any valid token), "public"
+    engagement: tuple[str, ...] = ENGAGEMENT
+    """What may be counted: without a list, strangers could fill a row with inventions."""
 
     def lease_for(self, state: str) -> int:
         """How long a beat in this state keeps a session alive, in seconds."""
@@ -49,7 +54,8 @@ class Kinds:
     The text is one word per kind: its name, then optional settings, for example
     ``site:counts=public link:lease=300,counts=public doc``. Settings: ``lease``, ``hidden``
     (lease while hidden), ``beat``, ``hidden-beat`` in seconds; ``counts`` ``public`` or ``admin``;
-    ``names`` ``admin``, ``users`` (whoever has a valid token) or ``public``.
+    ``names`` ``admin``, ``users`` (whoever has a valid token) or ``public``; ``engagement`` the
+    names that may be counted, ``chat+reaction+share`` where it is left out.
     """
 
     def __init__(self, text: str) -> None:
@@ -101,7 +107,7 @@ def _parse_kind(word: str) -> Kind:
         if not equals:
             raise ValueError(f"kind {name}: write {setting!r} as setting=value")
         values[key] = value
-    known = {"lease", "hidden", "beat", "hidden-beat", "counts", "names"}
+    known = {"lease", "hidden", "beat", "hidden-beat", "counts", "names", "engagement"}
     if unknown := values.keys() - known:
         raise ValueError(f"kind {name}: unknown setting {min(unknown)!r}, use {sorted(known)}")
     counts = values.get("counts", "admin")
@@ -120,7 +126,24 @@ def _parse_kind(word: str) -> Kind:
         hidden_beat=_seconds(name, values, "hidden-beat", max(60, beat)),
         counts_are_public=counts == "public",
         names=names,
+        engagement=_engagement(name, values.get("engagement")),
     )
+
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_MOST_NAMES = 8
+
+
+def _engagement(kind: str, text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ENGAGEMENT
+    names = tuple(text.split("+"))
+    if len(names) > _MOST_NAMES or not all(map(_NAME.fullmatch, names)):
+        raise ValueError(
+            f"kind {kind}: engagement must be up to {_MOST_NAMES} names joined by '+', each a "
+            f"letter, then letters, digits, '_' or '-', not {text!r}"
+        )
+    return names
 
 
 _LONGEST = 86_400

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
-
-STREAM_ID = re.compile(r"[A-Za-z0-9._~@:+-]{1,128}")
-"""What may follow ``stream:`` in a space; channels' ids are written alike."""
 
 KIND = "stream"
 

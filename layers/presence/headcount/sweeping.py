@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from headcount.counting import Counter
-from headcount.headcounts import Engagement
+from headcount.headcounts import Engagement, Headcount
+from headcount.moderation import denied_by, shown
 from headcount.session import Session, Write, after_expiry
 from headcount.spaces import Kinds
-from headcount.store.counts import CountsTable
+from headcount.store.counts import CountsTable, SpaceCounts
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable, Point
 from headcount.store.presence import PresenceTable, moved_away
@@ -72,8 +73,8 @@ class Sweeper:
                     binnable.append(session)
             report.binned += self._bin(binnable)
         tallies = {shard: tally(sessions) for shard, sessions in here.items()}
-        report.repaired, engagement = self._repair(tallies, unsettled)
-        report.sampled = self._sample(tallies, engagement, now)
+        report.repaired, engagement, settling = self._repair(tallies, unsettled)
+        report.sampled = self._sample(tallies, engagement, settling, now)
         return report
 
     def _end(self, session: Session, now: int) -> bool:
@@ -103,13 +104,14 @@ class Sweeper:
 
     def _repair(
         self, tallies: dict[tuple[str, int], Tally], unsettled: set[tuple[str, int]]
-    ) -> tuple[list[str], dict[str, Engagement]]:
+    ) -> tuple[list[str], dict[str, Engagement], set[str]]:
         """Recount what differs from its count, and what was counted but not published.
 
-        What rides in beats is brought up to date the same way, which is no repair. Returns the
-        spaces that were repaired, and each space's engagement.
+        What rides in beats is brought up to date the same way, and what admins said that ran out,
+        which is no repair. Returns the spaces that were repaired, and each space's engagement.
         """
         engagement: dict[str, Engagement] = {}
+        settling: set[str] = set()
         spaces = {space for space, _ in tallies}
         for kind in self.kinds:
             spaces.update(self.headcounts.live(kind.name))
@@ -120,28 +122,36 @@ class Sweeper:
             counted = {(space, count.shard): count.tally for count in found.shards}
             shards = counted.keys() | {shard for shard in tallies if shard[0] == space}
             if shards & unsettled:
+                # What was done in visits that ended just now is on its way to the totals.
+                head = self.headcounts.get(space)
+                engagement[space] = replace(found.engagement, totals=head.engagement)
+                settling.add(space)
                 continue
             empty = Tally()
             drifted = [
                 shard for shard in shards if tallies.get(shard, empty) != counted.get(shard, empty)
             ]
-            if not drifted and self.headcounts.get(space).tally != merge(counted.values()):
+            head = self.headcounts.get(space)
+            if not drifted and head.tally != merge(counted.values()):
                 drifted = sorted(shards)[:1]  # counted, not published: any recount wakes publish
             moved = [
                 shard
                 for shard in shards
                 if _rides(tallies.get(shard, empty)) != _rides(counted.get(shard, empty))
             ]
+            if not _as_said(head, found, self.clock()):
+                moved = moved or sorted(shards)[:1]
             for _, shard in drifted or moved:
                 self.counter.recount(space, shard)
             if drifted:
                 repaired.append(space)
-        return repaired, engagement
+        return repaired, engagement, settling
 
     def _sample(
         self,
         tallies: dict[tuple[str, int], Tally],
         engagement: dict[str, Engagement],
+        settling: set[str],
         now: int,
     ) -> int:
         """A point on the timeline of every space with anyone in it."""
@@ -152,10 +162,18 @@ class Sweeper:
         points = []
         for space, parts in by_space.items():
             total = merge(parts)
-            done = engagement.get(space, Engagement()).with_live(total.engagement)
+            live = {} if space in settling else total.engagement
+            done = engagement.get(space, Engagement()).with_live(live)
             points.append(Point(space, at, total.people, total.sessions, done))
         self.history.add_points(points)
         return len(points)
+
+
+def _as_said(head: Headcount, found: SpaceCounts, now: int) -> bool:
+    """Whether what is published of messages and removals is what holds now."""
+    return head.notice == shown(found.notice, now) and head.denied == denied_by(
+        found.removals.values(), now
+    )
 
 
 def _rides(tally: Tally) -> tuple[object, object]:

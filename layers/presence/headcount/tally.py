@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headcount.session import Session
 
@@ -84,6 +84,17 @@ def tally(sessions: Iterable[Session]) -> Tally:
         quality=_quality_of(here),
         engagement=_added(session.riding.engagement for session in here),
     )
+
+
+def tally_of(rows: Iterable[Session], now: int) -> Tally:
+    """Count a shard: who is live; and what was done in every visit that is not over yet.
+
+    A visit whose lease ran out goes on in that respect until the cleanup ends it, when the ledger
+    adds up what was done in it: between the two it must not be missing from the totals.
+    """
+    every = list(rows)
+    live = tally(row for row in every if row.live(now))
+    return replace(live, engagement=_added(row.riding.engagement for row in every if not row.ended))
 
 
 def merge(tallies: Iterable[Tally]) -> Tally:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from headcount.alerts import Rule, rule_from
 from headcount.errors import condition_failed
 from headcount.headcounts import Engagement, Reading, Views
+from headcount.moderation import Notice, Removal
 from headcount.stays import Stays, pack, unpack
 from headcount.store.attributes import decode, encode
 from headcount.store.keys import Counts as Keys
@@ -43,6 +45,9 @@ class SpaceCounts:
     views: Views = field(default_factory=Views)
     engagement: Engagement = field(default_factory=Engagement)
     readings: Mapping[str, Reading] = field(default_factory=dict)  # by source
+    rules: Mapping[str, Rule] = field(default_factory=dict)  # by name
+    notice: Notice | None = None
+    removals: Mapping[str, Removal] = field(default_factory=dict)  # by id
 
 
 def pack_facets(facets: Facets) -> bytes:
@@ -101,7 +106,7 @@ class CountsTable:
         return _count(decode(item)) if item else Count(space, shard)
 
     def space(self, space: str) -> SpaceCounts:
-        """Every shard of a space, its views, its engagement and what servers report of it."""
+        """Every shard of a space, its views, its engagement, and what servers and admins say."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             ConsistentRead=True,
@@ -119,6 +124,17 @@ class CountsTable:
                 part.removeprefix(Keys.READING): Reading(row["at"], row["numbers"])
                 for part, row in parts.items()
                 if part.startswith(Keys.READING)
+            },
+            rules={
+                (name := part.removeprefix(Keys.ALERT)): rule_from(name, row["rule"])
+                for part, row in parts.items()
+                if part.startswith(Keys.ALERT)
+            },
+            notice=_notice(parts[Keys.NOTICE]) if Keys.NOTICE in parts else None,
+            removals={
+                part.removeprefix(Keys.DENIED): _removal(row)
+                for part, row in parts.items()
+                if part.startswith(Keys.DENIED)
             },
         )
 
@@ -157,8 +173,17 @@ class CountsTable:
             return False
         return True
 
-    def add_engagement(self, space: str, day: str, numbers: Mapping[str, float]) -> None:
-        """Add to a space's engagement, in all and on a UTC day."""
+    def add_engagement(
+        self, space: str, day: str, numbers: Mapping[str, float], *, also: str | None = None
+    ) -> None:
+        """Add to a space's engagement, in all and on a UTC day; and to another's, or to neither."""
+        if also is not None:
+            updates: Any = [
+                {"Update": {"TableName": self._table, **engagement_update(one, day, numbers)}}
+                for one in (space, also)
+            ]
+            self._client.transact_write_items(TransactItems=updates)
+            return
         self._client.update_item(TableName=self._table, **engagement_update(space, day, numbers))
 
     def report(self, space: str, source: str, reading: Reading) -> None:
@@ -174,6 +199,58 @@ class CountsTable:
                 }
             ),
         )
+
+    def put_rule(self, space: str, rule: Rule) -> None:
+        """Set an alert rule, in place of the one of that name."""
+        self._put(space, Keys.ALERT + rule.name, {"rule": rule.said()})
+
+    def delete_rule(self, space: str, name: str) -> None:
+        """Delete an alert rule."""
+        self._delete(space, Keys.ALERT + name)
+
+    def put_notice(self, space: str, notice: Notice) -> None:
+        """Set the message to everyone, in place of the one before."""
+        said = {"id": notice.id, "text": notice.text, "level": notice.level}
+        self._put(space, Keys.NOTICE, {**said, "until": notice.until})
+
+    def delete_notice(self, space: str, *, id_: str) -> None:
+        """Delete the message to everyone, unless it is another one by now."""
+        self._delete(space, Keys.NOTICE, {"id": id_})
+
+    def put_removal(self, space: str, removal: Removal) -> None:
+        """Deny somebody a space, in place of what was said of them before."""
+        said = {name: getattr(removal, name) for name in _REMOVAL}
+        sessions = list(removal.sessions) or None
+        self._put(space, Keys.DENIED + removal.id, {**said, "sessions": sessions})
+
+    def delete_removal(self, space: str, removal: Removal) -> None:
+        """Lift a removal, unless it was put anew since."""
+        self._delete(space, Keys.DENIED + removal.id, {"until": removal.until})
+
+    def _put(self, space: str, part: str, said: Mapping[str, Any]) -> None:
+        self._client.put_item(
+            TableName=self._table,
+            Item=encode({Keys.PARTITION: space, Keys.SORT: part, **said}),
+        )
+
+    def _delete(self, space: str, part: str, unchanged: Mapping[str, Any] | None = None) -> None:
+        condition: dict[str, Any] = {}
+        if unchanged is not None:
+            ((name, value),) = unchanged.items()
+            condition = {
+                "ConditionExpression": "#was = :was",
+                "ExpressionAttributeNames": {"#was": name},
+                "ExpressionAttributeValues": encode({":was": value}),
+            }
+        try:
+            self._client.delete_item(
+                TableName=self._table,
+                Key=encode({Keys.PARTITION: space, Keys.SORT: part}),
+                **condition,
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
 
     def forget_engagement(self, space: str, names: Iterable[str]) -> None:
         """Drop the counters of days that are past keeping."""
@@ -237,6 +314,18 @@ def _engagement(row: Mapping[str, Any]) -> Engagement:
         else:
             totals[name] = number
     return Engagement(totals, by_day)
+
+
+_REMOVAL = ("known_as", "value", "until", "at", "by", "reason")
+
+
+def _removal(row: Mapping[str, Any]) -> Removal:
+    said = {name: row.get(name) for name in _REMOVAL}
+    return Removal(**said, sessions=tuple(row.get("sessions", ())))  # type: ignore[arg-type]
+
+
+def _notice(row: Mapping[str, Any]) -> Notice:
+    return Notice(row["id"], row["text"], row["level"], row["until"])
 
 
 def _views(row: Mapping[str, Any]) -> Views:

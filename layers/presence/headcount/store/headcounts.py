@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from headcount.alerts import Memory
 from headcount.errors import condition_failed
 from headcount.headcounts import Headcount, Peak, Reading, Views
+from headcount.moderation import Denied, Notice, pack_denied, unpack_denied
 from headcount.store.attributes import decode, encode
 from headcount.store.batches import get_many
 from headcount.store.counts import pack_facets, tally_from, tally_values
@@ -21,6 +25,17 @@ _INLINE_FACETS = 2_500
 """Larger facets go to a row of their own, so that the count a beat carries stays a half-unit read
 (4 KB, eventually consistent)."""
 _FACETS_ROW = "#facets"
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a beat must know of its space: people and version, the message to everyone, and who is
+    denied."""
+
+    people: int = 0
+    version: int = 0
+    notice: Notice | None = None
+    denied: Denied = field(default_factory=dict)
 
 
 class HeadcountsTable:
@@ -37,18 +52,32 @@ class HeadcountsTable:
         ).get("Item")
         return self._headcount(decode(item)) if item else Headcount(space)
 
-    def people(self, space: str) -> tuple[int, int]:
-        """(people, version) of a space for a beat's answer: one half-unit read."""
+    def glance(self, space: str) -> Glance:
+        """What a beat must know of its space: one half-unit read."""
         item = self._client.get_item(
             TableName=self._table, Key=encode({Keys.PARTITION: space})
         ).get("Item")
         row = decode(item) if item else {}
-        return row.get("signed_in", 0) + row.get("anonymous", 0), row.get("version", 0)
+        return Glance(
+            people=row.get("signed_in", 0) + row.get("anonymous", 0),
+            version=row.get("version", 0),
+            notice=_notice(row),
+            denied=unpack_denied(row.get("denied")),
+        )
 
     def save(self, headcount: Headcount) -> bool:
         """Publish a version if the one before it is the latest; else False."""
         packed = pack_facets(headcount.tally.facets)
-        inline = len(packed) <= _INLINE_FACETS
+        notice = headcount.notice
+        beside = {
+            "notice": None
+            if notice is None
+            else [notice.id, notice.text, notice.level, notice.until],
+            "denied": pack_denied(headcount.denied),
+            "alerts": headcount.alerts.pack(),
+            "news": json.dumps(headcount.news, separators=(",", ":")) if headcount.news else None,
+        }
+        inline = len(packed) + _size(beside.values()) <= _INLINE_FACETS
         if not inline:
             # First, so that whoever reads the version finds facets at least as new.
             self._client.put_item(
@@ -96,6 +125,7 @@ class HeadcountsTable:
                             for source, reading in headcount.readings.items()
                         }
                         or None,
+                        **beside,
                     }
                 ),
                 **condition,
@@ -174,4 +204,21 @@ def _headcount(row: Mapping[str, Any], facets: bytes | None) -> Headcount:
             source: Reading(said["at"], said["numbers"])
             for source, said in row.get("readings", {}).items()
         },
+        notice=_notice(row),
+        denied=unpack_denied(row.get("denied")),
+        alerts=Memory.unpack(row.get("alerts")),
+        news=tuple(json.loads(row["news"])) if "news" in row else (),
+    )
+
+
+def _notice(row: Mapping[str, Any]) -> Notice | None:
+    return Notice(*row["notice"]) if "notice" in row else None
+
+
+def _size(values: Iterable[Any]) -> int:
+    """Bytes of what stands beside the numbers, roughly."""
+    return sum(
+        len(value) if isinstance(value, bytes) else len(str(value).encode())
+        for value in values
+        if value is not None
     )

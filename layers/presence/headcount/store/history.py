@@ -1,4 +1,4 @@
-"""The History table: a point a minute, and a row a day."""
+"""The History table: a point a minute, a row a day, and a row for each act of an admin."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from headcount.moderation import Act
 from headcount.store.attributes import Item, decode, encode
 from headcount.store.keys import TTL
 from headcount.store.keys import History as Keys
@@ -108,6 +109,41 @@ class HistoryTable:
             for row in self._between(space, Keys.DAY + since, Keys.DAY + until)
         ]
 
+    def add_act(self, act: Act) -> None:
+        """Store what an admin is about to do."""
+        self._client.put_item(
+            TableName=self._table,
+            Item=encode(
+                {
+                    Keys.PARTITION: act.space,
+                    Keys.SORT: f"{Keys.AUDIT}{iso(act.at)}#{act.id}",
+                    "who": act.who,
+                    "what": act.what,
+                    "parameters": act.parameters,
+                    TTL: (act.at + self._day_retention) // SECOND,
+                }
+            ),
+        )
+
+    def acts(self, space: str, since: int, until: int, *, limit: int) -> list[Act]:
+        """What admins did from ``since`` to ``until``, both included: the newest first, at most
+        ``limit``."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="#p = :p AND #s BETWEEN :first AND :last",
+            ExpressionAttributeNames={"#p": Keys.PARTITION, "#s": Keys.SORT},
+            ExpressionAttributeValues=encode(
+                {
+                    ":p": space,
+                    ":first": Keys.AUDIT + iso(since),
+                    ":last": f"{Keys.AUDIT}{iso(until)}$",  # "$" comes right after "#"
+                }
+            ),
+            ScanIndexForward=False,
+            PaginationConfig={"MaxItems": limit},
+        )
+        return [_act(decode(item)) for page in pages for item in page["Items"]]
+
     def _between(self, space: str, first: str, last: str) -> list[dict[str, Any]]:
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
@@ -123,3 +159,15 @@ class HistoryTable:
             batch, todo = todo[:_BATCH], todo[_BATCH:]
             answer = self._client.batch_write_item(RequestItems={self._table: batch})
             todo += answer["UnprocessedItems"].get(self._table, [])
+
+
+def _act(row: Mapping[str, Any]) -> Act:
+    at, _, id_ = row[Keys.SORT].removeprefix(Keys.AUDIT).partition("#")
+    return Act(
+        space=row[Keys.PARTITION],
+        at=parse_iso(at),
+        id=id_,
+        who=row["who"],
+        what=row["what"],
+        parameters=row.get("parameters", {}),
+    )

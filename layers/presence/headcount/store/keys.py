@@ -15,7 +15,9 @@ class Presence:
 
 class Counts:
     """partition the space, sort key ``shard#0`` for a shard's numbers, ``views``,
-    ``engagement``, or ``reading#<source>`` for what servers report of the space."""
+    ``engagement``, ``reading#<source>`` for what servers report of the space; and what admins say
+    of it: ``alert#<name>`` a rule, ``notice`` the message to everyone, ``denied#<hash of a
+    person>`` who may not be there."""
 
     PARTITION = "space"
     SORT = "part"
@@ -23,6 +25,9 @@ class Counts:
     VIEWS = "views"
     ENGAGEMENT = "engagement"
     READING = "reading#"
+    ALERT = "alert#"
+    NOTICE = "notice"
+    DENIED = "denied#"
     DAY_SEPARATOR = "#"  # in the names of a day's counters: 2026-11-21#chat
 
 
@@ -42,12 +47,14 @@ class Visits:
 
 
 class History:
-    """partition the space, sort key ``minute#<ISO time>`` or ``day#<date>``."""
+    """partition the space, sort key ``minute#<ISO time>``, ``day#<date>``, or
+    ``audit#<ISO time>#<id>`` for what an admin did."""
 
     PARTITION = "space"
     SORT = "at"
     MINUTE = "minute#"
     DAY = "day#"
+    AUDIT = "audit#"
 
 
 class Subscriptions:

@@ -279,6 +279,20 @@ class PresenceTable:
         )
         return [from_item(item) for page in pages for item in page["Items"]]
 
+    def said_by(self, space: str, shard: int, name: str, value: str) -> list[Session]:
+        """The rows of one shard with that ``user`` or ``visitor``, live or not."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            ConsistentRead=True,
+            KeyConditionExpression="#p = :p",
+            FilterExpression="#name = :value",
+            ExpressionAttributeNames={"#p": Keys.PARTITION, "#name": name},
+            ExpressionAttributeValues=encode(
+                {":p": presence_partition(space, shard), ":value": value}
+            ),
+        )
+        return [from_item(item) for page in pages for item in page["Items"]]
+
     def page(
         self, space: str, shard: int, *, limit: int, after: str | None
     ) -> tuple[list[Session], str | None]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from headcount.beats import Beat, Leave
 from headcount.clients import Services
 from headcount.devices import device_of, is_browser
-from headcount.errors import BusyError, ForbiddenError, UnauthorizedError
-from headcount.session import Facts
+from headcount.errors import BusyError, ForbiddenError, InvalidRequestError, UnauthorizedError
+from headcount.moderation import Act, Notice, shown, until_when
+from headcount.session import Facts, persons_of
 from headcount.spaces import Kind, Space
+from headcount.times import SECOND, iso
 from headcount.tokens import Caller, require_admin, token_in
 from headcount.web.http import Request
 
@@ -29,6 +32,15 @@ class Identity:
     picture: str | None = None
 
 
+def _check_engagement(beat: Beat, kind: Kind) -> None:
+    if unknown := sorted({*(beat.engagement or {})} - {*kind.engagement}):
+        shown = ", ".join(kind.engagement)
+        raise InvalidRequestError(
+            f"engagement may hold {shown} in this kind of space, not {unknown[0]!r}. "
+            "The Kinds parameter can name others."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Count:
     """What a beat's answer says of its space."""
@@ -37,6 +49,8 @@ class Count:
     version: int
     changed: bool = False
     """Whether the beat was a join or a change."""
+    notice: Notice | None = None
+    """The message to everyone in the space, while it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,18 @@ class Call:
         """Let admins pass."""
         token = self._token()
         require_admin(self.services.verifier.verify(token) if token else None)
+
+    @property
+    def who(self) -> str:
+        """The admin that calls, for the record: the token's subject where it has one."""
+        caller = self.caller()
+        return (caller.subject if caller is not None else None) or "admin"
+
+    def note(self, space: Space, what: str, **parameters: Any) -> None:
+        """Keep what an admin is about to do to a space: what can't be kept is not done."""
+        self.services.history.add_act(
+            Act(space.id, self.now, self.services.new_id(), self.who, what, parameters)
+        )
 
     def require_counts(self, kind: Kind) -> None:
         """Let pass whoever may see this kind's counts."""
@@ -123,11 +149,36 @@ class Call:
 
     def record_beat(self, space: Space, beat: Beat, identity: Identity) -> Count:
         """Store a beat, its device and country filled in where they are known."""
+        _check_engagement(beat, space.kind)
+        self.admit(space, beat, identity.user)
         facts = Facts.of(beat, user=identity.user, verified=identity.verified)
         facts = replace(facts, facets={**self._seen(), **facts.facets})
         now = self.now
         row = self.services.desk.record_beat(space, beat, facts, request=self.request.id, now=now)
         return replace(self.count(space, now), changed=row is not None)
+
+    def record_touch(self, space: Space, session: str, page: str | None) -> None:
+        """Store a beat of a client that says who it is only when it joins."""
+        self.admit(space, Beat.model_construct(session_id=session), None)
+        self.services.desk.record_touch(space, session, page, request=self.request.id, now=self.now)
+
+    def admit(self, space: Space, beat: Beat, user: str | None) -> None:
+        """Refuse the beat of somebody who was removed from the space.
+
+        It rests on what the answer's count is read from, so it costs nothing of its own. A session
+        that came back before the removal was known here is ended.
+        """
+        now = self.now
+        denied = self.services.badges.glance(space.id, now).denied
+        persons = persons_of(user, beat.visitor_id, beat.session_id) if denied else ()
+        until = until_when(denied, persons, now)
+        if until is None:
+            return
+        self.record_leave(space, Leave.model_construct(session_id=beat.session_id))
+        raise ForbiddenError(
+            f"You were removed from this space. You may come back after {iso(until)}.",
+            headers={"Retry-After": str(max(1, -(-(until - now) // SECOND)))},
+        )
 
     def record_leave(self, space: Space, leave: Leave, *, stayed: int | None = None) -> None:
         """End a session's visit. ``stayed`` is how many seconds the client says it was."""
@@ -137,9 +188,9 @@ class Call:
 
     def count(self, space: Space, now: int) -> Count:
         """The count for the answer to a beat of somebody who is there."""
-        people, version = self.services.badges.people(space.id, now)
+        seen = self.services.badges.glance(space.id, now)
         # The first beat of an empty space is answered before its count is published.
-        return Count(max(people, 1), version)
+        return Count(max(seen.people, 1), seen.version, notice=shown(seen.notice, now))
 
     @property
     def device(self) -> str:

@@ -71,7 +71,7 @@ class Request:
             return json.loads(data)
         except (ValueError, RecursionError, binascii.Error):
             raise InvalidRequestError(
-                'The body is not valid JSON. Send an object, for example {"sessionId": "s1"}.'
+                "The body is not valid JSON. Send a JSON object, in UTF-8."
             ) from None
 
 
@@ -83,18 +83,20 @@ class Cors:
 
     def headers(self, request: Request) -> dict[str, str]:
         """What a browser is told."""
+        # When to come back is what a refused page has to know, and how many an insert counted.
+        exposed = {"access-control-expose-headers": "retry-after, content-range"}
         if "*" in self.origins:
-            return {"access-control-allow-origin": "*"}
+            return {"access-control-allow-origin": "*", **exposed}
         origin = request.headers.get("origin", "")
-        allowed = {"access-control-allow-origin": origin} if origin in self.origins else {}
-        return {**allowed, "vary": "origin"}
+        allowed = {"access-control-allow-origin": origin, **exposed}
+        return {**(allowed if origin in self.origins else {}), "vary": "origin"}
 
     def preflight(self, request: Request) -> Response:
         """The answer to OPTIONS."""
         return {
             "statusCode": HTTPStatus.NO_CONTENT.value,
             "headers": {
-                "access-control-allow-methods": "GET, POST, DELETE, OPTIONS",
+                "access-control-allow-methods": "GET, POST, PUT, DELETE, OPTIONS",
                 "access-control-allow-headers": _allowed_headers(request),
                 "access-control-max-age": str(_PREFLIGHT_LIFE),
             },
@@ -123,8 +125,13 @@ def respond(body: Any, status: int = HTTPStatus.OK) -> Response:
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
         },
-        "body": json.dumps(body, separators=(",", ":"), ensure_ascii=False),
+        "body": _sendable(json.dumps(body, separators=(",", ":"), ensure_ascii=False)),
     }
+
+
+def _sendable(text: str) -> str:
+    """Half a character of a client's can be repeated in no answer: it becomes a question mark."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def respond_error(error: RequestError) -> Response:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from headcount.beats import Beat, Leave, parse_beat, parse_leave
+from headcount.beats import Beat, Leave, SessionId, parse_beat, parse_leave
 from headcount.errors import InvalidRequestError
 from headcount.spaces import Space
 from headcount.web.calls import Call
@@ -19,8 +19,18 @@ _PUBLIC_FOR = "public, max-age=1"
 """Counts that anybody may see may be a second old at the edge: a version a second is published."""
 
 
+class Notice(TypedDict):
+    """A message to everyone in the space: shown until a moment, a new one in its place."""
+
+    id: str
+    text: str
+    level: Literal["info", "warning"]
+    until: str
+
+
 class Recorded(TypedDict):
-    """A beat was stored. ``count`` is the space's people, as published a moment ago."""
+    """A beat was stored. ``count`` is the space's people, as published a moment ago; ``notice`` is
+    there while there is a message to everyone."""
 
     success: bool
     space: str
@@ -28,6 +38,7 @@ class Recorded(TypedDict):
     version: int
     leaseSeconds: int
     nextBeatIn: int
+    notice: NotRequired[Notice]
 
 
 class Left(TypedDict):
@@ -88,6 +99,7 @@ class Headcount(TypedDict):
     views: Views
     version: int
     asOf: str
+    notice: NotRequired[Notice]
 
 
 class LiveSpace(TypedDict):
@@ -182,7 +194,7 @@ def beat(call: Call) -> Recorded:
     space = _space(call)
     said = parse_beat(call.request.json(), space.id)
     count = call.record_beat(space, said, call.identify(said.user_id))
-    return {
+    answer: Recorded = {
         "success": True,
         "space": space.id,
         "count": count.people,
@@ -190,6 +202,9 @@ def beat(call: Call) -> Recorded:
         "leaseSeconds": space.kind.lease_for(said.state),
         "nextBeatIn": space.kind.beat_for(said.state),
     }
+    if count.notice is not None:
+        answer["notice"] = count.notice.body()  # type: ignore[typeddict-item]
+    return answer
 
 
 def leave(call: Call) -> Left:
@@ -261,7 +276,7 @@ ROUTES = [
         Who.ANYONE,
         Left,
         query=[
-            Query("sessionId", "The session that leaves", required=True),
+            Query("sessionId", "The session that leaves", SessionId, required=True),
             Query("seq", "Its number, where the client counts its messages", _SEQ),
         ],
     ),

@@ -33,11 +33,14 @@ class Who(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query parameter, for the document: reading it is the handler's."""
+    """A query parameter, for the document: reading it is the handler's.
+
+    ``schema`` is its JSON Schema, or the type that it is made of.
+    """
 
     name: str
     description: str
-    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    schema: Any = str
     required: bool = False
 
 
@@ -64,8 +67,9 @@ class Route:
 
     ``handle`` takes the ``Call`` and returns the JSON body or a ``Reply``; its docstring is the
     route's description. ``body`` is the model the request's JSON is parsed with, ``answer`` the
-    TypedDict of what comes back; ``status`` that of success, ``also`` others with the same answer;
-    ``errors`` statuses beyond those that follow from the rest.
+    TypedDict of what comes back; ``status`` that of success (of the error, where a route only
+    refuses), ``also`` others with the same answer; ``errors`` statuses beyond those that follow
+    from the rest.
     """
 
     method: str
@@ -96,6 +100,10 @@ class System(Protocol):
 
 
 PREFIXES = {
+    "/v1/spaces/<space>/alerts": "headcount.web.moderation",
+    "/v1/spaces/<space>/messages": "headcount.web.moderation",
+    "/v1/spaces/<space>/removals": "headcount.web.moderation",
+    "/v1/spaces/<space>/audit": "headcount.web.moderation",
     "/v1/spaces": "headcount.web.native",
     "/api/analytics/live-activity": "headcount.systems.live_activity",
     "/api/courses": "headcount.systems.course_viewers",
@@ -114,13 +122,18 @@ PREFIXES = {
     "/openapi.json": "headcount.web.documents",
     "/asyncapi.json": "headcount.web.documents",
 }
-"""Where the paths below a prefix are answered."""
+"""Where a path and those below it are answered: the first that fits. ``<space>`` is any word."""
+
+_BELOW = [
+    (re.compile(re.sub(r"<\w+>", "[^/]+", prefix) + "(?:/.*)?", re.DOTALL), module)
+    for prefix, module in PREFIXES.items()
+]
 
 
 def system_of(path: str) -> System | None:
     """The module that answers a path, if any."""
-    for prefix, module in PREFIXES.items():
-        if path == prefix or path.startswith(prefix + "/"):
+    for pattern, module in _BELOW:
+        if pattern.fullmatch(path):
             return import_module(module)  # type: ignore[return-value]
     return None
 
@@ -135,21 +148,25 @@ class Router:
         """The response; what is wrong with the request is raised."""
         system = system_of(request.path)
         routes = system.ROUTES if system is not None else ()
+        method = "GET" if request.method == "HEAD" else request.method
         allowed: list[str] = []
         for route in routes:
             match = route.pattern.fullmatch(request.path)
             if match is None:
                 continue
-            if route.method == request.method:
+            if route.method == method:
                 params = {name: unquote(value) for name, value in match.groupdict().items()}
                 call = Call(self._services, request, params)
                 if route.who is Who.ADMIN:
                     call.require_admin()
                 result = route.handle(call)
-                return result.response() if isinstance(result, Reply) else respond(result)
+                response = result.response() if isinstance(result, Reply) else respond(result)
+                if request.method == "HEAD":
+                    response.pop("body", None)
+                return response
             allowed.append(route.method)
         if allowed:
-            raise MethodNotAllowedError(request.method, request.path[:200], allowed)
+            raise MethodNotAllowedError(request.method, request.path[:200], sorted({*allowed}))
         raise NotFoundError(
             "There is nothing at this path. /openapi.json lists the API's paths; its own begin "
             "with /v1/spaces."

@@ -12,6 +12,7 @@ from headcount.errors import NotFoundError
 from headcount.feeds import Feed, Message
 from headcount.headcounts import Headcount
 from headcount.spaces import Kinds
+from headcount.streams import KIND, Status
 from headcount.systems.stream_analytics.state import metrics_data, overview_data
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 METRICS, ANALYTICS, CONTAINER = "metrics", "analytics", "container"
 OVERVIEW = Feed("~streams", ANALYTICS)
-KIND = "stream"
+EARNED = "~earned"
+"""No space, but counted like one: the revenue of all streams together."""
 
 _METRICS_PATH = re.compile(r"/api/ws/streams/([^/]+)/metrics/?")
 _ANALYTICS_PATH = re.compile(r"/api/ws/analytics/realtime/?")
@@ -61,9 +63,14 @@ class StreamForms:
         if feed.form == CONTAINER:
             container = self.containers().get(containers.container_in(feed.topic))
             return container.message(now) if container is not None else None
-        heads = self.headcounts.many(self.headcounts.live(KIND)).values()
-        return {"type": ANALYTICS, "data": overview_data(heads, self.streams().all(), now)}
+        streams = self.streams().all()
+        started = {stream.space for stream in streams if stream.status is Status.LIVE}
+        heads = self.headcounts.many({*self.headcounts.live(KIND), *started}).values()
+        earned = self.headcounts.get(EARNED)
+        data = overview_data(heads, streams, earned, now)
+        return {"type": ANALYTICS, "data": data}
 
     def overview_of(self, space: str) -> Feed | None:
-        """Every stream is part of the overview."""
-        return OVERVIEW if space.startswith(f"{KIND}:") else None
+        """Every stream is part of the overview, and so is what all of them earn."""
+        of_streams = space.startswith(f"{KIND}:") or space == EARNED
+        return OVERVIEW if of_streams else None

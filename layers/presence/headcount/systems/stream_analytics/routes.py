@@ -1,4 +1,4 @@
-"""Stream analytics over REST: the registry of streams, their numbers, and what reports to them."""
+"""Stream analytics: streams, who watches them, how well they play, and what viewers do."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing_extensions import TypedDict
 from headcount.beats import parse
 from headcount.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
 from headcount.headcounts import Headcount, Reading
-from headcount.spaces import Space
-from headcount.streams import KIND, STREAM_ID, Status, Stream, registered, started, stopped
+from headcount.spaces import ID, Space
+from headcount.streams import KIND, Status, Stream, registered, started, stopped
 from headcount.systems.stream_analytics.bodies import Happening, Registration, Report
 from headcount.systems.stream_analytics.days import DayData, days_of
+from headcount.systems.stream_analytics.feeds import EARNED, OVERVIEW
 from headcount.systems.stream_analytics.state import (
     REVENUE,
     EngagementData,
@@ -168,15 +169,17 @@ def stream(call: Call) -> StreamAnswer:
 def start(call: Call) -> StreamAnswer:
     """Start a stream, which registers it; one that is live goes on as it was."""
     name, now = _stream_id(call), call.now
+    call.note(call.space(KIND, name), "startStream")
     return _answer(call, _change(call, name, lambda old: started(old, name, now=now))[0])
 
 
 def stop(call: Call) -> StreamAnswer:
     """Stop a stream; one that is stopped stays as it was."""
-    now = call.now
-    return _answer(
-        call, _change(call, _stream_id(call), lambda old: stopped(_known(old), now=now))[0]
-    )
+    name, now = _stream_id(call), call.now
+    space = call.space(KIND, name)
+    _known(call.services.streams.get(name))
+    call.note(space, "stopStream")
+    return _answer(call, _change(call, name, lambda old: stopped(_known(old), now=now))[0])
 
 
 def _change(
@@ -188,7 +191,11 @@ def _change(
     for _ in range(_TRIES):
         old = table.get(stream)
         new = decide(old)
-        if new is old or table.save(old, new):
+        if new is old:
+            return new, False
+        if table.save(old, new):
+            if old is None or old.status is not new.status:
+                call.services.errand_queue.say(OVERVIEW)  # how many streams are active
             return new, old is None
     raise BusyError
 
@@ -295,16 +302,18 @@ def happen(call: Call) -> Done:
     """
     space = _space(call)
     said = parse(Happening, call.request.json(), '{"type": "chat"}')
+    also = None
     if said.type == "revenue":
         call.require_admin()
         if said.amount is None or said.count is not None:
             raise InvalidRequestError("revenue needs an amount, a number, and takes no count.")
         added = {REVENUE: said.amount}
+        also = EARNED
     elif said.amount is not None:
         raise InvalidRequestError(f"{said.type} takes no amount. Send a count, or neither.")
     else:
         added = {said.type: float(said.count or 1)}
-    call.services.counts.add_engagement(space.id, day_of(call.now), added)
+    call.services.counts.add_engagement(space.id, day_of(call.now), added, also=also)
     return {"success": True}
 
 
@@ -315,9 +324,6 @@ def report(call: Call) -> Done:
     """
     space = _space(call)
     said = parse(Report, call.request.json(), '{"source": "rtmp", "bandwidth": 4500}')
-    numbers = said.numbers
-    if not numbers:
-        raise InvalidRequestError("The report holds no number. Send at least one, such as load.")
     counts = call.services.counts
     sources = counts.space(space.id).readings
     if said.source not in sources and len(sources) >= MAX_SOURCES:
@@ -325,7 +331,7 @@ def report(call: Call) -> Done:
             f"This stream has {MAX_SOURCES} sources already. Report under one of their names: "
             f"{', '.join(sorted(sources))}."
         )
-    counts.report(space.id, said.source, Reading(call.now, numbers))
+    counts.report(space.id, said.source, Reading(call.now, said.numbers))
     return {"success": True}
 
 
@@ -338,7 +344,7 @@ def _stream_id(call: Call) -> str:
 
 
 def _id(what: str, text: str) -> str:
-    if not STREAM_ID.fullmatch(text):
+    if not ID.fullmatch(text):
         raise InvalidRequestError(f"{what} is not valid: use 1 to 128 of A-Z a-z 0-9 . _ ~ @ : + -")
     return text
 

@@ -114,9 +114,12 @@ def metrics_data(head: Headcount, now: int) -> MetricsData:
     }
 
 
-def overview_data(heads: Iterable[Headcount], streams: Iterable[Stream], now: int) -> OverviewData:
+def overview_data(
+    heads: Iterable[Headcount], streams: Iterable[Stream], earned: Headcount, now: int
+) -> OverviewData:
     """All streams together, from the headcounts of their spaces.
 
+    ``earned`` has the revenue of all streams, watched or not.
     Active are registered streams that are live, and unregistered ones that have viewers.
     """
     every = list(heads)
@@ -127,7 +130,7 @@ def overview_data(heads: Iterable[Headcount], streams: Iterable[Stream], now: in
     return {
         "totalViewers": sum(head.tally.people for head in here),
         "activeStreams": len(active),
-        "revenueToday": total([revenue_today(head, now) for head in every]),
+        "revenueToday": revenue_today(earned, now),
         "avgEngagement": _per_view(here),
         "errorRate": _average([error_rate(head, now) for head in here]),
         "serverLoad": _average([_servers(head, "load", now) for head in here]),

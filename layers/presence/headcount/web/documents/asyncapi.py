@@ -16,7 +16,7 @@ from headcount.spaces import ID
 from headcount.systems.stream_analytics.containers import ContainerData
 from headcount.systems.stream_analytics.state import MetricsData, OverviewData
 from headcount.web.documents.schemas import Schema, Schemas, space
-from headcount.web.native import Headcount
+from headcount.web.native import Headcount, Notice
 
 # ------------------------------------------------------------------------------ what clients say
 
@@ -64,6 +64,41 @@ class HeadcountMessage(TypedDict):
     version: int
     asOf: str
     data: Headcount
+
+
+class Alert(TypedDict):
+    """What a version set off: ``people`` now. A milestone says its ``threshold``, a spike the
+    people ``before`` and its rule."""
+
+    id: str
+    name: str
+    type: Literal["milestone", "spike"]
+    people: int
+    threshold: NotRequired[int]
+    before: NotRequired[int]
+    factor: NotRequired[float]
+    minutes: NotRequired[int]
+    atLeast: NotRequired[int]
+
+
+class AlertMessage(TypedDict):
+    """An alert, right after the version that set it off. One that is said again has the same id."""
+
+    type: Literal["alert"]
+    space: str
+    version: int
+    at: str
+    alert: Alert
+
+
+class NoticeMessage(TypedDict):
+    """The message to everyone changed with this version; null: there is none any more."""
+
+    type: Literal["notice"]
+    space: str
+    version: int
+    at: str
+    notice: Notice | None
 
 
 class Pong(TypedDict):
@@ -131,7 +166,7 @@ CHANNELS = (
         "Dashboards",
         "Headcounts of the spaces that the client subscribes to, at most 50.",
         (Subscribe, Unsubscribe, Snapshot, Ping),
-        (HeadcountMessage, Pong, ErrorMessage),
+        (HeadcountMessage, AlertMessage, NoticeMessage, Pong, ErrorMessage),
     ),
     _Channel(
         "realtime",
@@ -179,9 +214,9 @@ def document(kinds: Sequence[str], cookie: str) -> dict[str, Any]:
         **{_name(one): _message(one, schemas.answer(one)) for one in heard},
     }
     components = schemas.components
-    for schema in components.values():
-        # A space is written the same wherever it is.
-        if schema.get("properties", {}).get("space", {}).get("type") == "string":
+    for name, schema in components.items():
+        # A space is written the same everywhere; an error says it as it was asked for.
+        if name != ErrorMessage.__name__ and "space" in schema.get("properties", {}):
             schema["properties"]["space"] = {"$ref": "#/components/schemas/Space"}
     return {
         "asyncapi": "3.0.0",

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Literal, NotRequired
+from typing import Any, Literal, NotRequired, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from typing_extensions import TypedDict, is_typeddict
 
 import headcount
+from headcount.alerts import NAME
 from headcount.containers import CONTAINER_ID, EVENT_ID
 from headcount.errors import (
     BusyError,
@@ -31,7 +32,7 @@ from headcount.errors import (
 )
 from headcount.spaces import ID
 from headcount.web.documents.schemas import Schema, Schemas, space
-from headcount.web.routing import PREFIXES, Route, Who
+from headcount.web.routing import PREFIXES, Query, Route, Who
 
 JSON = "application/json"
 
@@ -130,7 +131,7 @@ class _Writer:
             bodies=[route.body for route in routes if route.body is not None],
             answers=[
                 *(route.answer for route in routes if route.answer is not None),
-                *(_problem(one.system) for one in self._operations),
+                *(problem(one.system) for one in self._operations),
                 Throttled,
             ],
         )
@@ -204,12 +205,14 @@ class _Writer:
     def _responses(self, one: _Operation) -> dict[str, Any]:
         route = one.route
         found = {
-            int(status): self._success(status, route) for status in (route.status, *route.also)
+            int(status): self._success(status, route)
+            for status in (route.status, *route.also)
+            if not _is_failure(status)
         }
         for status in _failures(route):
             answered = _answered(one.system, status)
             said = _ERRORS[status][1] if answered == status in _ERRORS else _ANY_FAILURE
-            found.setdefault(answered, self._failure(answered, said, _problem(one.system)))
+            found.setdefault(answered, self._failure(answered, said, problem(one.system)))
         throttled = HTTPStatus.TOO_MANY_REQUESTS
         found[throttled] = self._failure(throttled, _THROTTLED, Throttled)
         return {str(status): found[status] for status in sorted(found)}
@@ -256,10 +259,18 @@ PATH_PARAMETERS: dict[str, tuple[str, Schema]] = {
     "id": ("The id of the stream, whose space is stream:id, or of the channel.", _matching(ID)),
     "eventId": ("The event; each of . ~ @ : + counts as three characters.", _matching(EVENT_ID)),
     "containerId": ("The container, as its launch answered it.", _matching(CONTAINER_ID)),
+    "name": ("The alert rule's name.", _matching(NAME)),
+    "removal": ("The removal, as it was answered.", {"type": "string", "minLength": 1}),
     "table": ("A table that does not exist.", {"type": "string", "minLength": 1}),
     "function": ("A function that does not exist.", {"type": "string", "minLength": 1}),
 }
 """Names in rules, but for ``space``: description and schema."""
+
+
+def _schema_of(query: Query) -> Schema:
+    if isinstance(query.schema, dict):
+        return query.schema
+    return TypeAdapter(query.schema).json_schema()
 
 
 def _query_parameters(route: Route) -> list[dict[str, Any]]:
@@ -269,7 +280,7 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
             "in": "query",
             "required": query.required,
             "description": f"{query.description.removesuffix('.')}.",
-            "schema": dict(query.schema),
+            "schema": _schema_of(query),
         }
         for query in route.query
     ]
@@ -291,6 +302,8 @@ def _schemes(cookie: str) -> dict[str, Any]:
 def _failures(route: Route) -> list[int]:
     """The statuses that follow from what a route is, and those that it declares."""
     failures: set[int] = {*_ALWAYS, *route.errors}
+    if _is_failure(route.status):
+        failures.add(route.status)
     if route.pattern.groupindex:
         failures |= {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
     if route.query:
@@ -302,10 +315,19 @@ def _failures(route: Route) -> list[int]:
     return sorted(failures)
 
 
+def _is_failure(status: int) -> bool:
+    return status >= HTTPStatus.BAD_REQUEST
+
+
 def _names_a_user(route: Route) -> bool:
     """Whether a caller may claim to be a user, which a token may have to prove."""
-    body = route.body
-    fields = body.model_fields if isinstance(body, type) and issubclass(body, BaseModel) else {}
+    models = [route.body, *get_args(route.body)]
+    fields = [
+        name
+        for model in models
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for name in model.model_fields
+    ]
     return "user_id" in fields or any(query.name == "userId" for query in route.query)
 
 
@@ -315,6 +337,6 @@ def _answered(system: ModuleType, status: int) -> int:
     return int(system.shape_error(error)["statusCode"]) if error else status
 
 
-def _problem(system: ModuleType) -> Any:
+def problem(system: ModuleType) -> Any:
     """How a system says errors."""
     return getattr(system, "ERROR_ANSWER", Problem)

@@ -32,7 +32,9 @@ class Schemas:
         named = definitions.get("$defs", {})
         names = {long: _short(long) for long in named}
         assert len(set(names.values())) == len(names), "two types share a name"
-        self._schemas: dict[Any, Schema] = {key: _renamed(schema, names) for key, schema in found.items()}
+        self._schemas: dict[Any, Schema] = {
+            key: _renamed(schema, names) for key, schema in found.items()
+        }
         self.components: dict[str, Schema] = {
             names[long]: _renamed(schema, names) for long, schema in sorted(named.items())
         }

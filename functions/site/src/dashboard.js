@@ -1,0 +1,284 @@
+/** The dashboard: which view is open, the connection, pausing, full screen, keys. */
+
+import 'uplot/dist/uPlot.min.css';
+import './style.css';
+import { addressOf, readAddress } from './address.js';
+import { app } from './app.js';
+import { download } from './csv.js';
+import { STALE_AFTER, connect, connectionState, feed, listenTo, probe, startFeed, stopFeed, POLL_EVERY } from './feed.js';
+import { keepToken, newScope, onServerClock, server } from './server.js';
+import { $, MINUTE, SECOND, clockTime, counted, duration, number, setAttribute, setText } from './tools.js';
+import { view as connection } from './views/connection.js';
+import { view as live } from './views/live.js';
+import { current, heard, loadSnapshot, showWaiting, versionsWaiting, view as space } from './views/space.js';
+import { loadChoices, view as spaces } from './views/spaces.js';
+import { view as streams } from './views/streams.js';
+
+const CONNECTIONS = {
+  live: 'Live',
+  connecting: 'Connecting…',
+  reconnecting: 'Reconnecting…',
+  polling: `Polling every ${POLL_EVERY / SECOND} s`,
+  offline: 'Offline',
+  'signed-out': 'Signed out',
+};
+const views = { spaces, space, live, streams, connection };
+const KEYS_OFF = 'headcount.keys-off';
+let pausedAt = null;
+
+const open = () => views[app.place.view];
+
+// --- Going places --------------------------------------------------------------------------------
+
+function followAddress() {
+  const { given, place } = readAddress();
+  if (given) {
+    app.place = place;
+    signIn(given);
+  } else enter(place);
+}
+
+app.go = (place) => {
+  history.pushState(null, '', addressOf(place));
+  followAddress();
+};
+
+function enter(place) {
+  newScope();
+  app.place = place;
+  if (place.space) $('space-input').value = place.space;
+  if (place.view !== 'space') {
+    listenTo(null);
+    space.forget();
+    $('space-input').value = '';
+  }
+  resume({ refresh: false });
+  renderPage();
+  if (!server.token) return;
+  open().enter();
+  if (place.view !== 'space') startFeed(); // a space reads first, and then starts it
+}
+
+function renderPage() {
+  const signedIn = Boolean(server.token);
+  $('unbuilt').hidden = true;
+  $('sign-in').hidden = signedIn;
+  $('main').classList.toggle('signed-out', !signedIn);
+  $('nav').hidden = $('controls').hidden = !signedIn;
+  for (const name of Object.keys(views)) $(`view-${name}`).hidden = !signedIn || name !== app.place.view;
+  for (const link of $('nav').children) {
+    if (link.dataset.view === app.place.view) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  document.body.dataset.view = app.place.view;
+  renderProblems();
+  renderConnection();
+}
+
+// --- Signing in and out --------------------------------------------------------------------------
+
+function signOut(words) {
+  keepToken(null);
+  stopFeed();
+  newScope();
+  for (const view of Object.values(views)) view.forget();
+  $('spaces').replaceChildren();
+  if (words) server.problems.set('token', words);
+  renderPage();
+  $('token-input').focus();
+}
+
+function signIn(value) {
+  stopFeed();
+  const bare = value.trim().replace(/^Bearer\s+/i, '');
+  if (/[^!-~]/.test(bare)) return signOut('That is not a token: it holds spaces or characters that no token has.');
+  keepToken(bare);
+  return enter(app.place);
+}
+
+// --- Problems, connection, freshness -------------------------------------------------------------
+
+function renderProblems() {
+  const words = server.problems.values().next().value;
+  $('error').hidden = !words;
+  setText($('error'), words ?? '');
+}
+
+function freshness() {
+  if (app.place.view === 'connection') return null;
+  if (app.place.view === 'space') return { asOf: current()?.asOf, contactAt: feed.contactAt, limit: STALE_AFTER[connectionState()] ?? STALE_AFTER.other };
+  const { poll } = open();
+  return { asOf: poll.contactAt && onServerClock(poll.contactAt), contactAt: poll.contactAt, limit: 3 * poll.every, every: poll.every };
+}
+
+function renderConnection() {
+  const state = connectionState();
+  $('connection').dataset.state = state;
+  setText($('connection').lastElementChild, CONNECTIONS[state]);
+  setAttribute($('connection').querySelector('use'), 'href', `#icon-${state === 'connecting' ? 'reconnecting' : state}`);
+  const known = current();
+  const title = !server.token ? '' : app.place.view === 'space' ? `${known ? `${number(known.people)} · ` : ''}${app.place.space} — ` : `${open().title} — `;
+  if (document.title !== `${title}Headcount`) document.title = `${title}Headcount`;
+  const fresh = freshness();
+  $('as-of').hidden = !fresh?.asOf;
+  if ($('as-of').hidden) return;
+  const asOf = clockTime(fresh.asOf, true);
+  const silence = Date.now() - fresh.contactAt;
+  const stale = !server.paused && silence > fresh.limit;
+  const checked = silence < 2 * SECOND ? 'just now' : `${duration(silence)} ago`;
+  $('as-of').classList.toggle('stale', stale || server.paused);
+  const missed = versionsWaiting();
+  if (server.paused) setText($('as-of'), `Paused ${duration(Date.now() - pausedAt)} ago: as of ${asOf}${missed ? `, ${counted(missed, 'newer version', 'newer versions')} waiting` : ''}`);
+  else if (stale) setText($('as-of'), `Out of date: as of ${asOf}, no contact for ${duration(silence)}`);
+  else setText($('as-of'), fresh.every ? `As of ${asOf}, refreshed every ${fresh.every / SECOND} s` : `As of ${asOf}, checked ${checked}`);
+}
+
+server.refused = signOut;
+server.unreachable = () => probe();
+server.changed = renderProblems;
+feed.heard = heard;
+feed.changed = renderConnection;
+feed.fallback = () => (app.place.view === 'space' ? loadSnapshot() : loadChoices(true));
+app.changed = renderConnection;
+
+// --- Pausing, refreshing, full screen ------------------------------------------------------------
+
+function pause() {
+  server.paused = true;
+  pausedAt = Date.now();
+  renderPause();
+}
+
+function resume({ refresh = true } = {}) {
+  if (!server.paused) return;
+  server.paused = false;
+  renderPause();
+  showWaiting();
+  if (refresh) open().refresh({ now: true });
+}
+
+function renderPause() {
+  setText($('pause').lastElementChild, server.paused ? 'Resume' : 'Pause');
+  $('pause').querySelector('use').setAttribute('href', server.paused ? '#icon-resume' : '#icon-pause');
+  document.body.classList.toggle('paused', server.paused);
+  renderConnection();
+}
+
+function refreshNow() {
+  showWaiting();
+  if (feed.live) probe();
+  else if (server.token) connect();
+  open().refresh({ now: true, force: true });
+}
+
+async function toggleFullScreen() {
+  try {
+    if (document.fullscreenElement) await document.exitFullscreen();
+    else await document.documentElement.requestFullscreen();
+  } catch {
+    server.problems.set('full screen', 'This browser does not let pages fill the screen here: use its own full-screen mode (often F11).');
+    renderProblems();
+  }
+}
+
+let awake = null; // a wall display must not fall asleep
+document.onfullscreenchange = async () => {
+  const full = Boolean(document.fullscreenElement);
+  setText($('full').lastElementChild, full ? 'Leave full screen' : 'Full screen');
+  if (full) awake = await navigator.wakeLock?.request('screen').catch(() => null);
+  else awake?.release();
+};
+
+// --- Keys ----------------------------------------------------------------------------------------
+
+const preferences = (() => {
+  try {
+    return localStorage;
+  } catch {
+    return {};
+  }
+})();
+
+const KEYS = {
+  p: () => $('pause').click(),
+  r: refreshNow,
+  f: toggleFullScreen,
+  s: () => $('space-input').select(),
+  '/': () => [...document.querySelectorAll('[data-search]')].find((one) => one.checkVisibility())?.focus(),
+  '?': () => $('keys').showModal(),
+  ...Object.fromEntries(['spaces', 'live', 'streams', 'connection'].map((name, i) => [String(i + 1), () => app.go({ view: name })])),
+};
+
+document.onkeydown = (event) => {
+  const { key, target, ctrlKey, metaKey, altKey, defaultPrevented } = event;
+  const typing = target.closest('input, select, textarea, dialog');
+  if (!server.token || typing || ctrlKey || metaKey || altKey || defaultPrevented || !KEYS[key] || preferences[KEYS_OFF]) return;
+  event.preventDefault();
+  KEYS[key]();
+};
+
+$('keys-on').checked = !preferences[KEYS_OFF];
+$('keys-on').onchange = ({ target }) => {
+  if (target.checked) delete preferences[KEYS_OFF];
+  else preferences[KEYS_OFF] = '1';
+};
+
+// --- Wiring --------------------------------------------------------------------------------------
+
+function chooseSpace() {
+  const chosen = $('space-input').value.trim();
+  if (!chosen || chosen === app.place.space || !$('space-form').reportValidity()) return;
+  app.go({ view: 'space', space: chosen });
+}
+
+$('space-form').onsubmit = (event) => {
+  event.preventDefault();
+  chooseSpace();
+};
+$('space-input').onchange = chooseSpace;
+$('space-input').oninput = ({ inputType }) => (!inputType || inputType === 'insertReplacementText') && chooseSpace(); // picked from the list
+$('space-input').onfocus = () => server.token && loadChoices().catch(() => {});
+$('token-form').onsubmit = (event) => {
+  event.preventDefault();
+  const { value } = $('token-input');
+  $('token-form').reset();
+  if (value.trim()) signIn(value);
+};
+$('sign-out').onclick = () => signOut();
+$('pause').onclick = () => (server.paused ? resume() : pause());
+$('refresh').onclick = refreshNow;
+$('full').onclick = toggleFullScreen;
+$('help').onclick = () => $('keys').showModal();
+
+document.onclick = (event) => {
+  const button = event.target.closest('[data-csv]');
+  if (button) {
+    const [name, ...rest] = button.dataset.csv.split(' ');
+    return download(...open().csv[name](...rest));
+  }
+  const link = event.target.closest('a[href^="/dashboard#"]');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault(); // also from /admin/live: the same page, no reload
+  history.pushState(null, '', link.getAttribute('href'));
+  followAddress();
+  scrollTo(0, 0);
+  $('main').focus({ preventScroll: true });
+};
+
+onpopstate = followAddress; // also fired by an edited fragment
+onoffline = () => probe(2 * SECOND); // a hint only: a laptop without a network still reaches its own server
+ononline = () => (feed.live ? probe() : server.token && connect());
+document.onvisibilitychange = () => {
+  if (document.hidden) return;
+  probe();
+  (open().refreshSoon ?? open().refresh)();
+};
+
+/** Once a second: everything that says how long or how long ago. */
+setInterval(() => {
+  renderConnection();
+  if (server.token && !document.hidden) open().tick();
+}, SECOND);
+setInterval(() => server.token && !document.hidden && !server.paused && app.place.view !== 'spaces' && loadChoices().catch(() => {}), MINUTE);
+
+followAddress();

@@ -1,0 +1,260 @@
+"""What an update costs the dashboard's main thread with 1,000 sessions (`make bench-dashboard`).
+
+The bundle runs in Chromium against answers made here, and beside it, in the same run, a page that
+does nothing but put the same 1,000 lines into a plain list. The ratio says how much more it is.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from playwright.sync_api import CDPSession, Error, Page, Route, WebSocketRoute, sync_playwright
+
+from local.bundle import SITE, Bundler
+from local.picture import CHROMIUM_ARGS, require_chromium
+from local.settings import UsageError
+
+ORIGIN = "http://headcount.test"
+SPACE = "site:main"
+LOOK_EVERY = 100  # ms: looking more often would be measured along
+TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
+PLAIN = """
+(count) => {
+  const list = document.body.appendChild(document.createElement('ul'));
+  for (let i = 0; i < count; i += 1) list.append(document.createElement('li'));
+  const isText = (value) => typeof value === 'string';
+  const words = (viewer) => Object.values(viewer).filter(isText).join(' · ');
+  globalThis.update = (viewers) => {
+    viewers.forEach((viewer, i) => { list.children[i].textContent = words(viewer); });
+    return document.body.offsetHeight;
+  };
+  globalThis.read = async () => {
+    const viewers = [];
+    for (let cursor = '0'; cursor;) {
+      const path = `/v1/spaces/site%3Amain/viewers?limit=100&cursor=${cursor}`;
+      const body = await (await fetch(path)).json();
+      viewers.push(...body.viewers);
+      ({ cursor } = body);
+    }
+    return update(viewers);
+  };
+}
+"""
+
+
+@dataclass
+class Backend:
+    """Everything the dashboard asks for, made up; each update changes every session."""
+
+    sessions: int
+    update: int = 0
+    socket: WebSocketRoute | None = None
+
+    def headcount(self) -> dict[str, Any]:
+        people = self.sessions - self.update % 7
+        pages = [
+            {"value": f"/page/{n}", "count": 10 + (n + self.update) % 9, "people": 10}
+            for n in range(100)
+        ]
+        return {
+            "success": True,
+            "space": SPACE,
+            "people": people,
+            "signedIn": people // 3,
+            "anonymous": people - people // 3,
+            "sessions": self.sessions,
+            "signedInSessions": self.sessions // 3,
+            "anonymousSessions": self.sessions - self.sessions // 3,
+            "facets": {"page": pages},
+            "peak": {"people": self.sessions, "at": at(60)},
+            "avgSeconds": 100,
+            "quality": {},
+            "engagement": {},
+            "views": {"total": 1, "today": 1, "week": 1, "month": 1},
+            "version": self.update + 1,
+            "asOf": at(0),
+        }
+
+    def viewers(self, query: dict[str, list[str]]) -> dict[str, Any]:
+        first = int(query.get("cursor", ["0"])[0])
+        last = min(first + int(query["limit"][0]), self.sessions)
+        return {
+            "success": True,
+            "viewers": [self.viewer(number) for number in range(first, last)],
+            "cursor": str(last) if last < self.sessions else None,
+        }
+
+    def viewer(self, number: int) -> dict[str, Any]:
+        return {
+            "sessionId": f"session-{number:05}",
+            "visitorId": f"visitor-{number}",
+            "userId": f"user-{number}" if number % 3 == 0 else None,
+            "verified": False,
+            "name": f"Person {number}" if number % 3 == 0 else None,
+            "avatar": None,
+            "page": f"/page/{(number + self.update) % 100}",
+            "facets": {"device": ("desktop", "mobile")[number % 2], "country": "DE"},
+            "quality": {"bandwidth": 4000 + (number + self.update) % 900},
+            "engagement": {},
+            "details": {"currentPosition": (number * 7 + self.update) % 3600, "duration": 3600},
+            "state": "active",
+            "joinedAt": at(number + 1),
+            "lastSeen": at(number % 30),
+        }
+
+    def answer(self, route: Route) -> None:
+        url = urlsplit(route.request.url)
+        path, query = unquote(url.path), parse_qs(url.query)
+        bodies: dict[str, Callable[[], dict[str, Any]]] = {
+            "/dashboard/config.json": lambda: {"socketUrl": "ws://headcount.test/ws"},
+            "/v1/spaces": lambda: {"success": True, "spaces": []},
+            f"/v1/spaces/{SPACE}": self.headcount,
+            f"/v1/spaces/{SPACE}/viewers": lambda: self.viewers(query),
+            f"/v1/spaces/{SPACE}/timeline": lambda: {"success": True, "points": []},
+            f"/v1/spaces/{SPACE}/days": lambda: {"success": True, "days": []},
+        }
+        if path in bodies:
+            route.fulfill(json=bodies[path]())
+        elif path == "/plain":
+            route.fulfill(body="<!doctype html><body></body>", content_type="text/html")
+        else:
+            name = path.removeprefix("/dashboard").strip("/") or "index.html"
+            content = next(file for file in files(name) if file.is_file())
+            route.fulfill(body=content.read_bytes(), content_type=TYPES[content.suffix])
+
+    def listen(self, socket: WebSocketRoute) -> None:
+        self.socket = socket
+        socket.on_message(lambda _: self.push())
+
+    def push(self) -> None:
+        """Send the present version over the socket."""
+        assert self.socket is not None
+        data = self.headcount()
+        frame = {"type": "headcount", "space": SPACE, "version": data["version"]}
+        self.socket.send(json.dumps({**frame, "asOf": data["asOf"], "data": data}))
+
+
+def at(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+
+
+def files(name: str) -> list[Path]:
+    return [SITE / "built" / name, SITE / "static" / name]
+
+
+def busy(session: CDPSession) -> float:
+    """Milliseconds of CPU that the page's main thread has used."""
+    metrics = {
+        one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]
+    }
+    return float(metrics["TaskDuration"]) * 1000
+
+
+def measured(page: Page, updates: int, update: Callable[[], None]) -> float:
+    """Milliseconds of the main thread that one update takes, the page's own seconds included."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    update()  # the first one makes the rows
+    before = busy(session)
+    for _ in range(updates):
+        update()
+    return (busy(session) - before) / updates
+
+
+def plain(page: Page, backend: Backend, updates: int) -> tuple[float, float]:
+    """Every line's text set; the same after reading all sessions."""
+    page.route(f"{ORIGIN}/**", backend.answer)
+    page.goto(f"{ORIGIN}/plain")
+    page.evaluate(PLAIN, backend.sessions)
+
+    def update() -> None:
+        backend.update += 1
+        viewers = [backend.viewer(number) for number in range(backend.sessions)]
+        page.evaluate("text => update(JSON.parse(text))", json.dumps(viewers))
+
+    def read() -> None:
+        backend.update += 1
+        page.evaluate("read()")
+
+    return measured(page, updates, update), measured(page, updates, read)
+
+
+def dashboard(page: Page, backend: Backend, updates: int) -> tuple[float, float]:
+    """A version from the socket; all sessions read again."""
+    page.route(f"{ORIGIN}/**", backend.answer)
+    page.route_web_socket("ws://headcount.test/**", backend.listen)
+    page.goto(f"{ORIGIN}/dashboard#token=bench&space={SPACE}")
+    shown = page.locator("#viewers-count")
+    page.get_by_test_id("viewer").first.wait_for()
+    while page.locator("#more").is_visible():
+        page.locator("#more").dispatch_event("click")
+        page.wait_for_timeout(300)
+    shown.filter(has_text=f"of {backend.sessions:,}").wait_for()
+
+    def push() -> None:
+        backend.update += 1
+        backend.push()
+        people = f"{backend.headcount()['people']:,}"
+        page.wait_for_function(
+            "text => document.getElementById('people').textContent === text",
+            arg=people,
+            polling=LOOK_EVERY,
+        )
+
+    def read() -> None:
+        backend.update += 1
+        page.evaluate("document.getElementById('refresh').click()")
+        first = f"{4000 + backend.update % 900:,}"
+        page.wait_for_function(
+            "text => document.querySelector('#viewers .quality').textContent.startsWith(text)",
+            arg=first,
+            polling=LOOK_EVERY,
+        )
+
+    return measured(page, updates, push), measured(page, updates, read)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-dashboard", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=1_000)
+    parser.add_argument("--updates", type=int, default=10)
+    given = parser.parse_args()
+    try:
+        Bundler().bundle()
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=require_chromium(), args=CHROMIUM_ARGS
+            )
+            started = time.monotonic()
+            text, text_read = plain(browser.new_page(), Backend(given.sessions), given.updates)
+            push, read = dashboard(browser.new_page(), Backend(given.sessions), given.updates)
+            browser.close()
+    except (UsageError, Error) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{given.sessions:,} sessions, {given.updates} updates each, main-thread CPU per update")
+    for what, cost, beside in (
+        ("plain list, every line's text set", text, text),
+        ("dashboard, a version from the socket", push, text),
+        ("plain list, all sessions read again", text_read, text_read),
+        ("dashboard, all sessions read again", read, text_read),
+    ):
+        print(f"  {what:<38}{cost:7.1f} ms   {cost / beside:5.2f} x plain")
+    print(f"  ({time.monotonic() - started:.0f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

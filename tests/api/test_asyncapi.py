@@ -1,0 +1,195 @@
+"""The AsyncAPI document: valid, and what really goes over the sockets is what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from headcount.settings import Settings
+from headcount.web.documents import asyncapi
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from tests.conftest import Worlds
+from tests.support.asyncapi_schema import published
+from tests.support.containers import CONTAINERS, changed, launch
+from tests.support.engines import Engine
+from tests.support.template import ROOT, template
+from tests.support.world import World
+
+_settings = Settings(template().environment("api"))
+DOCUMENT = asyncapi.document(tuple(_settings.kinds.names), _settings.token_cookie)
+DASHBOARD, REALTIME, METRICS, CONTAINER = "dashboard", "realtime", "metrics", "container"
+GUIDE = (ROOT / "docs" / "websocket.md").read_text()
+
+
+def resolve(ref: str) -> Any:
+    """What a reference within the document leads to."""
+    found: Any = DOCUMENT
+    for part in ref.removeprefix("#/").split("/"):
+        found = found[part]
+    return found
+
+
+def problems(message: dict[str, Any], frame: Any) -> list[str]:
+    """What of a frame is not as a message's payload says."""
+    schema = {**message["payload"], "components": DOCUMENT["components"]}
+    return [error.message for error in Draft202012Validator(schema).iter_errors(frame)]
+
+
+def messages(channel: str, action: str) -> dict[str, dict[str, Any]]:
+    """What clients say (receive) or hear (send) on a channel, by name."""
+    operation = DOCUMENT["operations"][f"{channel}_{action}"]
+    assert operation["channel"] == {"$ref": f"#/channels/{channel}"}
+    found = [resolve(resolve(one["$ref"])["$ref"]) for one in operation["messages"]]
+    return {message["name"]: message for message in found}
+
+
+def is_heard(channel: str, frame: Any) -> bool:
+    """Whether a frame is exactly one of the messages that a channel says it sends."""
+    sent = messages(channel, "send").values()
+    return [problems(message, frame) for message in sent].count([]) == 1
+
+
+def test_the_document_is_asyncapi() -> None:
+    validator = Draft7Validator(published("3.0.0"))
+    assert [error.message for error in validator.iter_errors(DOCUMENT)] == []
+
+
+def test_every_reference_leads_somewhere() -> None:
+    refs = re.findall(r'"\$ref": "([^"]+)"', json.dumps(DOCUMENT))
+    assert len(refs) > 20
+    assert all(resolve(ref) for ref in refs)
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENT["components"]["schemas"]))
+def test_a_schema_is_json_schema(name: str) -> None:
+    Draft202012Validator.check_schema(DOCUMENT["components"]["schemas"][name])
+
+
+def test_anyone_may_have_the_document_for_five_minutes(moto_world: World) -> None:
+    answer = moto_world.get("/asyncapi.json")
+    assert answer.status == 200
+    assert answer.headers["cache-control"] == "public, max-age=300"
+    assert answer.body == DOCUMENT
+
+
+def test_everything_said_and_heard_has_a_sentence() -> None:
+    for message in DOCUMENT["components"]["messages"].values():
+        assert message["summary"].endswith(".")
+    for channel in DOCUMENT["channels"].values():
+        assert channel["description"].endswith(".")
+
+
+@pytest.mark.parametrize("action", ["subscribe", "snapshot", "unsubscribe", "ping"])
+def test_what_a_dashboard_may_say_is_understood(moto_world: World, action: str) -> None:
+    said = {"action": action} if action == "ping" else {"action": action, "space": "site:main"}
+    assert problems(messages(DASHBOARD, "receive")[action], said) == []
+    moto_world.connect("c1")
+    moto_world.say("c1", said)
+    assert "error" not in [frame["type"] for frame in moto_world.line.frames["c1"]]
+
+
+def test_a_dashboard_can_say_nothing_else(moto_world: World) -> None:
+    assert set(messages(DASHBOARD, "receive")) == {"subscribe", "snapshot", "unsubscribe", "ping"}
+    moto_world.connect("c1")
+    moto_world.say("c1", {"action": "shout"})
+    (frame,) = moto_world.line.frames["c1"]
+    assert problems(messages(DASHBOARD, "send")["error"], frame) == []
+
+
+def test_what_a_dashboard_hears_is_as_the_document_says(moto_world: World) -> None:
+    world = moto_world
+    below = "/v1/spaces/site:main"
+    full: Any = {"type": "milestone", "people": 1}
+    rush: Any = {"type": "spike", "factor": 2, "minutes": 5, "atLeast": 1}
+    for name, rule in (("full", full), ("rush", rush)):
+        assert (
+            world.http("PUT", f"{below}/alerts/{name}", token=world.admin, body=rule).status == 200
+        )
+    text: Any = {"text": "Back at noon."}
+    assert world.http("POST", f"{below}/messages", token=world.admin, body=text).status == 200
+    world.subscribe("c1")
+    world.beat("s1", userId="u1", page="/", quality={"bandwidth": 1.5}, engagement={"chat": 2})
+    world.settle()
+    world.clock.advance(20)
+    world.leave("s1")
+    world.settle()
+    world.say("c1", {"action": "ping"})
+    world.say("c1", {"action": "subscribe", "space": "nothing:here"})
+    world.say("c1", "{")
+    frames = world.line.frames["c1"]
+    types = [frame["type"] for frame in frames]
+    assert types[-3:] == ["pong", "error", "error"]
+    assert types.count("headcount") == 3
+    assert types.count("alert") == 2
+    assert set(types) == set(messages(DASHBOARD, "send"))
+    assert all(is_heard(DASHBOARD, frame) for frame in frames)
+
+
+@pytest.mark.parametrize(("channel", "address"), [(METRICS, "s1"), (REALTIME, "")])
+def test_what_a_feed_of_streams_hears_is_as_the_document_says(
+    moto_world: World, channel: str, address: str
+) -> None:
+    world = moto_world
+    path = DOCUMENT["channels"][channel]["address"].replace("{id}", address)
+    assert world.connect("c1", path=path) == {"statusCode": 200}
+    world.run_errands()
+    world.beat("v1", "stream:s1", quality={"bandwidth": 4.5, "errors": 2}, engagement={"chat": 3})
+    world.settle()
+    world.say("c1", "still here")
+    frames = world.line.frames["c1"]
+    assert len(frames) >= 3
+    assert {frame["type"] for frame in frames} == set(messages(channel, "send"))
+    assert all(is_heard(channel, frame) for frame in frames)
+
+
+def test_what_the_feed_of_a_container_hears_is_as_the_document_says(
+    moto: Engine, worlds: Worlds
+) -> None:
+    world = worlds(moto, **CONTAINERS)
+    container = launch(world)
+    path = DOCUMENT["channels"][CONTAINER]["address"].replace("{id}", container)
+    assert world.connect("c1", path=path) == {"statusCode": 200}
+    world.run_errands()
+    changed(world, world.ecs.change(container, "RUNNING"))
+    world.say("c1", "")
+    frames = world.line.frames["c1"]
+    assert len(frames) == 3
+    assert all(is_heard(CONTAINER, frame) for frame in frames)
+
+
+def test_a_number_too_many_or_too_few_is_noticed(moto_world: World) -> None:
+    moto_world.subscribe("c1")
+    (frame,) = moto_world.line.frames["c1"]
+    assert not is_heard(DASHBOARD, {**frame, "more": 1})
+    assert not is_heard(DASHBOARD, {**frame, "data": {**frame["data"], "people": None}})
+    del frame["data"]["version"]
+    assert not is_heard(DASHBOARD, frame)
+
+
+def test_the_guides_examples_are_as_the_document_says() -> None:
+    known = [
+        message
+        for channel in DOCUMENT["channels"]
+        for action in ("receive", "send")
+        for message in messages(channel, action).values()
+        if message["name"] != "heartbeat"
+    ]
+    examples = [
+        json.loads(line)
+        for block in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
+        for line in re.split(r"\n(?=\{)", block.strip())
+    ]
+    shown = set()
+    for example in examples:
+        names = [message["name"] for message in known if problems(message, example) == []]
+        assert len(names) == 1, example
+        shown.update(names)
+    assert shown == {message["name"] for message in known}
+
+
+@pytest.mark.parametrize("channel", sorted(DOCUMENT["channels"]))
+def test_the_guide_names_every_address(channel: str) -> None:
+    assert f"`{DOCUMENT['channels'][channel]['address']}`" in GUIDE

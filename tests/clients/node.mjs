@@ -1,0 +1,14 @@
+// Calls from the tests in Node: a line of JSON in, `[name, args]`, and a line out.
+import { createInterface } from "node:readline";
+import WebSocket from "ws";
+
+globalThis.WebSocket ??= WebSocket; // Node has one of its own from version 22 on
+console.log = console.info = console.warn = console.error; // stdout is for the answers
+
+const { call } = await import("./calls.mjs");
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [name, args] = JSON.parse(line);
+  process.stdout.write(`${JSON.stringify(await call(name, args))}\n`);
+}
+process.exit(0);

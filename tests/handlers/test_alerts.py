@@ -1,0 +1,482 @@
+"""Alert rules: what sets them off, when again, and who hears of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import Worlds
+from tests.support.engines import Engine
+from tests.support.fakes import aws_error
+from tests.support.moderation import act, ask, heard
+from tests.support.world import SITE, World
+
+TOPIC = "arn:aws:sns:us-east-1:123456789012:alerts"
+SPIKE = {"type": "spike", "factor": 2, "minutes": 5, "atLeast": 4}
+
+
+def milestone(people: int) -> dict[str, Any]:
+    return {"type": "milestone", "people": people}
+
+
+def come(world: World, *sessions: str, space: str = SITE) -> None:
+    for session in sessions:
+        world.beat(session, space)
+    world.settle()
+
+
+def go(world: World, *sessions: str) -> None:
+    for session in sessions:
+        world.leave(session)
+    world.settle()
+
+
+def stay(world: World, minutes: float, *sessions: str) -> None:
+    """Time passes, the sessions beat, nobody else comes or goes."""
+    for _ in range(round(minutes * 2)):
+        world.clock.advance(30)
+        for session in sessions:
+            world.beat(session)
+        world.settle()
+
+
+def alerts(world: World, connection: str = "c1") -> list[str]:
+    return [frame["alert"]["name"] for frame in heard(world, connection, "alert")]
+
+
+def state(world: World, name: str) -> tuple[str, str | None]:
+    (found,) = [one for one in act(world, "GET", "alerts").body["alerts"] if one["name"] == name]
+    return found["state"], found["lastFiredAt"]
+
+
+# --------------------------------------------------------------------------------------- milestones
+
+
+def test_a_milestone_is_heard_right_after_the_version_that_reached_it(world: World) -> None:
+    act(world, "PUT", "alerts/two", milestone(2))
+    world.settle()
+    world.subscribe("c1")
+    come(world, "s1")
+    come(world, "s2")
+    frames = world.line.frames["c1"]
+    assert [(frame["type"], frame["version"]) for frame in frames] == [
+        ("headcount", 1),
+        ("headcount", 2),
+        ("headcount", 3),
+        ("alert", 3),
+    ]
+    alert = dict(frames[-1]["alert"])
+    assert len(alert.pop("id")) == 24
+    assert alert == {"name": "two", "type": "milestone", "people": 2, "threshold": 2}
+    assert frames[-1]["space"] == SITE
+    assert frames[-1]["at"] == frames[-2]["asOf"]
+
+
+def test_a_milestone_is_heard_once_and_again_only_after_people_were_fewer(world: World) -> None:
+    act(world, "PUT", "alerts/two", milestone(2))
+    world.subscribe("c1")
+    come(world, "s1", "s2")
+    come(world, "s3")
+    go(world, "s3")
+    come(world, "s4")
+    assert alerts(world) == ["two"]
+    go(world, "s4", "s2")
+    assert state(world, "two")[0] == "armed"
+    come(world, "s2")
+    assert alerts(world) == ["two", "two"]
+    assert state(world, "two")[0] == "fired"
+    ids = {frame["alert"]["id"] for frame in heard(world, "c1", "alert")}
+    assert len(ids) == 2
+
+
+def test_who_is_there_already_does_not_rise_to_a_new_milestone(world: World) -> None:
+    come(world, "s1", "s2")
+    world.subscribe("c1")
+    act(world, "PUT", "alerts/two", milestone(2))
+    world.settle()
+    assert alerts(world) == []
+    assert state(world, "two") == ("fired", None)
+    go(world, "s2")
+    come(world, "s2")
+    assert alerts(world) == ["two"]
+
+
+def test_a_rule_that_is_put_and_reached_in_one_version_is_set_off(moto_world: World) -> None:
+    moto_world.subscribe("c1")
+    moto_world.beat("s1")
+    moto_world.count(moto_world.filtered("count"))
+    act(moto_world, "PUT", "alerts/one", milestone(1))
+    moto_world.settle()
+    assert alerts(moto_world) == ["one"]
+
+
+def test_a_rule_that_changes_while_set_off_waits_for_its_new_number(world: World) -> None:
+    act(world, "PUT", "alerts/rule", milestone(2))
+    world.subscribe("c1")
+    come(world, "s1", "s2", "s3")
+    for body in (milestone(2), milestone(1), milestone(4)):
+        act(world, "PUT", "alerts/rule", body)
+        world.settle()
+    assert alerts(world) == ["rule"]
+    come(world, "s4")
+    assert alerts(world) == ["rule", "rule"]
+    assert heard(world, "c1", "alert")[-1]["alert"]["threshold"] == 4
+
+
+def test_a_deleted_rule_is_silent(world: World) -> None:
+    act(world, "PUT", "alerts/two", milestone(2))
+    come(world, "s1")
+    world.subscribe("c1")
+    act(world, "DELETE", "alerts/two")
+    come(world, "s2")
+    assert alerts(world) == []
+    assert act(world, "GET", "alerts").body["alerts"] == []
+
+
+def test_deleting_a_rule_by_itself_is_published(moto_world: World) -> None:
+    act(moto_world, "PUT", "alerts/one", SPIKE)
+    come(moto_world, "s1")
+    before = moto_world.headcount()["version"]
+    act(moto_world, "DELETE", "alerts/one")
+    moto_world.settle()
+    assert moto_world.headcount()["version"] == before + 1
+    (row,) = moto_world.tables["headcounts"].rows()
+    assert "alerts" not in row  # and what was remembered for it
+
+
+def test_rules_of_a_space_do_not_concern_another(moto_world: World) -> None:
+    act(moto_world, "PUT", "alerts/one", milestone(1), space="site:other")
+    moto_world.subscribe("c1")
+    come(moto_world, "s1")
+    assert alerts(moto_world) == []
+
+
+def test_people_of_several_shards_count_together(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, ShardsPerSpace="3")
+    act(world, "PUT", "alerts/five", milestone(5))
+    world.subscribe("c1")
+    for number in range(6):
+        come(world, f"s{number}")
+    assert alerts(world) == ["five"]
+
+
+# ------------------------------------------------------------------------------------------- spikes
+
+
+def test_a_spike_is_so_many_times_the_people_of_some_minutes_ago(world: World) -> None:
+    act(world, "PUT", "alerts/spike", SPIKE)
+    come(world, "s1", "s2")
+    stay(world, 10, "s1", "s2")
+    world.subscribe("c1")
+    come(world, "s3")
+    assert alerts(world) == []
+    come(world, "s4")
+    (frame,) = heard(world, "c1", "alert")
+    alert = {name: value for name, value in frame["alert"].items() if name != "id"}
+    assert alert == {"name": "spike", "people": 4, "before": 2, **SPIKE}
+    come(world, "s5")
+    assert alerts(world) == ["spike"]  # it goes on
+    assert state(world, "spike") == ("fired", frame["at"])
+
+
+def test_a_slow_rise_is_no_spike(world: World) -> None:
+    act(world, "PUT", "alerts/spike", SPIKE)
+    here = ["s0", "s1", "s2", "s3"]
+    come(world, *here[:2])
+    stay(world, 6, *here[:2])
+    come(world, here[2])
+    stay(world, 6, *here[:3])
+    come(world, here[3])
+    stay(world, 6, *here)
+    world.subscribe("c1")
+    for number in range(4, 10):
+        come(world, f"s{number}")
+        here.append(f"s{number}")
+        stay(world, 3, *here)
+    assert alerts(world) == []
+
+
+def test_too_few_people_are_no_spike(moto_world: World) -> None:
+    act(moto_world, "PUT", "alerts/spike", SPIKE)
+    come(moto_world, "s1")
+    stay(moto_world, 10, "s1")
+    moto_world.subscribe("c1")
+    come(moto_world, "s2", "s3")
+    assert alerts(moto_world) == []
+
+
+def test_people_who_stayed_are_what_the_next_spike_is_measured_by(world: World) -> None:
+    act(world, "PUT", "alerts/spike", SPIKE)
+    world.subscribe("c1")
+    four = [f"a{number}" for number in range(4)]
+    come(world, *four)
+    assert alerts(world) == ["spike"]
+    stay(world, 10, *four)  # no version says that it ceased
+    come(world, *(f"b{number}" for number in range(3)))
+    assert alerts(world) == ["spike"]  # 7 are not twice 4
+
+
+def test_a_spike_right_after_one_that_no_version_ended_is_heard(world: World) -> None:
+    act(world, "PUT", "alerts/spike", SPIKE)
+    world.subscribe("c1")
+    four = [f"a{number}" for number in range(4)]
+    come(world, *four)
+    stay(world, 10, *four)
+    come(world, *(f"b{number}" for number in range(4)))  # 8 in one version
+    assert alerts(world) == ["spike", "spike"]
+
+
+def test_what_was_before_the_rule_and_is_not_known_is_no_spike(moto_world: World) -> None:
+    come(moto_world, "s1")
+    stay(moto_world, 1, "s1")
+    moto_world.subscribe("c1")
+    come(moto_world, "s2", "s3")  # published a moment ago: five minutes ago is not known
+    act(moto_world, "PUT", "alerts/spike", SPIKE)
+    moto_world.settle()
+    come(moto_world, "s4", "s5", "s6", "s7")
+    assert alerts(moto_world) == []
+
+
+def test_the_memory_of_an_hours_spike_stays_small(moto_world: World) -> None:
+    world = moto_world
+    act(world, "PUT", "alerts/spike", {**SPIKE, "minutes": 60, "factor": 1000})
+    come(world, "s0")
+    for number in range(1, 130):
+        world.clock.advance(60)
+        world.beat("s0")
+        (world.leave if number % 2 else world.beat)("s1")
+        world.settle()
+    (row,) = [row for row in world.tables["headcounts"].rows() if row["space"] == SITE]
+    assert len(row["alerts"]) < 400
+    memory = world.services("publish").headcounts.get(SITE).alerts
+    assert 55 <= len(memory.samples) <= 64
+
+
+# ---------------------------------------------------------------------------- crashes and audiences
+
+
+def test_an_alert_of_a_publish_that_crashed_is_heard_at_the_retry(world: World) -> None:
+    act(world, "PUT", "alerts/one", milestone(1))
+    world.settle()
+    world.subscribe("c1")
+    world.beat("s1")
+    world.count(world.filtered("count"))
+    batch = world.filtered("publish")
+    subscriptions = world.tables["subscriptions"].name
+
+    def crash() -> None:
+        raise RuntimeError("the process died here")
+
+    with world.engine.interrupted("Query", subscriptions, crash), pytest.raises(RuntimeError):
+        world.invoke("publish", {"Records": batch})
+    assert alerts(world) == []
+    world.publish(batch)
+    assert alerts(world) == ["one"]
+    come(world, "s2")
+    assert alerts(world) == ["one"]
+
+
+def test_an_alert_that_is_said_again_has_the_same_id(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, AlertTopic=TOPIC)
+    act(world, "PUT", "alerts/one", milestone(1))
+    world.settle()
+    world.subscribe("c1")
+    world.beat("s1")
+    world.count(world.filtered("count"))
+    batch = world.filtered("publish")
+    world.publish(batch)
+    world.publish(batch)
+    world.run_errands()
+    first, second = heard(world, "c1", "alert")
+    assert first == second
+    assert world.sns.messages == [first, first]
+
+
+def test_alerts_of_large_audiences_leave_in_chunks_behind_their_version(
+    moto: Engine, worlds: Worlds
+) -> None:
+    world = worlds(moto, InlineFanout="0")
+    act(world, "PUT", "alerts/one", milestone(1))
+    world.settle()
+    world.subscribe("c1")
+    come(world, "s1")
+    assert [frame["type"] for frame in world.line.frames["c1"]] == [
+        "headcount",
+        "headcount",
+        "alert",
+    ]
+
+
+def test_feeds_hear_no_alerts(moto_world: World) -> None:
+    world = moto_world
+    act(world, "PUT", "alerts/one", milestone(1), space="stream:st1")
+    world.connect("f1", path="/api/ws/streams/st1/metrics")
+    world.connect("f2", path="/api/ws/analytics/realtime")
+    world.settle()
+    come(world, "s1", space="stream:st1")
+    assert {frame["type"] for frame in world.line.frames["f1"]} == {"metrics"}
+    assert {frame["type"] for frame in world.line.frames["f2"]} <= {"analytics"}
+
+
+# -------------------------------------------------------------------------------------------- topic
+
+
+def test_the_topic_is_told_what_dashboards_hear(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, AlertTopic=TOPIC)
+    act(world, "PUT", "alerts/one", milestone(1))
+    world.subscribe("c1")
+    come(world, "s1")
+    (sent,) = world.sns.published
+    assert sent["TopicArn"] == TOPIC
+    assert json.loads(sent["Message"]) == heard(world, "c1", "alert")[0]
+    assert {name: one["StringValue"] for name, one in sent["MessageAttributes"].items()} == {
+        "space": SITE,
+        "name": "one",
+        "type": "milestone",
+    }
+
+
+def test_the_topic_is_told_also_when_no_dashboard_listens(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, AlertTopic=TOPIC)
+    act(world, "PUT", "alerts/one", milestone(1))
+    come(world, "s1")
+    assert len(world.sns.published) == 1
+
+
+def test_without_a_topic_nothing_is_sent(moto_world: World) -> None:
+    act(moto_world, "PUT", "alerts/one", milestone(1))
+    come(moto_world, "s1")
+    assert moto_world.sns.published == []
+
+
+def test_a_topic_that_fails_holds_up_no_version(moto: Engine, worlds: Worlds) -> None:
+    world = worlds(moto, AlertTopic=TOPIC)
+    world.sns.error = aws_error("InternalErrorException", 500, "Publish")
+    act(world, "PUT", "alerts/one", milestone(1))
+    world.subscribe("c1")
+    world.beat("s1")
+    world.count(world.filtered("count"))
+    world.publish(world.filtered("publish"))
+    assert world.people() == 1
+    assert alerts(world) == ["one"]
+    event = world.queue.take_errand()
+    assert event is not None
+    with pytest.raises(Exception, match="InternalErrorException"):
+        world.invoke("errands", event)  # the queue tries again
+    world.sns.error = None
+    world.invoke("errands", event)
+    assert len(world.sns.published) == 1
+
+
+# --------------------------------------------------------------------------------------- the routes
+
+
+def test_rules_are_listed_by_name_as_they_were_put(world: World) -> None:
+    act(world, "PUT", "alerts/z", milestone(3))
+    act(world, "PUT", "alerts/a", {**SPIKE, "factor": 1.5})
+    assert act(world, "GET", "alerts").body == {
+        "success": True,
+        "space": SITE,
+        "alerts": [
+            {"name": "a", **SPIKE, "factor": 1.5, "state": "armed", "lastFiredAt": None},
+            {"name": "z", **milestone(3), "state": "armed", "lastFiredAt": None},
+        ],
+    }
+
+
+def test_a_space_has_20_rules_at_most(moto_world: World) -> None:
+    for number in range(20):
+        act(moto_world, "PUT", f"alerts/r{number}", milestone(1))
+    refused = ask(moto_world, "PUT", "alerts/r20", milestone(1), token=moto_world.admin)
+    assert refused.status == 409
+    assert refused.body["error"].startswith("This space has 20 alert rules")
+    act(moto_world, "PUT", "alerts/r7", milestone(2))
+    act(moto_world, "PUT", "alerts/r0", milestone(1), space="site:other")
+    assert len(act(moto_world, "GET", "alerts").body["alerts"]) == 20
+    moto_world.subscribe("c1")
+    come(moto_world, "s1")
+    assert len(alerts(moto_world)) == 19
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({}, "type must be 'milestone' or 'spike'"),
+        ([], "type must be 'milestone' or 'spike'"),
+        ({"type": "flood"}, "type must be 'milestone' or 'spike'"),
+        ({"type": ["spike"]}, "type must be 'milestone' or 'spike'"),
+        ({"type": "milestone"}, "people is missing: send it as a number."),
+        (milestone(0), "people must be 1 or more."),
+        ({"type": "milestone", "people": "2"}, "people must be a whole number."),
+        ({"type": "milestone", "people": 2.5}, "people must be a whole number."),
+        ({"type": "milestone", "people": True}, "people must be a whole number."),
+        (milestone(10**12), "people must be at most 1000000000."),
+        ({**SPIKE, "factor": 1}, "factor must be more than 1."),
+        ({**SPIKE, "factor": "2"}, "factor must be a number."),
+        ({**SPIKE, "minutes": 0}, "minutes must be 1 or more."),
+        ({**SPIKE, "minutes": 61}, "minutes must be at most 60."),
+        ({**SPIKE, "atLeast": 0}, "atLeast must be 1 or more."),
+        ({"type": "spike", "factor": 2, "minutes": 5}, "atLeast is missing: send it as a number."),
+    ],
+)
+def test_a_rule_that_is_none_is_refused(moto_world: World, body: Any, sentence: str) -> None:
+    answer = ask(moto_world, "PUT", "alerts/rule", body, token=moto_world.admin)
+    assert answer.status == 400
+    assert answer.body["error"].startswith(sentence)
+    assert moto_world.tables["counts"].rows() == []
+    assert moto_world.tables["history"].rows() == []
+
+
+@pytest.mark.parametrize("raw", ["", "{", '{"type": "spike", "factor": NaN}', '"spike"'])
+def test_a_body_that_is_no_rule_is_refused(moto_world: World, raw: str) -> None:
+    answer = ask(moto_world, "PUT", "alerts/rule", raw, token=moto_world.admin)
+    assert answer.status == 400
+    assert moto_world.tables["counts"].rows() == []
+
+
+@pytest.mark.parametrize("name", ["-x", "a%20b", "%23", "x" * 65, "%00", "a%2Fb"])
+def test_a_name_that_is_none_is_refused(moto_world: World, name: str) -> None:
+    answer = ask(moto_world, "PUT", f"alerts/{name}", milestone(1), token=moto_world.admin)
+    assert answer.status == 400
+    assert moto_world.tables["counts"].rows() == []
+
+
+def test_a_rule_that_is_not_there_can_not_be_deleted(moto_world: World) -> None:
+    answer = ask(moto_world, "DELETE", "alerts/none", token=moto_world.admin)
+    assert answer.status == 404
+    assert moto_world.tables["history"].rows() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "tail"),
+    [("GET", "alerts"), ("PUT", "alerts/one"), ("DELETE", "alerts/one")],
+)
+def test_rules_are_for_admins(moto_world: World, method: str, tail: str) -> None:
+    token = moto_world.token(sub="u1")
+    assert ask(moto_world, method, tail, milestone(1)).status == 401
+    assert ask(moto_world, method, tail, milestone(1), token="x").status == 401
+    assert ask(moto_world, method, tail, milestone(1), token=token).status == 403
+    assert moto_world.tables["counts"].rows() == []
+
+
+def test_a_space_that_is_none_has_no_rules(moto_world: World) -> None:
+    for space in ("nope:1", "site", "site:a b"):
+        answer = ask(
+            moto_world, "PUT", "alerts/one", milestone(1), space=space, token=moto_world.admin
+        )
+        assert answer.status == 400
+
+
+def test_other_methods_are_refused(moto_world: World) -> None:
+    answer = ask(moto_world, "POST", "alerts", milestone(1), token=moto_world.admin)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET")
+    answer = ask(moto_world, "GET", "alerts/one", token=moto_world.admin)
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE, PUT")
+    assert ask(moto_world, "GET", "alerts/one/two", token=moto_world.admin).status == 404
+
+
+def test_pages_of_other_origins_may_put(moto_world: World) -> None:
+    answer = ask(moto_world, "OPTIONS", "alerts/one", headers={"origin": "https://a.example"})
+    assert "PUT" in answer.headers["access-control-allow-methods"]

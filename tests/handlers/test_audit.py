@@ -1,0 +1,178 @@
+"""The record of what admins did: complete, in order, and before the act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.moderation import act, ask
+from tests.support.world import SITE, World
+
+
+def acts(world: World, **query: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = act(world, "GET", "audit", query=query or None).body["acts"]
+    return found
+
+
+RULE = {"type": "milestone", "people": 2}
+
+
+def do_everything(world: World) -> list[str]:
+    """Each act once, a second apart; returns what they are called."""
+    token = world.token(headcount="admin", sub="ada")
+
+    def do(method: str, tail: str, body: Any = None) -> Any:
+        world.clock.advance(1)
+        answer = ask(world, method, tail, body, token=token)
+        assert answer.status == 200, answer
+        return answer.body
+
+    do("PUT", "alerts/two", RULE)
+    do("DELETE", "alerts/two")
+    do("POST", "messages", {"text": "hello"})
+    do("DELETE", "messages")
+    removed = do("POST", "removals", {"userId": "u1", "seconds": 60, "reason": "spam"})
+    do("DELETE", f"removals/{removed['id']}")
+    return [
+        "putAlert",
+        "deleteAlert",
+        "sendMessage",
+        "endMessage",
+        "removePerson",
+        "liftRemoval",
+    ]
+
+
+def test_every_act_is_kept_with_who_did_it_when_and_how(world: World) -> None:
+    done = do_everything(world)
+    found = acts(world)[::-1]
+    assert [one["what"] for one in found] == done
+    assert {one["who"] for one in found} == {"ada"}
+    assert [one["at"] for one in found] == [f"2026-11-21T12:00:0{n}.000Z" for n in range(1, 7)]
+    assert len({one["id"] for one in found}) == 6
+    said = {one["what"]: one["parameters"] for one in found}
+    assert said["putAlert"] == {"name": "two", **RULE}
+    assert said["deleteAlert"] == {"name": "two"}
+    message = said["sendMessage"]
+    assert (message["text"], message["level"]) == ("hello", "info")
+    assert message["until"] == "2026-11-21T12:05:03.000Z"
+    assert said["endMessage"] == {"id": message["id"]}
+    removal = said["removePerson"]
+    assert {name: removal[name] for name in ("userId", "reason", "until")} == {
+        "userId": "u1",
+        "reason": "spam",
+        "until": "2026-11-21T12:01:05.000Z",
+    }
+    assert said["liftRemoval"] == {"id": removal["id"], "userId": "u1"}
+
+
+def test_an_admin_whose_token_names_nobody_is_the_admin(moto_world: World) -> None:
+    act(moto_world, "PUT", "alerts/two", RULE)
+    assert [one["who"] for one in acts(moto_world)] == ["admin"]
+
+
+def test_no_token_is_in_the_record(moto_world: World) -> None:
+    do_everything(moto_world)
+    assert moto_world.admin not in str(moto_world.tables["history"].rows())
+
+
+def test_what_can_not_be_kept_is_not_done(moto_world: World) -> None:
+    world = moto_world
+    world.beat("s1", userId="u1")
+    act(world, "PUT", "alerts/one", RULE)
+    act(world, "POST", "messages", {"text": "hello"})
+    removed = act(world, "POST", "removals", {"userId": "u2"}).body["id"]
+    before = [world.tables["counts"].rows(), world.presence_rows()]
+
+    def fail() -> None:
+        raise RuntimeError("the history can't be written")
+
+    for method, tail, body in (
+        ("PUT", "alerts/two", RULE),
+        ("DELETE", "alerts/one", None),
+        ("POST", "messages", {"text": "other"}),
+        ("DELETE", "messages", None),
+        ("POST", "removals", {"userId": "u1"}),
+        ("DELETE", f"removals/{removed}", None),
+    ):
+        with world.engine.interrupted("PutItem", world.tables["history"].name, fail):
+            assert ask(world, method, tail, body, token=world.admin).status == 500
+    assert [world.tables["counts"].rows(), world.presence_rows()] == before
+
+
+def test_starting_and_stopping_a_stream_is_kept(world: World) -> None:
+    token = world.token(headcount="admin", sub="ada")
+    for action in ("start", "stop"):
+        world.clock.advance(1)
+        answer = world.http("POST", f"/api/streams/st1/{action}", token=token)
+        assert answer.status == 200
+    found = act(world, "GET", "audit", space="stream:st1").body["acts"]
+    assert [(one["who"], one["what"]) for one in found] == [
+        ("ada", "stopStream"),
+        ("ada", "startStream"),
+    ]
+
+
+def test_a_stream_that_is_not_there_is_not_stopped_and_nothing_kept(moto_world: World) -> None:
+    answer = moto_world.http("POST", "/api/streams/st1/stop", token=moto_world.admin)
+    assert answer.status == 404
+    assert moto_world.tables["history"].rows() == []
+
+
+def test_the_record_is_asked_for_by_time_both_ends_included(world: World) -> None:
+    do_everything(world)
+    found = acts(world, **{"from": "2026-11-21T12:00:02Z", "to": "2026-11-21T12:00:04Z"})
+    assert [one["what"] for one in found] == ["endMessage", "sendMessage", "deleteAlert"]
+    assert acts(world, to="2026-11-21T12:00:00Z") == []
+    world.clock.advance(31 * 86_400)
+    assert acts(world) == []
+    assert len(acts(world, **{"from": "2026-11-01T00:00:00Z"})) == 6
+
+
+def test_the_newest_500_are_listed(moto_world: World) -> None:
+    for number in range(501):
+        moto_world.clock.advance(1)
+        history = moto_world.services("api").history
+        from headcount.moderation import Act
+
+        history.add_act(Act(SITE, moto_world.clock(), f"id{number}", "ada", "test", {}))
+    found = acts(moto_world)
+    assert len(found) == 500
+    assert (found[0]["id"], found[-1]["id"]) == ("id500", "id1")
+
+
+def test_the_record_stays_as_long_as_the_rows_of_days(moto_world: World) -> None:
+    act(moto_world, "PUT", "alerts/two", RULE)
+    (row,) = moto_world.tables["history"].rows()
+    assert row["ttl"] == moto_world.clock() // 1000 + 400 * 86_400
+
+
+def test_the_record_is_no_part_of_timeline_or_days(moto_world: World) -> None:
+    do_everything(moto_world)
+    for tail, name in (("timeline", "points"), ("days", "days")):
+        assert act(moto_world, "GET", tail).body[name] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ({"from": "yesterday"}, "'from' must be a time in ISO 8601"),
+        ({"to": "1999-01-01"}, "'to' must be a time in ISO 8601"),
+        (
+            {"from": "2026-11-22T00:00:00Z", "to": "2026-11-21T00:00:00Z"},
+            "'from' must not be later than 'to'.",
+        ),
+    ],
+)
+def test_times_that_are_none_are_refused(
+    moto_world: World, query: dict[str, str], sentence: str
+) -> None:
+    answer = ask(moto_world, "GET", "audit", query=query, token=moto_world.admin)
+    assert answer.status == 400
+    assert answer.body["error"].startswith(sentence)
+
+
+def test_the_record_is_for_admins(moto_world: World) -> None:
+    assert ask(moto_world, "GET", "audit").status == 401
+    assert ask(moto_world, "GET", "audit", token=moto_world.token(sub="u1")).status == 403

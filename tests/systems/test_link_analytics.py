@@ -1,0 +1,618 @@
+"""Link analytics: the old system's requests, through the real handlers."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from headcount.systems import link_analytics
+from headcount.web.calls import Call
+from headcount.web.http import Request
+
+from tests.conftest import Worlds
+from tests.support.clock import NOON
+from tests.support.engines import Engine
+from tests.support.events import http_event
+from tests.support.world import Answer, World
+
+PATH = "/api/send/realtime/link-1"
+SPACE = "link:link-1"
+
+JOIN = {"action": "join", "sessionId": "s1", "fingerprint": "print-1", "email": "user@example.com"}
+HEARTBEAT = {"action": "heartbeat", "sessionId": "s1", "currentPage": 3}
+LEAVE = {"action": "leave", "sessionId": "s1", "duration": 180}
+
+
+def send(world: World, body: object, **more: Any) -> Answer:
+    """A message, whatever comes of it."""
+    return world.http("POST", PATH, body=body, **more)
+
+
+def post(world: World, said: dict[str, Any], **more: Any) -> None:
+    """A message that must be taken."""
+    answer = send(world, said, **more)
+    assert (answer.status, answer.body) == (200, {"success": True}), answer
+
+
+def join(world: World, session: str = "s1", **said: Any) -> None:
+    post(world, {"action": "join", "sessionId": session, **said})
+
+
+def heartbeat(world: World, session: str = "s1", **said: Any) -> None:
+    post(world, {"action": "heartbeat", "sessionId": session, **said})
+
+
+def leave(world: World, session: str = "s1", **said: Any) -> None:
+    post(world, {"action": "leave", "sessionId": session, **said})
+
+
+def read(world: World) -> Any:
+    """The analytics, as an admin gets them."""
+    answer = world.get(PATH, token=world.admin)
+    assert answer.status == 200, answer
+    assert answer.body["success"] is True
+    return answer.body
+
+
+def metrics(world: World) -> Any:
+    return read(world)["metrics"]
+
+
+def viewers(world: World) -> list[str]:
+    return [viewer["sessionId"] for viewer in read(world)["activeViewers"]]
+
+
+def only(world: World) -> Any:
+    (viewer,) = read(world)["activeViewers"]
+    return viewer
+
+
+def views(world: World) -> list[int]:
+    """In all, today, this week, this month."""
+    said = metrics(world)
+    return [said[name] for name in ("totalViews", "viewsToday", "viewsThisWeek", "viewsThisMonth")]
+
+
+def refused(world: World, answer: Answer, *words: str, status: int = 400) -> None:
+    """A clear sentence, and nothing stored."""
+    assert answer.status == status, answer
+    assert answer.body["success"] is False
+    assert len(answer.body["error"].split()) > 3
+    for word in words:
+        assert word in answer.body["error"], answer.body
+    assert world.presence_rows() == []
+
+
+# ------------------------------------------------------------------------------- the document's own
+
+
+@pytest.mark.parametrize("shards", ["1", "3"])
+def test_the_documents_calls_lead_to_the_documents_answer(
+    engine: Engine, worlds: Worlds, shards: str
+) -> None:
+    world = worlds(engine, ShardsPerSpace=shards)
+    post(world, JOIN)
+    world.settle()
+    world.clock.advance(60)
+    join(world, "s2", fingerprint="print-2")
+    world.settle()
+    world.clock.advance(60)
+    post(world, HEARTBEAT)
+    assert read(world) == {
+        "success": True,
+        "metrics": {
+            "activeViewers": 2,
+            "totalViews": 2,
+            "viewsToday": 2,
+            "viewsThisWeek": 2,
+            "viewsThisMonth": 2,
+            "peakConcurrentViewers": 2,
+            "avgViewDuration": 0,
+        },
+        "activeViewers": [
+            {
+                "sessionId": "s1",
+                "email": "user@example.com",
+                "joinedAt": NOON,
+                "lastActivity": NOON + 120_000,
+                "currentPage": 3,
+                "duration": 120,
+            },
+            {
+                "sessionId": "s2",
+                "email": None,
+                "joinedAt": NOON + 60_000,
+                "lastActivity": NOON + 60_000,
+                "currentPage": 1,
+                "duration": 60,
+            },
+        ],
+    }
+    post(world, LEAVE)
+    body = read(world)
+    assert viewers(world) == ["s2"]
+    assert (body["metrics"]["activeViewers"], body["metrics"]["avgViewDuration"]) == (1, 180)
+    assert body["metrics"]["peakConcurrentViewers"] == 2
+    world.settle()
+    assert read(world)["metrics"] == body["metrics"]
+
+
+def test_a_link_nobody_viewed_has_zeros(world: World) -> None:
+    body = read(world)
+    assert set(body["metrics"].values()) == {0}
+    assert body["activeViewers"] == []
+
+
+def test_links_are_told_apart(moto_world: World) -> None:
+    join(moto_world)
+    other = "/api/send/realtime/link-2"
+    moto_world.http("POST", other, body={**JOIN, "sessionId": "s2"})
+    assert viewers(moto_world) == ["s1"]
+    answer = moto_world.get(other, token=moto_world.admin)
+    assert [viewer["sessionId"] for viewer in answer.body["activeViewers"]] == ["s2"]
+
+
+# ------------------------------------------------------------------------------------ join
+
+
+def test_five_joins_of_one_session_are_one_view(world: World) -> None:
+    for _ in range(5):
+        post(world, JOIN)
+    assert views(world) == [1, 1, 1, 1]
+    world.settle()
+    assert views(world) == [1, 1, 1, 1]
+    assert len(world.ledger()) == 1
+
+
+@pytest.mark.dynamodb_local
+def test_five_joins_at_once_are_one_view(local: Engine, worlds: Worlds) -> None:
+    world = worlds(local)
+    services = world.services("api")
+    barrier = Barrier(5)
+
+    def report(number: int) -> Any:
+        event = http_event("POST", PATH, body=JOIN, request=f"race-{number}")
+        barrier.wait()
+        return link_analytics.report(Call(services, Request.of(event), {"linkId": "link-1"}))
+
+    with ThreadPoolExecutor(5) as pool:
+        assert list(pool.map(report, range(5))) == [{"success": True}] * 5
+    assert views(world) == [1, 1, 1, 1]
+    world.settle()
+    assert views(world) == [1, 1, 1, 1]
+    assert len(world.ledger()) == 1
+
+
+def test_a_join_says_who_it_is_anew(moto_world: World) -> None:
+    join(moto_world, email="a@example.com", currentPage=4)
+    assert (only(moto_world)["email"], only(moto_world)["currentPage"]) == ("a@example.com", 4)
+    join(moto_world, email="b@example.com")
+    assert (only(moto_world)["email"], only(moto_world)["currentPage"]) == ("b@example.com", 1)
+    join(moto_world)
+    assert only(moto_world)["email"] is None
+
+
+def test_a_join_without_fingerprint_email_and_page_is_anonymous_on_page_one(
+    moto_world: World,
+) -> None:
+    nothing: list[dict[str, Any]] = [
+        {},
+        {"fingerprint": "", "email": ""},
+        {"fingerprint": None, "email": None},
+    ]
+    for said in nothing:
+        join(moto_world, **said)
+        join(moto_world, "s2", **said)
+        assert [viewer["email"] for viewer in read(moto_world)["activeViewers"]] == [None, None]
+        assert only_page(moto_world) == {1}
+        moto_world.settle()
+        assert moto_world.headcount(SPACE)["people"] == 2
+
+
+def only_page(world: World) -> set[Any]:
+    return {viewer["currentPage"] for viewer in read(world)["activeViewers"]}
+
+
+def test_a_fingerprint_is_stored_only_as_its_hash(world: World) -> None:
+    fingerprint = "fp-very-recognisable"
+    join(world, fingerprint=fingerprint)
+    join(world, "s2", fingerprint=fingerprint)
+    world.settle()
+    assert fingerprint not in json.dumps(world.snapshot(), default=str)
+    first, second = world.presence_rows()
+    assert first["visitor"] == second["visitor"]
+    assert len(first["visitor"]) == 32
+    headcount = world.headcount(SPACE)
+    assert (headcount["people"], headcount["sessions"]) == (1, 2)
+
+
+# ----------------------------------------------------------------------------- heartbeat and leave
+
+
+@pytest.mark.parametrize("shards", ["1", "3"])
+def test_a_heartbeat_keeps_who_it_is_and_the_page_unless_it_says_one(
+    moto: Engine, worlds: Worlds, shards: str
+) -> None:
+    world = worlds(moto, ShardsPerSpace=shards)
+    post(world, JOIN)
+    world.settle()
+    said: dict[str, Any]
+    for said, page in ({}, 1), ({"currentPage": 7}, 7), ({"currentPage": None}, 7):
+        world.clock.advance(30)
+        heartbeat(world, **said)
+        shown = only(world)
+        assert (shown["email"], shown["currentPage"]) == ("user@example.com", page)
+        assert shown["lastActivity"] == world.clock()
+    assert shown["duration"] == 90
+    assert views(world) == [1, 1, 1, 1]
+
+
+def test_a_heartbeat_on_the_same_page_wakes_nobody(world: World) -> None:
+    post(world, JOIN)
+    post(world, HEARTBEAT)
+    world.settle()
+    world.clock.advance(30)
+    with world.engine.metered() as meter:
+        post(world, HEARTBEAT)
+        post(world, HEARTBEAT)
+    # Whether they were removed from the link: looked up once a second and process.
+    assert meter.operations == ["GetItem", "UpdateItem", "UpdateItem"]
+    assert world.filtered("count") == []
+
+
+def test_a_heartbeat_after_the_leave_changes_nothing(world: World) -> None:
+    post(world, JOIN)
+    post(world, LEAVE)
+    before = world.snapshot()
+    world.clock.advance(1)
+    post(world, HEARTBEAT)
+    assert world.snapshot() == before
+    assert viewers(world) == []
+
+
+def test_a_join_after_the_leave_is_a_new_view(world: World) -> None:
+    post(world, JOIN)
+    post(world, LEAVE)
+    world.settle()
+    world.clock.advance(1)
+    post(world, JOIN)
+    assert views(world) == [2, 2, 2, 2]
+    assert only(world)["joinedAt"] == NOON + 1000
+    world.settle()
+    assert views(world) == [2, 2, 2, 2]
+
+
+def test_whoever_is_silent_for_five_minutes_is_gone(world: World) -> None:
+    post(world, JOIN)
+    world.settle()
+    world.clock.advance(299.999)
+    assert viewers(world) == ["s1"]
+    world.clock.advance(0.001)
+    assert viewers(world) == []
+    assert metrics(world)["activeViewers"] == 0
+
+
+def test_the_cleanup_ends_whoever_is_silent_for_five_minutes(world: World) -> None:
+    post(world, JOIN)
+    world.clock.advance(90)
+    post(world, HEARTBEAT)
+    world.settle()
+    world.clock.advance(299)
+    world.sweep()
+    world.settle()
+    assert viewers(world) == ["s1"]
+    world.clock.advance(1)
+    world.sweep()
+    world.settle()
+    assert viewers(world) == []
+    # An expired visit lasted until it was last heard of.
+    assert metrics(world)["avgViewDuration"] == 90
+    assert world.headcount(SPACE)["sessions"] == 0
+
+
+def test_a_heartbeat_before_the_cleanup_goes_on_with_the_same_view(world: World) -> None:
+    post(world, JOIN)
+    world.settle()
+    world.clock.advance(301)
+    post(world, HEARTBEAT)
+    assert only(world)["joinedAt"] == NOON
+    assert views(world) == [1, 1, 1, 1]
+
+
+def test_a_heartbeat_after_the_cleanup_is_a_new_view_of_the_same_viewer(world: World) -> None:
+    post(world, JOIN)
+    world.settle()
+    world.clock.advance(301)
+    world.sweep()
+    world.settle()
+    post(world, HEARTBEAT)
+    shown = only(world)
+    assert (shown["email"], shown["joinedAt"]) == ("user@example.com", world.clock())
+    assert views(world) == [2, 2, 2, 2]
+
+
+def test_a_heartbeat_of_an_unknown_session_is_an_anonymous_viewer(moto_world: World) -> None:
+    heartbeat(moto_world)
+    shown = only(moto_world)
+    assert (shown["email"], shown["currentPage"]) == (None, None)
+    assert views(moto_world) == [1, 1, 1, 1]
+
+
+def test_a_leave_of_an_unknown_session_is_taken(world: World) -> None:
+    post(world, LEAVE)
+    assert world.presence_rows() == []
+
+
+def test_a_second_leave_changes_nothing(world: World) -> None:
+    post(world, JOIN)
+    post(world, LEAVE)
+    before = world.snapshot()
+    world.clock.advance(9)
+    leave(world, duration=9)
+    assert world.snapshot() == before
+    assert metrics(world)["avgViewDuration"] == 180
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ({}, 42),
+        ({"duration": None}, 42),
+        ({"duration": 0}, 0),
+        ({"duration": 7.6}, 8),
+        ({"duration": 86_400}, 86_400),
+    ],
+)
+def test_a_duration_is_the_clients_where_it_says_one(
+    moto_world: World, said: dict[str, Any], seconds: int
+) -> None:
+    post(moto_world, JOIN)
+    moto_world.clock.advance(42)
+    leave(moto_world, **said)
+    assert metrics(moto_world)["avgViewDuration"] == seconds
+
+
+def test_the_average_is_over_the_last_hundred_views(moto_world: World) -> None:
+    world = moto_world
+    for number in range(101):
+        join(world, f"s{number}")
+        world.clock.advance(1)
+        leave(world, f"s{number}", duration=80_000 if number == 0 else number)
+        if number % 10 == 0:
+            world.settle()
+            world.sweep()
+        if number == 99:
+            assert metrics(world)["avgViewDuration"] == round((80_000 + sum(range(1, 100))) / 100)
+    last = round(sum(range(1, 101)) / 100)
+    assert metrics(world)["avgViewDuration"] == last
+    world.settle()
+    assert metrics(world)["avgViewDuration"] == last
+    assert metrics(world)["totalViews"] == 101
+
+
+def test_the_peak_is_of_sessions_and_stays(world: World) -> None:
+    for session in ("s1", "s2", "s3"):
+        join(world, session, fingerprint="same")
+    world.settle()
+    leave(world, "s1")
+    leave(world, "s2")
+    world.settle()
+    said = metrics(world)
+    assert (said["activeViewers"], said["peakConcurrentViewers"]) == (1, 3)
+
+
+# ------------------------------------------------------------------------------------- calendars
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("2026-11-17T23:59:59Z", "2026-11-18T00:00:00Z", [2, 1, 2, 2]),  # a Tuesday ends
+        ("2026-11-22T23:59:59Z", "2026-11-23T00:00:00Z", [2, 1, 1, 2]),  # a Sunday ends
+        ("2026-11-30T23:59:59Z", "2026-12-01T00:00:00Z", [2, 1, 2, 1]),  # a month, inside a week
+        ("2026-12-31T23:59:59Z", "2027-01-01T00:00:00Z", [2, 1, 2, 1]),  # a year, inside week 53
+        ("2027-01-03T23:59:59Z", "2027-01-04T00:00:00Z", [2, 1, 1, 2]),  # ISO week 1 begins
+    ],
+)
+def test_views_count_in_their_utc_day_iso_week_and_month(
+    world: World, before: str, after: str, expected: list[int]
+) -> None:
+    world.clock.set(before)
+    join(world, "s1")
+    assert views(world) == [1, 1, 1, 1]
+    world.settle()
+    world.clock.set(after)
+    assert views(world) == [1, *[count - 1 for count in expected[1:]]]
+    join(world, "s2")
+    assert views(world) == expected
+    world.settle()
+    assert views(world) == expected
+
+
+# ----------------------------------------------------------------------------------------- lists
+
+
+def test_viewers_come_in_the_order_they_joined(moto_world: World) -> None:
+    for session in ("z", "m", "a"):
+        join(moto_world, session)
+        moto_world.clock.advance(1)
+    heartbeat(moto_world, "z", currentPage=2)
+    assert viewers(moto_world) == ["z", "m", "a"]
+
+
+def test_a_long_list_ends_but_the_metrics_count_everybody(
+    moto_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        join(moto_world, f"s{number}")
+        moto_world.clock.advance(1)
+    monkeypatch.setattr(link_analytics, "MAX_LISTED", 3)
+    assert viewers(moto_world) == ["s0", "s1", "s2"]
+    assert metrics(moto_world)["activeViewers"] == 5
+    monkeypatch.setattr(link_analytics, "MAX_READ", 2)
+    moto_world.settle()
+    assert len(viewers(moto_world)) == 2
+    assert metrics(moto_world)["activeViewers"] == 5
+
+
+def test_a_page_of_the_native_api_that_is_no_number_is_null(moto_world: World) -> None:
+    moto_world.beat("s1", SPACE, page="/intro")
+    moto_world.beat("s2", SPACE, page="٣")
+    assert only_page(moto_world) == {None}
+
+
+def test_reading_changes_nothing(world: World) -> None:
+    post(world, JOIN)
+    world.settle()
+    world.clock.advance(400)
+    before = world.snapshot()
+    read(world)
+    assert world.snapshot() == before
+
+
+# --------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("field", ["action", "sessionId"])
+def test_a_required_field_that_is_not_right_is_named(moto_world: World, field: str) -> None:
+    said: dict[str, Any] = dict(JOIN)
+    del said[field]
+    refused(moto_world, send(moto_world, said), field, "missing")
+    for wrong in (None, "", 7, True, ["x"], {"x": "y"}, "x\x00", "\ud800", "x" * 129):
+        refused(moto_world, send(moto_world, {**said, field: wrong}), field)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrongs"),
+    [
+        ("fingerprint", [7, True, ["x"], {}, "a\x00", "\ud800", "x" * 4097]),
+        ("email", [7, True, ["x"], {}, "a\r\nBcc: b", "\ud800", "x" * 255, "ü" * 128]),
+        ("currentPage", ["3", "intro", 0, -1, 1.5, True, [1], 2**31 + 1, 10**400]),
+        ("duration", ["180", -1, -0.001, 86_400.1, 86_401, True, [1], 10**400]),
+    ],
+)
+def test_an_optional_field_that_is_not_right_is_named(
+    moto_world: World, field: str, wrongs: list[object]
+) -> None:
+    for wrong in wrongs:
+        for action in ("join", "heartbeat", "leave"):
+            said = {"action": action, "sessionId": "s1", field: wrong}
+            refused(moto_world, send(moto_world, said), field, "must")
+
+
+def test_a_duration_that_is_refused_leaves_the_viewer_where_it_was(moto_world: World) -> None:
+    post(moto_world, JOIN)
+    answer = send(moto_world, {**LEAVE, "duration": 86_401})
+    assert answer.body["error"] == "duration must be at most 86400."
+    assert viewers(moto_world) == ["s1"]
+    text = '{"action": "leave", "sessionId": "s1", "duration": NaN}'
+    assert send(moto_world, text).body["error"] == "duration must be a number."
+    assert viewers(moto_world) == ["s1"]
+
+
+def test_the_longest_texts_are_taken(moto_world: World) -> None:
+    email = "e" * 242 + "@example.com"
+    join(moto_world, "s" * 128, email=email, fingerprint="f" * 4096)
+    assert only(moto_world)["email"] == email
+
+
+def test_what_is_said_beyond_the_document_is_ignored(moto_world: World) -> None:
+    join(moto_world, userAgent="x", joinedAt=1, lastActivity=2)
+    assert only(moto_world)["joinedAt"] == NOON
+
+
+def test_a_body_that_is_no_object_is_refused(moto_world: World) -> None:
+    for body in ("", "{", "null", "[]", '"x"', "7", "[" * 5_000):
+        refused(moto_world, send(moto_world, body), "body", "JSON")
+    answer = send(moto_world, {**JOIN, "fingerprint": "x" * 17_000})
+    refused(moto_world, answer, "too large", status=413)
+
+
+@pytest.mark.parametrize("link", ["a%20b", "a%23b", "%00", "x" * 129, "ü", "a%2Fb"])
+def test_a_link_that_can_be_none_is_refused(moto_world: World, link: str) -> None:
+    answer = moto_world.http("POST", f"/api/send/realtime/{link}", body=JOIN)
+    refused(moto_world, answer, "not valid")
+
+
+def test_errors_repeat_nothing_personal(moto_world: World) -> None:
+    secret = "ada@example.com"
+    for said in ({"email": secret * 30}, {"action": secret}, {"sessionId": [secret]}):
+        answer = send(moto_world, {**JOIN, **said})
+        assert answer.status == 400
+        assert secret not in str(answer.body)
+
+
+def test_hostile_texts_come_back_as_they_were(moto_world: World) -> None:
+    text = "<script>alert(1)</script>'; DROP TABLE x; --\u202e"
+    join(moto_world, text, email=text)
+    assert (only(moto_world)["sessionId"], only(moto_world)["email"]) == (text, text)
+
+
+# ----------------------------------------------------------------------------------- who may what
+
+
+def test_only_admins_see_who_views(moto_world: World) -> None:
+    for token, status in [
+        (None, 401),
+        ("nonsense", 401),
+        (moto_world.token(headcount="admin", lives=-60), 401),
+        (moto_world.token(headcount="admin", secret="x" * 40), 401),
+        (moto_world.token(sub="u1"), 403),
+    ]:
+        refused(moto_world, moto_world.get(PATH, token=token), status=status)
+
+
+def test_a_bearer_that_is_no_token_of_ours_is_an_anonymous_viewer(moto_world: World) -> None:
+    for said in (JOIN, HEARTBEAT):
+        post(moto_world, said, token="nonsense")
+    assert viewers(moto_world) == ["s1"]
+    post(moto_world, LEAVE, token="nonsense")
+    assert viewers(moto_world) == []
+
+
+@pytest.mark.parametrize("shards", ["1", "3"])
+def test_a_viewer_with_a_token_is_that_user(moto: Engine, worlds: Worlds, shards: str) -> None:
+    world = worlds(moto, ShardsPerSpace=shards, RequireVerifiedUsers="true")
+    token = world.token(sub="ada")
+    post(world, JOIN, token=token)
+    post(world, {**JOIN, "sessionId": "s2", "fingerprint": "print-2"}, token=token)
+    post(world, HEARTBEAT)
+    post(world, {**JOIN, "sessionId": "s3"})
+    world.settle()
+    headcount = world.headcount(SPACE)
+    assert (headcount["people"], headcount["signedIn"], headcount["sessions"]) == (2, 1, 3)
+    post(world, LEAVE)
+    assert viewers(world) == ["s2", "s3"]
+
+
+def test_another_method_is_answered_with_those_there_are(moto_world: World) -> None:
+    for method in ("PUT", "PATCH", "DELETE"):
+        answer = moto_world.http(method, PATH, body=JOIN)
+        refused(moto_world, answer, "GET, POST", status=405)
+        assert answer.headers["allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize("path", ["/api/send/realtime", "/api/send/realtime/", f"{PATH}/x"])
+def test_a_path_without_one_link_is_not_found(moto_world: World, path: str) -> None:
+    refused(moto_world, moto_world.http("POST", path, body=JOIN), status=404)
+
+
+@pytest.mark.parametrize("action", ["join", "heartbeat", "leave"])
+def test_a_session_that_is_named_like_our_own_is_refused(moto_world: World, action: str) -> None:
+    body = {"action": action, "sessionId": "~s1"}
+    answer = moto_world.http("POST", "/api/send/realtime/link-1", body=body)
+    assert answer.status == 400
+    assert moto_world.presence_rows() == []
+
+
+def test_a_stay_counts_though_its_session_came_back_before_the_recount(moto_world: World) -> None:
+    join(moto_world)
+    moto_world.settle()
+    leave(moto_world, duration=180)
+    join(moto_world)
+    moto_world.settle()
+    assert metrics(moto_world)["avgViewDuration"] == 180
+    assert metrics(moto_world)["totalViews"] == 2
