@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -554,20 +555,20 @@ def test_retry_after_is_shown_to_pages_of_other_origins(api: Api, site: Site) ->
     assert "retry-after" in answer.headers["access-control-expose-headers"]
 
 
+def warnings_of(tab: Tab) -> list[str]:
+    return [words for words in tab.words if words.startswith("Headcount")]
+
+
 def test_what_can_not_be_mended_is_said_once_and_not_tried_again(
     site: Site, api: Api, here: Callable[[], Any]
 ) -> None:
     site.attributes["data-facet-part"] = "x" * 65
     tab = site.tab("/a", clock=True)
-
-    def warnings() -> list[str]:
-        return [words for words in tab.words if words.startswith("Headcount")]
-
-    tab.until(warnings)
-    assert "at most 64 bytes" in warnings()[0]
+    tab.until(lambda: warnings_of(tab))
+    assert "at most 64 bytes" in warnings_of(tab)[0]
     tab.page.clock.fast_forward(10 * MINUTE)
     tab.page.wait_for_timeout(100)
-    assert len(tab.beats) == len(warnings()) == 1
+    assert len(tab.beats) == len(warnings_of(tab)) == 1
     tab.call("client.update({ facets: { part: 'y' } })")
     becomes(here, (1, 1, ["/a"]))
 
@@ -592,6 +593,211 @@ def test_nonsense_throws_nothing_into_the_page(site: Site) -> None:
         """
     )
     tab.page.wait_for_timeout(300)
+
+
+# ---------------------------------------------------------------------------- what an admin does
+
+HEAR = """
+  globalThis.heard = [];
+  for (const type of ["headcount-notice", "headcount-removed"])
+    addEventListener(type, ({ detail }) => heard.push([type, detail]));
+"""
+OPEN = {"access-control-allow-origin": "*", "access-control-expose-headers": "retry-after"}
+
+
+def notice_of(name: str, seconds: float) -> dict[str, str]:
+    until = datetime.fromtimestamp(time.time() + seconds, UTC).isoformat()
+    return {"id": name, "text": f"This is {name}.", "level": "info", "until": until}
+
+
+@dataclass
+class Admin:
+    """Stands in for the API: the answers to a tab's beats."""
+
+    tab: Tab
+    notice: dict[str, str] | None = None
+    retry_after: int = 0
+    asked: int = 0
+
+    def __post_init__(self) -> None:
+        self.tab.page.route("**/presence", self._answer)
+
+    def _answer(self, route: Route) -> None:
+        self.asked += 1
+        if self.retry_after:
+            headers = OPEN | {"retry-after": str(self.retry_after)}
+            route.fulfill(status=403, headers=headers, body='{"error": "You were removed."}')
+            return
+        said: dict[str, Any] = {"count": 1, "version": 1, "nextBeatIn": 30}
+        if self.notice:
+            said["notice"] = self.notice
+        route.fulfill(headers=OPEN, body=json.dumps(said))
+
+    def heard(self) -> list[Any]:
+        """What the page heard: of notices their ids."""
+        return [
+            (detail["notice"] or {}).get("id") if kind == "headcount-notice" else kind
+            for kind, detail in self.tab.page.evaluate("heard")
+        ]
+
+
+def test_a_message_to_everyone_is_heard_once_and_once_that_it_is_over(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    tab = site.tab("/a", HEAR, clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    shown = f"client.connect({{ space: {json.dumps(site.space)} }}).notice"
+    assert tab.call(f"return {shown}") is None
+    admin = Admin(tab)
+
+    def beat() -> None:
+        tab.beat_after(lambda: tab.page.clock.fast_forward(31_000))
+
+    admin.notice = first = notice_of("first", 3600)
+    beat()
+    assert tab.page.evaluate("heard") == [
+        ["headcount-notice", {"space": site.space, "notice": first}]
+    ]
+    assert tab.call(f"return {shown}") == first
+    beat()
+    assert admin.heard() == ["first"]
+    admin.notice = notice_of("second", 3600)
+    beat()
+    admin.notice = None
+    beat()
+    beat()
+    assert admin.heard() == ["first", "second", None]
+    assert tab.call(f"return {shown}") is None
+
+
+def test_a_message_is_over_when_its_time_is_whatever_late_answers_say(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    tab = site.tab("/a", HEAR, clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    admin = Admin(tab, notice_of("short", 45))
+    tab.beat_after(lambda: tab.page.clock.fast_forward(31_000))
+    assert admin.heard() == ["short"]
+    tab.beat_after(lambda: tab.page.clock.run_for(31_000))
+    tab.until(lambda: admin.heard() == ["short", None])
+    admin.notice = notice_of("past", -3600)  # this computer's clock is ahead
+    tab.beat_after(lambda: tab.page.clock.fast_forward(31_000))
+    assert admin.heard() == ["short", None, "past"]
+
+
+def test_who_was_removed_is_quiet_for_as_long_as_told_and_tries_again(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    tab = site.tab("/a", HEAR, HIDE, clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    admin = Admin(tab, retry_after=600)
+    tab.beat_after(lambda: tab.page.evaluate("history.pushState({}, '', '/b')"))
+    ((kind, said),) = tab.page.evaluate("heard")
+    assert (kind, said["space"]) == ("headcount-removed", site.space)
+    now = tab.page.evaluate("Date.now()") / 1000
+    assert 590 < datetime.fromisoformat(said["until"]).timestamp() - now <= 600
+    for _ in range(9):
+        tab.page.clock.fast_forward(MINUTE)
+        tab.page.evaluate("history.pushState({}, '', `/b${Math.random()}`)")
+        tab.page.evaluate("hide(!document.hidden)")
+        tab.call("client.update({ facets: { part: String(Math.random()) } })")
+    tab.page.evaluate("dispatchEvent(new Event('online'))")
+    tab.call("client.identify()")  # nobody, as before
+    tab.call("client.leave(); client.start()")
+    tab.page.wait_for_timeout(200)
+    assert admin.asked == 1
+    assert tab.sent == tab.beats, "it never left"
+    admin.retry_after = 0
+    tab.beat_after(lambda: tab.page.clock.fast_forward(MINUTE))
+    tab.beat_after(lambda: tab.page.clock.fast_forward(31_000))
+    assert admin.heard() == ["headcount-removed"]
+    assert warnings_of(tab) == []
+
+
+def test_somebody_else_is_tried_at_once_where_one_was_removed(
+    site: Site, here: Callable[[], Any]
+) -> None:
+    tab = site.tab("/a", HEAR, clock=True)
+    becomes(here, (1, 1, ["/a"]))
+    admin = Admin(tab, retry_after=3600)
+    tab.beat_after(lambda: tab.call("client.identify({ userId: 'ada' })"))
+    tab.call("client.identify({ userId: 'ada', name: 'Ada' })")
+    tab.page.wait_for_timeout(200)
+    assert admin.asked == 1
+    admin.retry_after = 0
+    beat = tab.beat_after(lambda: tab.call("client.identify({ userId: 'bea' })"))
+    assert beat["userId"] == "bea"
+    tab.beat_after(lambda: tab.page.clock.fast_forward(31_000))
+
+
+def test_a_removal_of_who_has_signed_out_meanwhile_silences_nobody_else(
+    site: Site, api: Api, here: Callable[[], Any]
+) -> None:
+    tab = site.tab("/a", HEAR)
+    becomes(here, (1, 1, ["/a"]))
+    held: list[Route] = []
+    tab.page.route("**/presence", lambda route: held.append(route))  # noqa: PLW0108 - playwright marks it
+    tab.call("client.identify({ userId: 'ada' })")
+    tab.until(lambda: held)
+    tab.call("client.identify({ userId: 'bea' })")
+    held[0].fulfill(status=403, headers=OPEN | {"retry-after": "3600"}, body="{}")
+    tab.until(lambda: len(held) > 1)
+    assert json.loads(held[1].request.post_data or "")["userId"] == "bea"
+    held[1].continue_()
+    becomes(lambda: api.headcount(site.space)["signedIn"], 1)
+    assert tab.page.evaluate("heard") == []
+
+
+def test_what_an_admin_says_and_does_reaches_the_page(
+    site: Site, api: Api, here: Callable[[], Any]
+) -> None:
+    tab = site.tab("/a", HEAR, clock=True)
+    tab.call("client.identify({ userId: 'ada' })")
+    becomes(here, (1, 1, ["/a"]))
+    of_space = f"/v1/spaces/{quote(site.space, safe='')}"
+
+    def act(what: str, **body: Any) -> Any:
+        answer = api.request("POST", f"{of_space}/{what}", token=api.token, body=body)
+        assert answer.status < 300, answer
+        return answer.body
+
+    def beats_until(kind: str) -> Any:
+        """What the page heard of it: nothing is known to everybody in less than two seconds."""
+        deadline = time.monotonic() + 10
+        while True:
+            for heard, detail in tab.page.evaluate("heard"):
+                if heard == kind:
+                    return detail
+            assert time.monotonic() < deadline, tab.answered
+            tab.page.evaluate("history.replaceState({}, '', `/${Math.random()}`)")
+            tab.page.wait_for_timeout(500)
+
+    told = act("messages", text="We start in five minutes.", level="warning", seconds=300)
+    notice = beats_until("headcount-notice")["notice"]
+    assert notice == {
+        "id": told["id"],
+        "text": "We start in five minutes.",
+        "level": "warning",
+        "until": told["until"],
+    }
+    removal = act("removals", userId="ada", seconds=600)
+    said = beats_until("headcount-removed")
+    apart = datetime.fromisoformat(said["until"]) - datetime.fromisoformat(removal["until"])
+    assert abs(apart.total_seconds()) < 30
+    becomes(lambda: here()[:2], (0, 0))
+    assert tab.answered[-1] == 403
+    before = len(tab.beats)
+    tab.page.clock.fast_forward(5 * MINUTE)
+    tab.page.wait_for_timeout(200)
+    assert len(tab.beats) == before
+    refused = tab.answered.count(403)
+    tab.call("client.identify({ userId: 'bea' })")  # tried, but the tab's session is out as well
+    tab.until(lambda: tab.answered.count(403) == refused + 1)
+    assert tab.beats[-1]["userId"] == "bea"
+    assert warnings_of(tab) == []
+    other = site.tab("/b")
+    other.call("client.identify({ userId: 'bea' })")
+    becomes(here, (1, 1, ["/b"]))
 
 
 # --------------------------------------------------------------------------------------- privacy

@@ -27,7 +27,7 @@ from playwright.sync_api import (
 )
 
 from local.bundle import Bundler
-from tests.stack.clients import Api
+from tests.stack.clients import Api, eventually, path_of
 from tests.stack.conftest import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
@@ -749,8 +749,181 @@ def test_a_wall_display_fills_the_screen_without_names(
     page.wait_for_function("Boolean(document.fullscreenElement)")
     expect(page.get_by_test_id("people")).to_be_visible()
     expect(page.get_by_test_id("viewer")).to_be_hidden()
+    expect(page.get_by_test_id("extras")).to_be_hidden()
     page.get_by_test_id("full").click()
     expect(page.get_by_test_id("viewer")).to_be_visible()
+
+
+# ------------------------------------------------------------------- alerts, messages, removals
+
+
+def act(api: Api, method: str, path: str, body: Any = None) -> Any:
+    """What an admin does to a space, through the API."""
+    answer = api.request(method, path, body=body, token=api.token)
+    assert answer.status == 200, answer.text
+    return answer.body
+
+
+def test_an_alert_is_a_toast_and_stays_in_a_list(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    act(api, "PUT", f"{path_of(space)}/alerts/full-house", {"type": "milestone", "people": 2})
+    watched.open(stack, space)
+    watched.shows("connection", "Live", within=10)
+    watched.shows("people", "0", within=8)
+    page.wait_for_timeout(2000)  # a rule is seen within two seconds
+    expect(page.get_by_test_id("alerts-heard")).to_be_hidden()
+
+    for number in range(2):
+        api.beat(space, f"tab-{number}", visitorId=f"v{number}")
+    words = "full-house: 2 people, the milestone is 2"
+    toast = page.get_by_test_id("toast")
+    expect(toast).to_have_count(1, timeout=10_000)
+    expect(toast).to_have_role("status")
+    expect(toast).to_contain_text(words)
+    toast.get_by_role("button", name="Dismiss").click()
+    expect(toast).to_have_count(0)
+    expect(page.get_by_test_id("alerts-heard")).to_contain_text(words)
+    assert watched.saves("alerts")[1][1:4] == ["full-house", "milestone", "2"]
+    assert watched.complaints == []
+
+
+def test_an_alert_that_is_said_twice_is_one_toast_that_goes_by_itself(
+    stack: Stack, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    sockets: list[WebSocketRoute] = []
+
+    def route(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    page.route_web_socket(re.compile(".*"), route)
+    watched.open(stack, space)
+    watched.shows("connection", "Live", within=10)
+    alert = {"id": "a1", "name": "<b>rush</b>", "type": "spike", "people": 40, "before": 10}
+    rule = {"factor": 2, "minutes": 5, "atLeast": 20}
+    frame = {"type": "alert", "space": space, "version": 3, "at": minutes_ago(0)}
+    for _ in range(2):
+        sockets[-1].send(json.dumps({**frame, "alert": {**alert, **rule}}))
+    toast = page.get_by_test_id("toast")
+    expect(toast).to_contain_text("<b>rush</b>: 40 people, 10 5 minutes ago")
+    expect(toast).to_have_count(1)
+    expect(page.locator("#alerts-list li")).to_have_count(1)
+    expect(toast).to_have_count(0, timeout=13_000)
+    expect(page.locator("#alerts-list li")).to_have_count(1)
+
+
+def test_a_notice_is_a_banner_until_it_ends(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    watched.open(stack, space)
+    watched.shows("connection", "Live", within=10)
+    notice = page.get_by_test_id("notice")
+    expect(notice).to_be_hidden()
+
+    said = {"text": "<i>Soon</i>", "level": "warning", "seconds": 60}
+    act(api, "POST", f"{path_of(space)}/messages", said)
+    expect(notice).to_have_text("Warning to everyone: <i>Soon</i>", timeout=8000)
+    page.reload()
+    expect(notice).to_contain_text("<i>Soon</i>", timeout=10_000)  # with the headcount
+    watched.shows("connection", "Live", within=10)
+    act(api, "DELETE", f"{path_of(space)}/messages")
+    expect(notice).to_be_hidden(timeout=8000)
+
+    act(api, "POST", f"{path_of(space)}/messages", {"text": "Brief", "seconds": 5})
+    expect(notice).to_have_text("Message to everyone: Brief", timeout=4500)
+    expect(notice).to_be_hidden(timeout=8000)
+    assert watched.complaints == []
+
+
+def test_a_rule_is_added_and_deleted_and_a_message_sent_and_ended(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    watched.open(stack, space)
+    watched.shows("connection", "Live", within=10)
+    card = page.get_by_test_id("extras")
+    expect(card.get_by_role("button", name="Set rule")).to_be_hidden()
+    summary = card.locator("summary")
+    summary.focus()
+    summary.press("Enter")
+    expect(page.locator("#rules-none")).to_be_visible(timeout=8000)
+
+    rules = page.get_by_test_id("rules").get_by_role("listitem")
+    card.get_by_label("Name").fill("rush")
+    card.get_by_label("Type").select_option("spike")
+    card.get_by_label("Factor").fill("1")
+    card.get_by_role("button", name="Set rule").click()
+    expect(page.get_by_test_id("extras-problem")).to_contain_text("factor", timeout=8000)
+    card.get_by_label("Factor").fill("1.5")
+    card.get_by_role("button", name="Set rule").click()
+    expect(rules).to_contain_text("1.5 times as many as 5 minutes ago, at least 10", timeout=8000)
+    expect(page.get_by_test_id("extras-problem")).to_be_hidden()
+    expect(card.get_by_label("Factor")).to_be_hidden()
+    card.get_by_label("Name").fill("full-house")
+    card.get_by_label("People", exact=True).fill("7")
+    card.get_by_role("button", name="Set rule").click()
+    expect(rules).to_have_count(2, timeout=8000)
+    card.get_by_role("button", name="Delete the rule rush").click()
+    expect(rules).to_have_count(1, timeout=8000)
+    expect(rules).to_contain_text("7 people or more")
+    left = act(api, "GET", f"{path_of(space)}/alerts")["alerts"]
+    assert [(one["name"], one["people"]) for one in left] == [("full-house", 7)]
+
+    card.get_by_label("Text").fill("We start.")
+    card.get_by_label("Level").select_option("warning")
+    card.get_by_label("Minutes").last.fill("2")
+    card.get_by_role("button", name="Send").click()
+    notice = page.get_by_test_id("notice")
+    expect(notice).to_have_text("Warning to everyone: We start.", timeout=8000)
+    card.get_by_role("button", name="End message").click()
+    expect(notice).to_be_hidden(timeout=8000)
+    path = f"{path_of(space)}/messages"
+    eventually(lambda: act(api, "GET", path)["message"] is None, 5)
+
+    acts = page.get_by_test_id("acts").get_by_role("listitem")
+    expect(acts).to_have_count(5, timeout=8000)
+    expect(acts.first).to_contain_text("ended the message")
+    assert len(watched.saves("audit")) == 6
+
+
+def test_a_person_is_removed_from_the_list_and_the_removal_lifted(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    api.beat(space, "tab-1", userId="u1", name="Uma")
+    api.beat(space, "tab-2", visitorId="v2")
+    watched.open(stack, space)
+    viewers = page.get_by_test_id("viewer")
+    expect(viewers).to_have_count(2, timeout=12_000)
+    watched.shows("connection", "Live", within=8)
+
+    page.get_by_role("button", name="Remove Uma").click()
+    dialog = page.get_by_role("dialog", name="Remove from this space")
+    expect(dialog).to_contain_text("Uma, user u1")
+    expect(dialog.get_by_label("For how long")).to_have_value("3600")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Remove Uma").click()
+    dialog.get_by_label("Reason").fill("spam")
+    dialog.get_by_role("button", name="Remove").click()
+    expect(dialog).to_be_hidden(timeout=8000)
+    expect(page.get_by_test_id("toast")).to_contain_text("Uma is removed until")
+    expect(viewers).to_have_count(1, timeout=12_000)
+    (removal,) = act(api, "GET", f"{path_of(space)}/removals")["removals"]
+    assert (removal["userId"], removal["sessionId"], removal["reason"]) == ("u1", None, "spam")
+
+    page.get_by_test_id("extras").locator("summary").click()
+    removals = page.get_by_test_id("removals").get_by_role("listitem")
+    expect(removals).to_contain_text("user u1", timeout=8000)
+    expect(removals).to_contain_text("spam")
+    page.get_by_role("button", name="Lift the removal of user u1").click()
+    expect(page.locator("#removals-none")).to_be_visible(timeout=8000)
+    assert act(api, "GET", f"{path_of(space)}/removals")["removals"] == []
+    assert watched.complaints == []
 
 
 # ------------------------------------------------------------------- weight, safety, accessibility
@@ -790,6 +963,9 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
         rest = {"facets": {"device": "tablet", "country": "DE"}, "page": "/a"}
         api.beat(space, f"tab-{number}", userId=f"u{number}", name="Uma", **rest)
     api.beat(stream, "tab-1", quality={"bandwidth": 4200})
+    act(api, "PUT", f"{path_of(space)}/alerts/rush", {"type": "milestone", "people": 9})
+    act(api, "POST", f"{path_of(space)}/messages", {"text": "Hello", "level": "warning"})
+    act(api, "POST", f"{path_of(space)}/removals", {"userId": "gone", "reason": "spam"})
     context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
     context.add_init_script(path=Bundler().state / "node_modules" / "axe-core" / "axe.min.js")
     watched = Watched(context.new_page(), stack.outputs["origin"])
@@ -804,10 +980,18 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
         there = place.format(space=space, id=stream.removeprefix("stream:"))
         page.goto(f"{watched.origin}/dashboard#token={token}&{there}")
         settled(page, name)
+        if name == "space":
+            page.get_by_test_id("extras").locator("summary").click()
+            for shown in ("rules", "removals", "acts", "notice"):
+                expect(page.get_by_test_id(shown)).to_be_visible(timeout=8000)
         found[name] = barriers(page)
         page.set_viewport_size({"width": 390, "height": 844})
         fits_its_window(page)
         page.set_viewport_size({"width": 1280, "height": 800})
+        if name == "space":
+            page.get_by_role("button", name="Remove Uma").first.click()
+            found["removal"] = barriers(page)
+            page.keyboard.press("Escape")
     page.keyboard.press("?")
     found["keys"] = barriers(page)
     context.close()

@@ -9,6 +9,7 @@ import { STALE_AFTER, connect, connectionState, feed, listenTo, probe, startFeed
 import { keepToken, newScope, onServerClock, server } from './server.js';
 import { $, MINUTE, SECOND, clockTime, counted, duration, number, setAttribute, setText } from './tools.js';
 import { view as connection } from './views/connection.js';
+import { alerted, noticed } from './views/extras.js';
 import { view as live } from './views/live.js';
 import { current, heard, loadSnapshot, showWaiting, versionsWaiting, view as space } from './views/space.js';
 import { loadChoices, view as spaces } from './views/spaces.js';
@@ -136,7 +137,7 @@ function renderConnection() {
 server.refused = signOut;
 server.unreachable = () => probe();
 server.changed = renderProblems;
-feed.heard = heard;
+Object.assign(feed, { heard, alerted, noticed });
 feed.changed = renderConnection;
 feed.fallback = () => (app.place.view === 'space' ? loadSnapshot() : loadChoices(true));
 app.changed = renderConnection;

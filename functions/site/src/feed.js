@@ -22,6 +22,8 @@ export const feed = {
   /** What the connection view tells of the socket; times are this computer's. */
   facts: { connectedAt: null, connections: 0, frames: 0, bytes: 0, headcounts: 0, repeats: 0, gaps: 0, lastFrameAt: null, askedAt: null, answeredIn: null, events: [] },
   heard: () => {}, // a headcount came
+  alerted: () => {}, // an alert came
+  noticed: () => {}, // the message to everyone changed
   changed: () => {}, // the state may have changed
   fallback: async () => {}, // what to read while there is no socket
 };
@@ -122,6 +124,10 @@ function received(text) {
       server.problems.delete('feed');
       feed.heard({ ...message.data, version: message.version, asOf: message.asOf });
     }
+  } else if (message.type === 'alert' && message.space === feed.space) {
+    feed.alerted(message);
+  } else if (message.type === 'notice' && message.space === feed.space) {
+    if (message.version >= feed.version) feed.noticed(message.notice);
   } else if (message.type === 'error') {
     server.problems.set('feed', redact(message.error));
     note(`The server said: ${redact(message.error)}`);

@@ -49,11 +49,35 @@ export interface Count {
   version: number;
 }
 
+/** What an admin tells everyone in a space. */
+export interface Notice {
+  id: string;
+  /** One plain line: show it as text, never as HTML. */
+  text: string;
+  level: "info" | "warning";
+  /** When it is over, ISO 8601. */
+  until: string;
+}
+
+/** What a space's visitors are told now; null: it is over. */
+export interface NoticeChange {
+  space: string;
+  notice: Notice | null;
+}
+
+/** An admin wants this person out of a space until then, ISO 8601: then it tries again by itself. */
+export interface Removal {
+  space: string;
+  until: string;
+}
+
 /** This tab in one space. No method throws. */
 export interface Presence {
   readonly space: string;
   /** As last heard; undefined before the first answer. */
   readonly count: number | undefined;
+  /** What an admin tells everyone now, or null. */
+  readonly notice: Notice | null;
   update(change: Doing): void;
   /** Hear the count, now and whenever it changes. Gives what stops it. */
   subscribe(listener: (count: Count) => void): () => void;
@@ -94,5 +118,9 @@ declare global {
   interface WindowEventMap {
     /** Every answer's count. */
     headcount: CustomEvent<Count>;
+    /** A message to everyone is there (once for each), or over. */
+    "headcount-notice": CustomEvent<NoticeChange>;
+    /** An admin removed this person: each time that is heard. */
+    "headcount-removed": CustomEvent<Removal>;
   }
 }

@@ -2,7 +2,8 @@
 //
 //   <script type="module" src="https://<api>/headcount.js" data-space="site:main"></script>
 //
-// Each answer's count is announced as a `headcount` event on window: {space, count, version}.
+// Each answer's count is announced as a `headcount` event on window: {space, count, version}; what an
+// admin tells everyone as `headcount-notice`, and being removed by one as `headcount-removed`.
 // Never throws into the page. Every option and function: headcount.d.ts and docs/client.md.
 
 const SECOND = 1000;
@@ -12,6 +13,7 @@ const ANSWER_WITHIN = 20 * SECOND;
 const PROGRESS_EVERY = 5 * SECOND;
 const LOOK_EVERY = 10 * SECOND;
 const NAVIGATION_TAKES = 5 * SECOND;
+const LONGEST_TIMER = 2 ** 31 - 1;
 const PAGE_LENGTH = 100;
 const PASSING = [408, 425, 429]; // of the 4xx, these mend themselves
 const VISITOR = "headcount:visitor";
@@ -32,6 +34,8 @@ const attempt = (action) => {
     return undefined;
   }
 };
+
+const announce = (type, detail) => dispatchEvent(new CustomEvent(type, { detail }));
 
 const text = (value) => (value == null || value === "" ? undefined : String(value));
 
@@ -80,6 +84,10 @@ export function connect(options) {
   let asked = Infinity; // when a beat is due before the next steady one
   let calm = 0; // no beat before this: the server or the network has trouble
   let cut = false; // it is the network
+  let removed = 0; // until then, by an admin
+  let notice = null; // what everyone is told now
+  let expired; // the id of the one whose time ran out
+  let expiry;
   let retry = FIRST_RETRY;
   let complaint;
   let lookedAt;
@@ -128,7 +136,7 @@ export function connect(options) {
   /** Have a beat within so many milliseconds: after one under way, and not while there is trouble. */
   function ask(delay = 0) {
     const now = Date.now();
-    asked = Math.min(asked, Math.max(now + delay, calm));
+    asked = Math.max(Math.min(asked, now + delay), calm);
     if (!here || busy) return;
     if (asked <= now) beat();
     else arm(Math.min(due, asked));
@@ -144,9 +152,9 @@ export function connect(options) {
     busy = false;
     const now = Date.now();
     if (wait) {
-      calm = 0;
+      calm = removed;
       retry = FIRST_RETRY;
-      arm(Math.min(now + wait, asked));
+      arm(Math.min(now + wait, Math.max(asked, calm)));
     } else {
       calm = Math.max(calm, now + retry * (0.5 + Math.random() / 2));
       retry = Math.min(retry * 2, LONGEST_RETRY);
@@ -156,6 +164,7 @@ export function connect(options) {
 
   /** Send a beat. Gives the milliseconds until the next, or nothing: then it has to be tried again. */
   async function send() {
+    const sender = who;
     const headers = await authorization(); // what else changes in this turn goes along
     if (!here) return LONGEST_RETRY; // a beat after the leave would come back
     asked = Infinity;
@@ -171,13 +180,47 @@ export function connect(options) {
     if (ok) {
       last = { space, count: said.count, version: said.version };
       complaint = "";
-      if (here) dispatchEvent(new CustomEvent("headcount", { detail: last }));
+      removed = 0;
+      if (here) {
+        announce("headcount", last);
+        tell(said.notice);
+      }
       // A little early, so that a thousand tabs opened at once do not go on beating as one.
       return said.nextBeatIn * SECOND * (0.9 + Math.random() / 10);
     }
+    const after = answer.headers.get("retry-after") * SECOND || 0;
+    if (status === 403 && after) {
+      if (who === sender) return remove(after);
+      asked = 0; // it is somebody else by now
+      return LONGEST_RETRY;
+    }
     const passes = status > 499 || PASSING.includes(status) || (status === 401 && typeof token === "function");
     if (!passes) return refuse(said.error ?? status);
-    calm = Date.now() + (answer.headers.get("retry-after") * SECOND || 0);
+    calm = Date.now() + after;
+  }
+
+  /** An admin wants this person out for a while: quiet for as long. */
+  function remove(after) {
+    removed = Date.now() + after;
+    if (here) announce("headcount-removed", { space, until: new Date(removed).toISOString() });
+    return after;
+  }
+
+  /** Say what everyone is told, once; and once that it is over. */
+  function tell(told) {
+    const next = told && told.id !== expired ? told : null;
+    if (next?.id === notice?.id) return;
+    notice = next;
+    clearTimeout(expiry);
+    // A clock that is ahead must hide nothing: then the answer that comes without it ends it.
+    const left = Date.parse(next?.until) - Date.now();
+    if (left > 0) expiry = setTimeout(expire, Math.min(left, LONGEST_TIMER));
+    announce("headcount-notice", { space, notice });
+  }
+
+  function expire() {
+    expired = notice.id;
+    tell();
   }
 
   /** What is wrong with the request will not be right in a moment: quiet until told something new. */
@@ -199,6 +242,7 @@ export function connect(options) {
     if (!here) return;
     here = false;
     clearTimeout(timer);
+    if (removed > Date.now()) return; // who is not there can't leave
     const url = `${address}/leave`;
     const body = JSON.stringify({ sessionId: session, seq: ++seq });
     if (attempt(() => navigator.sendBeacon(url, body))) return;
@@ -255,6 +299,9 @@ export function connect(options) {
     get count() {
       return last?.count;
     },
+    get notice() {
+      return notice;
+    },
     start,
     leave,
     update: (change) => attempt(() => update(change)),
@@ -281,6 +328,9 @@ export function connect(options) {
       if (hidden !== "leave") ask();
       else if (document.hidden) depart();
       else arrive();
+    },
+    pardon() {
+      if (removed) removed = calm = 0;
     },
     online() {
       if (cut) calm = 0;
@@ -323,8 +373,10 @@ export async function authorization(given = token) {
 /** The person signed in, or (with nothing) out: in all spaces of this page. */
 export function identify(person) {
   const { userId, name, avatar, token: theirs } = person ?? {};
+  const before = who.userId ?? token;
   who = { userId: text(userId), name: text(name), avatar: text(avatar) };
   if (theirs || typeof token !== "function") token = theirs;
+  if (before !== (who.userId ?? token)) each("pardon"); // who was removed is somebody else
   each("arrive");
 }
 

@@ -5,6 +5,7 @@ import { app } from '../app.js';
 import { attempt, get, mayRead, serverNow, spacePath } from '../server.js';
 import { createRow, matches, pager, updateOptions } from '../tables.js';
 import { $, SECOND, capitalised, counted, countryName, decimal, duration, element, number, paced, percent, position, reconcile, setAttribute, setText } from '../tools.js';
+import { askRemoval } from './extras.js';
 
 const PER_REQUEST = 100;
 const PER_PAGE = 50;
@@ -62,12 +63,15 @@ function render() {
 }
 
 function create() {
-  const row = createRow([['who'], ['page'], ['device'], ['quality'], ['state'], ['since number'], ['seen number'], ['session']]);
+  const row = createRow([['who'], ['page'], ['device'], ['quality'], ['state'], ['since number'], ['seen number'], ['session'], ['act']]);
   row.dataset.testid = 'viewer';
   const [who, page, , , , , , session] = row.children;
   who.append(element('span', { class: 'avatar', 'aria-hidden': 'true' }), element('span', { class: 'name' }));
   page.append(element('span', { class: 'doing' }), element('span', { class: 'progress', hidden: '' }, element('progress', { max: 1, value: 0 }), element('span', { class: 'time' })));
   session.append(element('code'));
+  const button = element('button', { type: 'button', class: 'quiet' }, 'Remove');
+  button.onclick = () => askRemoval(viewers.list.find((one) => one.sessionId === row.dataset.key));
+  row.lastChild.append(button);
   return row;
 }
 
@@ -75,6 +79,7 @@ function update(row, viewer) {
   const [who, page, device, quality, state, , , session] = row.children;
   const name = nameOf(viewer);
   setText(who.lastChild, name || 'Anonymous');
+  setAttribute(row.lastChild.firstChild, 'aria-label', `Remove ${name || `session ${viewer.sessionId}`}`);
   who.classList.toggle('nameless', !name);
   updateAvatar(who.firstChild, viewer.avatar, name);
   updateDoing(page, viewer);

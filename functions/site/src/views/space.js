@@ -7,6 +7,7 @@ import { connectionState, feed, listenTo, startFeed } from '../feed.js';
 import { attempt, get, mayRead, minuteOf, onServerClock, server, serverNow, spacePath } from '../server.js';
 import { setNumbers, updateBars } from '../tables.js';
 import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, decimal, duration, element, number, paced, percent, reconcile, setText } from '../tools.js';
+import * as extras from './extras.js';
 import * as history from './history.js';
 import * as sessions from './sessions.js';
 import * as stream from './stream.js';
@@ -54,6 +55,7 @@ function show(body) {
   const before = headcount;
   waiting = null;
   headcount = body;
+  extras.noticed(body.notice);
   renderNumbers();
   if (before && before.people !== body.people && !calm.matches) {
     const from = { transform: `translateY(${body.people > before.people ? 0.14 : -0.14}em)`, opacity: 0.35 };
@@ -248,7 +250,7 @@ function forget() {
   Object.assign(timeline, { points: [], from: Infinity, to: null, readAt: 0 });
   $('people-here').hidden = $('facets').hidden = $('empty').hidden = true;
   for (const id of ['facets', 'announcement']) $(id).replaceChildren(); // nobody's name outlives the right to see it
-  for (const part of [sessions, history, stream]) part.forget();
+  for (const part of [sessions, history, stream, extras]) part.forget();
   renderNumbers();
   setText($('trend'), '');
 }
@@ -260,7 +262,7 @@ export const view = {
   async enter() {
     forget();
     renderRange();
-    for (const part of [sessions, history, stream]) part.enter();
+    for (const part of [sessions, history, stream, extras]) part.enter();
     renderTimeline();
     listenTo(app.place.space);
     // First and alone: it sets the clock, and can say what a refused socket can't: what is wrong with the token or the space.
@@ -272,13 +274,16 @@ export const view = {
   },
   refresh(options) {
     if (options?.force) attempt('space', loadSnapshot);
-    for (const refresh of [sessions.refresh, refreshTimeline, history.refresh, stream.refresh]) refresh(options);
+    for (const refresh of [sessions.refresh, refreshTimeline, history.refresh, stream.refresh, extras.refresh]) refresh(options);
   },
   refreshSoon(options) {
     sessions.refresh(options);
     refreshTimeline(options);
   },
-  tick: () => sessions.tick(headcount),
+  tick() {
+    sessions.tick(headcount);
+    extras.tick();
+  },
   forget,
   csv: {
     timeline: () => [`${app.place.space}-timeline`, [['at', 'people', 'sessions'], ...timeline.series.map((one) => [new Date(one.at).toISOString(), one.people, one.sessions])]],
@@ -286,5 +291,6 @@ export const view = {
     ...sessions.csv,
     ...history.csv,
     ...stream.csv,
+    ...extras.csv,
   },
 };
