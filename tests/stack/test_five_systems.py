@@ -34,9 +34,18 @@ def test_every_systems_numbers_are_the_native_ones(stack: Stack) -> None:
             headers=headers,
         )
         assert 200 <= answer.status < 300, (method, path, answer)
-        return answer.body
+        return answer.body if answer.text else None
 
     five = Five(call, uuid4().hex[:8])
+    try:
+        live_through(five)
+    finally:
+        for number in range(5):  # other tests count there too
+            five.native("site:main", "DELETE", f"{five.run}-s{number}")
+
+
+def live_through(five: Five) -> None:
+    """Everybody comes, and most leave."""
     five.arrive()
     eventually(lambda: agrees(five), 30, last=lambda: disagreement(five))
     assert five.headcount("course viewers")["people"] == 4
@@ -44,7 +53,6 @@ def test_every_systems_numbers_are_the_native_ones(stack: Stack) -> None:
     eventually(lambda: agrees(five), 30, last=lambda: disagreement(five))
     for system in ("course viewers", "link analytics", "stream analytics"):
         assert five.headcount(system)["people"] == 1
-    five.native("site:main", "DELETE", f"{five.run}-s0")  # other tests count there too
 
 
 def agrees(five: Five) -> bool:

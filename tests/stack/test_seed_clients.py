@@ -760,6 +760,8 @@ class Traffic:
 def traffic(js: Runtime, stack: Stack, api: Api) -> Iterator[Traffic]:
     """The space that all of a site's pages share, left as it was."""
     traffic = Traffic(js, stack.outputs["origin"], stack.outputs["adminToken"])
+    # Other tests' visitors may be there until their leases end.
+    eventually(lambda: traffic.live()["active_sessions"] == 0, 70, last=traffic.live)
     yield traffic
     for session in traffic.sessions:
         api.leave("site:main", session)

@@ -249,7 +249,8 @@ def leave(call: Call) -> Removed:
     """End somebody's visit to the course: named by token, query or body."""
     space = course(call, call.params["course"])
     body = call.request.json() if call.request.event.get("body") else {}
-    said = {name: call.query(name) for name in ("userId", "sessionId") if call.query(name)}
+    said = {name: call.query(name) for name in ("userId", "sessionId")}
+    said = {name: text for name, text in said.items() if text is not None}
     remove(call, space, parse(Presence, {**said, **body} if isinstance(body, dict) else body))
     return {"success": True, "courseId": call.params["course"]}
 
