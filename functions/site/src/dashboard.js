@@ -183,10 +183,16 @@ async function toggleFullScreen() {
 }
 
 let awake = null; // a wall display must not fall asleep
+
+/** The browser lets go of the lock whenever the page is hidden. */
+async function stayAwake() {
+  if (document.fullscreenElement) awake = await navigator.wakeLock?.request('screen').catch(() => null);
+}
+
 document.onfullscreenchange = async () => {
   const full = Boolean(document.fullscreenElement);
   setText($('full').lastElementChild, full ? 'Leave full screen' : 'Full screen');
-  if (full) awake = await navigator.wakeLock?.request('screen').catch(() => null);
+  if (full) await stayAwake();
   else awake?.release();
 };
 
@@ -271,6 +277,7 @@ onoffline = () => probe(2 * SECOND); // a hint only: a laptop without a network 
 ononline = () => (feed.live ? probe() : server.token && connect());
 document.onvisibilitychange = () => {
   if (document.hidden) return;
+  stayAwake();
   probe();
   (open().refreshSoon ?? open().refresh)();
 };

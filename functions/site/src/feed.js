@@ -121,7 +121,7 @@ function received(text) {
     }
     if (message.version >= feed.version) {
       feed.version = message.version;
-      server.problems.delete('feed');
+      for (const source of ['feed', 'space']) server.problems.delete(source); // a read that failed meanwhile is made up for
       feed.heard({ ...message.data, version: message.version, asOf: message.asOf });
     }
   } else if (message.type === 'alert' && message.space === feed.space) {

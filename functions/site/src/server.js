@@ -80,7 +80,8 @@ export async function ask(method, path, message) {
   if (wanted.aborted) throw new NoAnswer(); // cut off by another answer's sign-out: not the server's words
   if (response.ok && body && body.success !== false) return body;
   const words = redact(body?.error ?? body?.message ?? `The server answered ${response.status} without saying why.`);
-  if (response.status === 401 || response.status === 403) server.refused(words);
+  // A 403 that is not the API's own comes from something between: no reason to sign out.
+  if (response.status === 401 || (response.status === 403 && body?.error)) server.refused(words);
   throw new ServerError(words);
 }
 

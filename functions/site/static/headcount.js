@@ -250,7 +250,7 @@ export function connect(options) {
   }
 
   function start() {
-    if (!inBrowser || objects(respect)) return;
+    if (!inBrowser || !holders || objects(respect)) return; // released meanwhile: nobody is there
     // A page that is rendered in advance has nobody before it yet.
     if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });
     else if (!space || !address) refuse("name it as in site:main, and the endpoint as in https://example.com");
@@ -308,7 +308,7 @@ export function connect(options) {
     subscribe,
     identify,
     release() {
-      if (!--holders) leave();
+      if (holders && !--holders) leave();
     },
   };
 

@@ -121,7 +121,7 @@ class Moderator:
         said = {field: value, "until": iso(until), "reason": reason}
         self._note(space, by, "removePerson", id=removal.id, **said)
         if (before := counted.removals.get(removal.id)) is not None:
-            kept = sorted({*removal.sessions, *before.sessions})[:_MAX_SESSIONS]
+            kept = list(dict.fromkeys((*removal.sessions, *before.sessions)))[:_MAX_SESSIONS]
             removal = Removal(field, value, until, now, by, reason, tuple(kept))
         # Denied first: whoever beats in between is not let in again for long.
         self.counts.put_removal(space.id, removal)

@@ -81,7 +81,7 @@ function update(row, viewer) {
   setText(who.lastChild, name || 'Anonymous');
   setAttribute(row.lastChild.firstChild, 'aria-label', `Remove ${name || `session ${viewer.sessionId}`}`);
   who.classList.toggle('nameless', !name);
-  updateAvatar(who.firstChild, viewer.avatar, name);
+  updateAvatar(who.firstChild, name);
   updateDoing(page, viewer);
   const { device: used, country } = viewer.facets;
   setText(device, [used && capitalised(used), country].filter(Boolean).join(' · ') || '–');
@@ -116,16 +116,9 @@ function updateDoing(cell, viewer) {
   setText(time, `${position(currentPosition)} / ${position(whole)}`);
 }
 
-function updateAvatar(frame, avatar, name) {
-  const source = typeof avatar === 'string' && avatar.startsWith('https://') ? avatar : '';
-  const initial = name ? [...name.trim()][0]?.toUpperCase() ?? '' : '';
-  if (frame.dataset.key === source + initial) return;
-  frame.dataset.key = source + initial;
-  frame.replaceChildren(initial);
-  if (!source) return;
-  const image = element('img', { alt: '', loading: 'lazy', referrerpolicy: 'no-referrer', src: source });
-  image.onerror = () => image.remove();
-  frame.append(image);
+// Never the picture: anybody may claim one, and its server would learn who watches, and when.
+function updateAvatar(frame, name) {
+  setText(frame, name ? [...name.trim()][0]?.toUpperCase() ?? '' : '');
 }
 
 /** Once a second: how long, how long ago, and how many of how many. */

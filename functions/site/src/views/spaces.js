@@ -79,8 +79,8 @@ function updateChoices() {
   $('spaces').replaceChildren(...spaces.map((live) => element('option', { value: live.space, label: counted(live.people, 'person', 'people') })));
 }
 
-export async function loadChoices() {
-  if (app.place.view !== 'spaces') await loadSpaces();
+export async function loadChoices(always) {
+  if (always || app.place.view !== 'spaces') await loadSpaces();
 }
 
 function tick() {
