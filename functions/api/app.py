@@ -6,18 +6,13 @@ from functools import cache
 from typing import Any
 
 from headcount.clients import services
-from headcount.web.http import Cors, Event, Response, answer
+from headcount.web.http import Event, Response
 from headcount.web.routing import Router
 
 
 def handler(event: Event, context: Any) -> Response:  # noqa: ARG001 - Lambda passes it
     """Answer one request."""
-    return answer(event, _cors(), _router().handle, _router().shape_error)
-
-
-@cache
-def _cors() -> Cors:
-    return Cors(services().settings.allowed_origins)
+    return _router().answer(event)
 
 
 @cache

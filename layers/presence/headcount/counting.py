@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -43,17 +44,18 @@ class Counter:
         """
         batch = list(written)
         self.settle(batch)
-        shards = {(session.space, session.shard) for session in batch}
+        by_shard: dict[tuple[str, int], list[Session]] = defaultdict(list)
+        for session in batch:
+            by_shard[session.space, session.shard].append(session)
         due = []
-        for space, shard in shards:
+        for space, shard in by_shard:
             last = self.counts.shard(space, shard)
             due.append((last.counted_at + pace(last.rows) if last.version else 0, space, shard))
         for at, space, shard in sorted(due):
             wait = at - self.clock()
             # Beyond its longest pace a wait can only come from a clock that stepped back.
             self.sleep(max(0, min(wait, 5 * SECOND)) / 1000)
-            here = [row for row in batch if (row.space, row.shard) == (space, shard)]
-            self.recount(space, shard, here)
+            self.recount(space, shard, by_shard[space, shard])
 
     def settle(self, written: Iterable[Session]) -> None:
         """Record the visits that began or ended."""

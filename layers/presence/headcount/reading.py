@@ -211,8 +211,8 @@ class Reader:
     def timeline(self, space: Space, since: str | None, until: str | None) -> dict[str, Any]:
         """A point for each minute with anyone in the space; the last hour by default."""
         now = self.clock()
-        end = _time("to", until, now)
-        start = _time("from", since, end - HOUR)
+        end = time_in("to", until, now)
+        start = time_in("from", since, end - HOUR)
         if start > end:
             raise InvalidRequestError("'from' must not be later than 'to'.")
         if end - start > MAX_TIMELINE:
@@ -330,7 +330,8 @@ def _is_session_id(after: object) -> bool:
     return isinstance(after, str) and 0 < len(after.encode()) <= MAX_IDENTIFIER
 
 
-def _time(name: str, text: str | None, default: int) -> int:
+def time_in(name: str, text: str | None, default: int) -> int:
+    """A query parameter as epoch milliseconds, or InvalidRequestError."""
     if text is None:
         return default
     try:

@@ -13,9 +13,9 @@ from headcount.beats import Identifier, Message, parse, text_up_to
 from headcount.beats import Rule as Check
 from headcount.errors import InvalidRequestError, NotFoundError
 from headcount.moderation import Removal
-from headcount.reading import FIRST_DAY, LAST_DAY
+from headcount.reading import time_in
 from headcount.spaces import Space
-from headcount.times import DAY, HOUR, SECOND, iso, parse_iso
+from headcount.times import DAY, HOUR, SECOND, iso
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
 from headcount.web.native import Notice
@@ -319,7 +319,7 @@ def _until(said: RemovalOfPerson, now: int) -> int:
     if said.until is None:
         end = now + (_REMOVED if said.seconds is None else said.seconds * SECOND)
     else:
-        end = _time("until", said.until)
+        end = time_in("until", said.until, now)
         if end <= now:
             raise InvalidRequestError("until must be a time that is yet to come.")
         if end > now + LONGEST_REMOVAL:
@@ -347,25 +347,13 @@ def audit(call: Call) -> Audit:
     """Read what admins did to a space: of the last 30 days unless told otherwise."""
     space = _space(call)
     since, until = call.query("from"), call.query("to")
-    end = call.now if until is None else _time("to", until)
-    start = end - _ACTS_OF if since is None else _time("from", since)
+    end = time_in("to", until, call.now)
+    start = time_in("from", since, end - _ACTS_OF)
     if start > end:
         raise InvalidRequestError("'from' must not be later than 'to'.")
     found = call.services.history.acts(space.id, start, end, limit=MAX_ACTS)
     acts: Any = [act.body() for act in found]
     return {"success": True, "space": space.id, "acts": acts}
-
-
-def _time(name: str, text: str) -> int:
-    try:
-        time = parse_iso(text)
-    except ValueError:
-        time = -1
-    if not FIRST_DAY <= time < LAST_DAY:
-        raise InvalidRequestError(
-            f"'{name}' must be a time in ISO 8601, for example 2026-11-21T09:30:00Z."
-        )
-    return time
 
 
 def _space(call: Call) -> Space:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from headcount.clients import Services
 from headcount.errors import MethodNotAllowedError, NotFoundError, RequestError
 from headcount.web.calls import Call
-from headcount.web.http import Request, Response, respond, respond_error
+from headcount.web.http import Cors, Event, Request, Response, answer, respond, respond_error
 
 
 class Who(Enum):
@@ -143,6 +143,11 @@ class Router:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._cors = Cors(services.settings.allowed_origins)
+
+    def answer(self, event: Event) -> Response:
+        """One request from event to response, whatever goes wrong."""
+        return answer(event, self._cors, self.handle, self.shape_error)
 
     def handle(self, request: Request) -> Response:
         """The response; what is wrong with the request is raised."""
