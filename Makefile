@@ -5,6 +5,7 @@ TOOLS := .venv/bin
 
 export PORT ?= 8787
 export GATEWAY_PORT ?= 4566
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo token deploy-local picture bench-dashboard units build test check lock clean dev stack python
@@ -36,8 +37,8 @@ units: dev ## what a beat, a join, a leave cost in DynamoDB units (needs Java an
 build: dev ## build for AWS, ready for `sam deploy`
 	@exec $(TOOLS)/python -m local.build $(ARGS)
 
-test: stack ## run every test (ARGS go to pytest)
-	@exec $(TOOLS)/python -m pytest $(ARGS)
+test: stack ## run every test, the stack's beside the others (ARGS go to pytest, WORKERS=0 runs them in one process)
+	@exec $(TOOLS)/python -m pytest -n $(WORKERS) $(ARGS)
 
 check: dev ## lint, formatting, types, template
 	@$(TOOLS)/ruff check .

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from local.bundle import Bundler
+from local.packing import pack, sizes
 from local.processes import run
 from local.settings import (
     ARCHITECTURE,
@@ -24,6 +25,7 @@ from local.settings import (
 
 SAM = str(VENV_BIN / "sam")
 AWS_RUNTIME = "3.13"  # the template's default
+AWS_BUILD_DIR = ROOT / ".aws-sam" / "build"
 
 
 def sam_environment(settings: Settings) -> dict[str, str]:
@@ -53,6 +55,7 @@ async def build(settings: Settings) -> None:
         env=sam_environment(settings),
         log=settings.home / "build.log",
     )
+    await asyncio.to_thread(pack, BUILD_DIR, sys.executable)
 
 
 @asynccontextmanager
@@ -108,7 +111,14 @@ def main() -> int:
     path = f"{python}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.chdir(ROOT)
     environment = {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0"}
-    return subprocess.run([SAM, "build", *sys.argv[1:]], check=False, env=environment).returncode
+    asked = ["--build-dir", str(AWS_BUILD_DIR), *sys.argv[1:]]
+    code = subprocess.run([SAM, "build", *asked], check=False, env=environment).returncode
+    if code == 0:
+        build_dir = Path(asked[len(asked) - asked[::-1].index("--build-dir")])
+        pack(build_dir, python / f"python{AWS_RUNTIME}")
+        for name, size in sizes(build_dir).items():
+            print(f"{name:<28}{size / 1e6:8.1f} MB")
+    return code
 
 
 if __name__ == "__main__":
