@@ -13,14 +13,15 @@ from headcount.store import visits
 from tests.stack import scheduling
 from tests.support import dynamodb_local
 from tests.support.clock import Clock
-from tests.support.engines import Engine, local_engine, moto_engine
+from tests.support.engines import Engine, local_engine, memory_engine, moto_engine
 from tests.support.world import World, world_on
 
 pytest_xdist_make_scheduler = scheduling.pytest_xdist_make_scheduler
 
+MEMORY = "memory"
 MOTO = "moto"
 DYNAMODB_LOCAL = "dynamodb-local"
-ENGINES = [MOTO, pytest.param(DYNAMODB_LOCAL, marks=pytest.mark.dynamodb_local)]
+ENGINES = [MEMORY, pytest.param(DYNAMODB_LOCAL, marks=pytest.mark.dynamodb_local)]
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +33,8 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
         def get(name: str) -> Engine:
             if name not in started:
                 log = Path(tmp_path_factory.mktemp("dynamodb-local")) / "log"
-                opened = moto_engine() if name == MOTO else _local_or_skip(log)
+                open_engine = {MEMORY: memory_engine, MOTO: moto_engine}.get(name)
+                opened = open_engine() if open_engine else _local_or_skip(log)
                 started[name] = stack.enter_context(opened)
             return started[name]
 
@@ -52,36 +54,43 @@ def _local_or_skip(log: Path) -> Iterator[Engine]:
         pytest.skip(str(error))
 
 
+@pytest.fixture
+def fitted(
+    engines: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Engine]:
+    """Engines by name, and the product within what they can do."""
+
+    def get(name: str) -> Engine:
+        if name == DYNAMODB_LOCAL:
+            # DynamoDB takes 100 actions in a transaction; the build of 2020 took 10.
+            monkeypatch.setattr(visits, "VISITS_PER_TRANSACTION", 9)
+        return engines(name)
+
+    return get
+
+
 @pytest.fixture(params=ENGINES)
-def engine(
-    request: pytest.FixtureRequest,
-    engines: Callable[[str], Engine],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Engine:
+def engine(request: pytest.FixtureRequest, fitted: Callable[[str], Engine]) -> Engine:
     """Each engine in turn."""
-    engine = engines(request.param)
-    _fit(engine, monkeypatch)
-    return engine
+    return fitted(request.param)
 
 
 @pytest.fixture
 def moto(engines: Callable[[str], Engine]) -> Engine:
-    """moto alone: for what does not depend on the engine."""
+    """moto alone: for what else of AWS it has."""
     return engines(MOTO)
 
 
 @pytest.fixture
-def local(engines: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch) -> Engine:
+def memory(engines: Callable[[str], Engine]) -> Engine:
+    """The engine in memory alone: for what does not depend on the engine."""
+    return engines(MEMORY)
+
+
+@pytest.fixture
+def local(fitted: Callable[[str], Engine]) -> Engine:
     """DynamoDB Local alone: for exact units. Mark such tests ``dynamodb_local``."""
-    engine = engines(DYNAMODB_LOCAL)
-    _fit(engine, monkeypatch)
-    return engine
-
-
-def _fit(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DynamoDB takes 100 actions in a transaction; the build of 2020 took 10."""
-    if engine.name == DYNAMODB_LOCAL:
-        monkeypatch.setattr(visits, "VISITS_PER_TRANSACTION", 9)
+    return fitted(DYNAMODB_LOCAL)
 
 
 @pytest.fixture
@@ -109,6 +118,6 @@ def world(engine: Engine, worlds: Worlds) -> World:
 
 
 @pytest.fixture
-def moto_world(moto: Engine, worlds: Worlds) -> World:
-    """A default deployment on moto."""
-    return worlds(moto)
+def memory_world(memory: Engine, worlds: Worlds) -> World:
+    """A default deployment on the engine in memory."""
+    return worlds(memory)

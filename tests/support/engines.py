@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,14 @@ from headcount.store.attributes import decode
 from moto import mock_aws
 
 from tests.support import dynamodb_local
+from tests.support.memory import MemoryDynamoDB
 from tests.support.template import template
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+    Connect = Callable[[], tuple[DynamoDBClient, DynamoDBStreamsClient]]
 
 _ids = itertools.count(1)
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=20)
@@ -76,23 +80,31 @@ class Meter:
         return sum(call.units or 0 for call in self.calls if call.operation not in WRITES)
 
 
-class Engine:
-    """A DynamoDB to run on: shared by a session's tests, each of which makes tables of its own."""
+def _sdk(url: str | None) -> tuple[DynamoDBClient, DynamoDBStreamsClient]:
+    """The SDK's clients."""
+    session = boto3.session.Session(
+        aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
+    )
+    return (
+        session.client("dynamodb", endpoint_url=url, config=_CONFIG),
+        session.client("dynamodbstreams", endpoint_url=url, config=_CONFIG),
+    )
 
-    def __init__(self, name: str, url: str | None) -> None:
+
+class Engine:
+    """A DynamoDB to run on: shared by a session's tests, each of which makes tables of its own.
+
+    ``connect`` makes a client for DynamoDB and one for its streams.
+    """
+
+    def __init__(self, name: str, connect: Connect) -> None:
         self.name = name
-        self._url = url
-        session = boto3.session.Session(
-            aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
-        )
-        self.client: DynamoDBClient = session.client("dynamodb", endpoint_url=url, config=_CONFIG)
-        self.streams: DynamoDBStreamsClient = session.client(
-            "dynamodbstreams", endpoint_url=url, config=_CONFIG
-        )
+        self._connect = connect
+        self.client, self.streams = connect()
 
     def twin(self) -> Engine:
         """The same engine by a client of its own, which no meter watches."""
-        return Engine(self.name, self._url)
+        return Engine(self.name, self._connect)
 
     def close(self) -> None:
         """Close the connections."""
@@ -116,6 +128,11 @@ class Engine:
         if "StreamSpecification" in spec:
             asked["StreamSpecification"] = {"StreamEnabled": True, **spec["StreamSpecification"]}
         self.client.create_table(TableName=name, **asked)
+        # DynamoDB Local would delete by the machine's clock, which is not the tests'.
+        if "TimeToLiveSpecification" in spec and self.name != "dynamodb-local":
+            self.client.update_time_to_live(
+                TableName=name, TimeToLiveSpecification=spec["TimeToLiveSpecification"]
+            )
         return Table(self, role, name)
 
     @contextmanager
@@ -276,10 +293,16 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
+def memory_engine() -> Iterator[Engine]:
+    """The stand-in of our own, in this process."""
+    yield Engine("memory", MemoryDynamoDB().connect)
+
+
+@contextmanager
 def moto_engine() -> Iterator[Engine]:
     """moto, in this process."""
     with mock_aws():
-        engine = Engine("moto", None)
+        engine = Engine("moto", partial(_sdk, None))
         try:
             yield engine
         finally:
@@ -290,7 +313,7 @@ def moto_engine() -> Iterator[Engine]:
 def local_engine(log: Path) -> Iterator[Engine]:
     """DynamoDB Local, in a child process."""
     with dynamodb_local.running(log) as url:
-        engine = Engine("dynamodb-local", url)
+        engine = Engine("dynamodb-local", partial(_sdk, url))
         try:
             yield engine
         finally:
