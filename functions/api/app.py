@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from headcount.clients import services
+from headcount.clients import services, warm_up
 from headcount.web.http import Event, Response
 from headcount.web.routing import Router
 
@@ -18,3 +18,6 @@ def handler(event: Event, context: Any) -> Response:  # noqa: ARG001 - Lambda pa
 @cache
 def _router() -> Router:
     return Router(services())
+
+
+warm_up()

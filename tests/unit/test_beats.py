@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from headcount.beats import MAX_TOTAL_BYTES, Beat, Leave, parse_beat, parse_leave
+from headcount.beats import (
+    MAX_TOTAL_BYTES,
+    Beat,
+    Leave,
+    parse_beat,
+    parse_leave,
+    plain_beat,
+    plain_leave,
+)
 from headcount.errors import InvalidRequestError
+from headcount.messages import BeatMessage, LeaveMessage, parse
 from headcount.session import Facts, Session, after_beat
 from headcount.spaces import Kinds
 from headcount.store.presence import to_item
@@ -47,9 +56,11 @@ def test_every_field_is_read() -> None:
             "facets": {"device": "phone"},
             "state": "hidden",
             "seq": 2**53,
+            "changed": True,
         },
         SPACE,
     )
+    assert beat.changed
     assert beat.seq == 2**53
     assert beat.facets == {"device": "phone"}
     assert beat.state == "hidden"
@@ -67,6 +78,10 @@ def test_every_field_is_read() -> None:
         ({"page": "\ud800"}, "page must not contain control characters."),
         ({"sessionId": "x" * 129}, "sessionId must be at most 128 bytes, it is 129."),
         ({"visitorId": "é" * 65}, "visitorId must be at most 128 bytes, it is 130."),
+        (
+            {"visitorId": "~v"},
+            "visitorId must not begin with '~': such ids are Headcount's own.",
+        ),
         ({"userId": ""}, "userId must not be empty."),
         ({"name": "😀" * 26}, "name must be at most 100 bytes, it is 104."),
         ({"avatar": "x" * 301}, "avatar must be at most 300 bytes, it is 301."),
@@ -75,6 +90,7 @@ def test_every_field_is_read() -> None:
         ({"seq": 2**53 + 1}, "seq must be at most 2^53."),
         ({"seq": "1"}, "seq must be a whole number."),
         ({"seq": True}, "seq must be a whole number."),
+        ({"changed": 1}, "changed must be true or false."),
         ({"state": "asleep"}, "state must be 'active' or 'hidden'."),
         ({"facets": []}, "facets must be an object of strings."),
         ({"facets": {"a": 1}}, "a value in facets must be a string."),
@@ -204,3 +220,67 @@ def test_whatever_is_accepted_fits_in_one_write_unit(body: dict[str, Any]) -> No
     except InvalidRequestError:
         return
     assert row_size(SPACE, beat) <= 1024
+
+
+NUMBERS = st.one_of(
+    st.integers(-3, 2**54), st.floats(), st.booleans(), st.none(), st.sampled_from([2**31, 2**53])
+)
+TEXTS = st.one_of(
+    st.text(max_size=130),
+    st.sampled_from(["", "~x", "page", "é" * 64, "é" * 65, "x" * 300, "x" * 301, "\x85", "\ud800"]),
+)
+ANYTHING = st.one_of(TEXTS, NUMBERS, st.lists(TEXTS, max_size=1))
+NAMED = st.dictionaries(
+    st.one_of(st.from_regex(r"\A[a-zA-Z][\w-]{0,4}\Z"), TEXTS), ANYTHING, max_size=9
+)
+FIELDS = {
+    **dict.fromkeys(["sessionId", "visitorId", "userId", "name", "avatar", "page"], TEXTS),
+    "state": st.sampled_from(["active", "hidden", "gone"]),
+    "seq": NUMBERS,
+    "changed": NUMBERS,
+    **dict.fromkeys(["facets", "quality", "engagement", "details"], NAMED),
+    **dict.fromkeys(["session_id", "other"], TEXTS),
+}
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> dict[str, object]:
+    """Beats of which something may be wrong: mostly one field, or none."""
+    names = draw(st.sets(st.sampled_from(sorted(FIELDS)), max_size=5)) | {"sessionId"}
+    body = {name: draw(FIELDS[name]) for name in sorted(names)}
+    if draw(st.booleans()):
+        body["sessionId"] = "s1"
+    if draw(st.integers(0, 4)) == 0:
+        body[draw(st.sampled_from(sorted(FIELDS)))] = draw(ANYTHING)
+    return body
+
+
+@settings(max_examples=1_500)
+@given(bodies())
+def test_what_is_taken_at_first_sight_is_what_the_model_takes(body: dict[str, object]) -> None:
+    beat = plain_beat(body)
+    if beat is not None:
+        assert beat == parse(BeatMessage, body).beat
+    leave = plain_leave(body)
+    if leave is not None:
+        assert leave == parse(LeaveMessage, body).leave
+
+
+def test_usual_beats_are_taken_at_first_sight() -> None:
+    body = {
+        "sessionId": "s1",
+        "visitorId": "v1",
+        "userId": None,
+        "name": "Ada",
+        "avatar": "https://example.test/a.png",
+        "page": "/",
+        "facets": {"device": "desktop"},
+        "state": "hidden",
+        "seq": 7,
+        "changed": True,
+        "quality": {"latency": 1.25},
+        "engagement": {"chat": 2},
+        "details": {"title": "One", "position": 3},
+    }
+    assert plain_beat(body) == parse(BeatMessage, body).beat
+    assert plain_leave({"sessionId": "s1", "seq": 7}) == Leave("s1", 7)

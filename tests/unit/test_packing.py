@@ -23,7 +23,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "DependenciesLayer/python/boto3/data/s3/resources-1.json": "{}",
         "DependenciesLayer/python/botocore/__init__.py": "def fail():\n    raise KeyError\n",
         "DependenciesLayer/python/botocore/data/endpoints.json": "{}",
-        "DependenciesLayer/python/botocore/data/dynamodb/service-2.json": "{}",
+        "DependenciesLayer/python/botocore/data/sqs/service-2.json": "{}",
         "DependenciesLayer/python/botocore/data/s3/service-2.json": "{}",
         "DependenciesLayer/python/botocore/data/ec2/service-2.json": "{}",
     }
@@ -54,7 +54,7 @@ def test_no_path_of_the_machine_that_built_it_is_in_the_bytecode(build: Path) ->
 def test_only_called_services_are_described(build: Path) -> None:
     packing.pack(build, sys.executable)
     data = build / "DependenciesLayer" / "python" / "botocore" / "data"
-    assert sorted(path.name for path in data.iterdir()) == ["dynamodb", "endpoints.json"]
+    assert sorted(path.name for path in data.iterdir()) == ["endpoints.json", "sqs"]
     assert not (build / "DependenciesLayer" / "python" / "boto3" / "data").exists()
 
 

@@ -1,0 +1,303 @@
+"""Our side of AWS's wire: signatures as botocore makes them, open connections, retries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from unittest import mock
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotocoreCredentials
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+from headcount.aws import dynamodb, management
+from headcount.aws.dynamodb import DynamoDB
+from headcount.aws.http import Endpoint, Pool
+from headcount.aws.management import Management
+from headcount.aws.services import endpoint_of
+from headcount.aws.signing import Credentials, Signer
+from headcount.errors import cancellation_reasons, condition_failed, is_busy, is_gone
+
+from tests.support.script import HANG_UP, SAY_NOTHING, Script, answer, scripted
+
+NOW = 1_795_262_400_123
+OK = answer(200, b'{"Item": {"n": {"N": "7"}}}')
+GET: dict[str, Any] = {"TableName": "t", "Key": {"p": {"S": "x"}}}
+
+
+def error(code: str, **members: Any) -> bytes:
+    said = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no", **members}
+    return json.dumps(said).encode()
+
+
+def signer(service: str) -> Signer:
+    return Signer(Credentials("AK", "SK", "TOKEN"), "us-east-1", service, lambda: NOW)
+
+
+Client = tuple[DynamoDB, Script, list[float]]
+
+
+@contextmanager
+def client(*connections: Sequence[bytes | None], read_timeout: float = 5) -> Iterator[Client]:
+    slept: list[float] = []
+    ids = iter(range(100))
+    with scripted(*connections) as script:
+        pool = Pool(Endpoint.of(script.url), 5, read_timeout)
+        with closing(pool):
+            yield (
+                DynamoDB(
+                    pool,
+                    signer(dynamodb.SERVICE),
+                    sleep=slept.append,
+                    random=lambda: 1.0,
+                    new_id=lambda: f"id-{next(ids)}",
+                ),
+                script,
+                slept,
+            )
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/"),
+        ("POST", "/live/@connections/L0SM9c%3D"),
+        ("DELETE", "/a%20b/@connections/x~y"),
+    ],
+)
+@pytest.mark.parametrize("token", ["", "TOKEN"])
+def test_a_signature_is_botocores(method: str, path: str, token: str) -> None:
+    headers = {"host": "h.example:8443", "x-amz-target": "DynamoDB_20120810.GetItem"}
+    ours = Signer(Credentials("AK", "SK", token), "eu-west-1", "dynamodb", lambda: NOW)
+    request = AWSRequest(method, f"https://h.example:8443{path}", headers=headers, data=b'{"a":1}')
+    with mock.patch(
+        "botocore.auth.get_current_datetime", return_value=datetime.fromtimestamp(NOW / 1000, UTC)
+    ):
+        theirs = SigV4Auth(BotocoreCredentials("AK", "SK", token or None), "dynamodb", "eu-west-1")
+        theirs.add_auth(request)
+    for _ in range(2):  # the day's key is derived, then remembered
+        signed = ours.headers(method, path, b'{"a":1}', headers)
+        assert signed["authorization"] == request.headers["Authorization"]
+    assert signed["x-amz-date"] == request.headers["X-Amz-Date"]
+    assert signed.get("x-amz-security-token") == request.headers.get("X-Amz-Security-Token")
+
+
+def test_the_key_changes_at_midnight() -> None:
+    times = iter([NOW, NOW + 86_400_000])
+    ours = Signer(Credentials("AK", "SK"), "eu-west-1", "dynamodb", lambda: next(times))
+    first, second = (ours.headers("POST", "/", b"", {"host": "h"}) for _ in range(2))
+    fresh = Signer(Credentials("AK", "SK"), "eu-west-1", "dynamodb", lambda: NOW + 86_400_000)
+    assert first != second == fresh.headers("POST", "/", b"", {"host": "h"})
+
+
+def test_credentials_are_those_of_the_environment() -> None:
+    environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
+    assert Credentials.of(environ) == Credentials("a", "b", "c")
+    assert Credentials.of({"AWS_ACCESS_KEY_ID": "a"}) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"AWS_REGION": "eu-west-1"}, "https://dynamodb.eu-west-1.amazonaws.com"),
+        ({"AWS_REGION": "cn-north-1"}, "https://dynamodb.cn-north-1.amazonaws.com.cn"),
+        ({"AWS_DEFAULT_REGION": "x", "AWS_ENDPOINT_URL": "http://e:4566"}, "http://e:4566"),
+        ({"AWS_REGION": "x", "AWS_ENDPOINT_URL_DYNAMODB": "http://d:1"}, "http://d:1"),
+        ({"AWS_REGION": "x", "AWS_ENDPOINT_URL": ""}, "https://dynamodb.x.amazonaws.com"),
+    ],
+)
+def test_a_service_answers_where_the_environment_says(environ: dict[str, str], url: str) -> None:
+    assert endpoint_of("dynamodb", environ) == Endpoint.of(url)
+
+
+def test_requests_share_a_connection() -> None:
+    with client([OK, OK]) as (dynamodb, script, _):
+        assert dynamodb.get_item(**GET) == {"Item": {"n": {"N": "7"}}}
+        dynamodb.get_item(**GET)
+        assert script.connections == 1
+        head, _, body = script.requests[0].partition(b"\r\n\r\n")
+        assert head.startswith(b"POST / HTTP/1.1\r\n")
+        assert b"x-amz-target: DynamoDB_20120810.GetItem" in head
+        assert json.loads(body) == GET
+
+
+def test_a_connection_that_was_closed_while_idle_is_replaced_at_once() -> None:
+    with client([OK], [OK]) as (dynamodb, script, slept):
+        dynamodb.get_item(**GET)
+        dynamodb.get_item(**GET)
+        assert script.connections == 2
+        assert slept == []
+
+
+def test_a_connection_that_says_close_is_not_used_again() -> None:
+    with client([answer(200, b"{}", "Connection: close")], [OK]) as (dynamodb, script, _):
+        dynamodb.get_item(**GET)
+        dynamodb.get_item(**GET)
+        assert script.connections == 2
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        answer(400, error("ProvisionedThroughputExceededException")),
+        answer(400, error("ThrottlingException")),
+        answer(500, error("InternalServerError")),
+        answer(503, b"<html>not JSON</html>"),
+    ],
+)
+def test_what_passes_is_tried_again_later_each_time(refusal: bytes) -> None:
+    with client([refusal, refusal, refusal, OK]) as (dynamodb, script, slept):
+        dynamodb.get_item(**GET)
+        assert len(script.requests) == 4
+        assert slept == [0.05, 0.1, 0.2]
+
+
+def test_what_does_not_pass_is_raised_after_four_tries() -> None:
+    refusal = answer(400, error("ThrottlingException"))
+    with client([refusal] * 5) as (dynamodb, script, _), pytest.raises(ClientError) as raised:
+        dynamodb.get_item(**GET)
+    assert is_busy(raised.value)
+    assert len(script.requests) == 4
+
+
+def test_a_failed_condition_is_raised_at_once_with_the_row() -> None:
+    row = {"p": {"S": "x"}}
+    refusal = answer(400, error("ConditionalCheckFailedException", Item=row))
+    with client([refusal]) as (dynamodb, script, _), pytest.raises(ClientError) as raised:
+        dynamodb.put_item(TableName="t", Item=row)
+    assert condition_failed(raised.value)
+    assert raised.value.response["Item"] == row
+    assert len(script.requests) == 1
+
+
+def test_a_cancelled_transaction_says_why() -> None:
+    reasons = [{"Code": "None"}, {"Code": "ConditionalCheckFailed"}]
+    refusal = answer(400, error("TransactionCanceledException", CancellationReasons=reasons))
+    with client([refusal]) as (dynamodb, _, _), pytest.raises(ClientError) as raised:
+        dynamodb.transact_write_items(TransactItems=[])
+    assert cancellation_reasons(raised.value) == ["None", "ConditionalCheckFailed"]
+
+
+def test_a_transaction_whose_answer_got_lost_is_the_same_one_when_tried_again() -> None:
+    with client([HANG_UP], [answer(500), OK]) as (dynamodb, script, _):
+        dynamodb.transact_write_items(TransactItems=[])
+        tokens = [json.loads(one.partition(b"\r\n\r\n")[2]) for one in script.requests]
+        assert [one["ClientRequestToken"] for one in tokens] == ["id-0"] * 3
+
+
+def test_no_answer_in_time_is_tried_again_and_then_a_timeout() -> None:
+    silent: list[bytes | None] = [SAY_NOTHING]
+    with (
+        client(silent, silent, silent, silent, read_timeout=0.05) as (dynamodb, script, slept),
+        pytest.raises(ReadTimeoutError),
+    ):
+        dynamodb.get_item(**GET)
+    assert len(slept) == 3
+    assert script.connections == 4
+
+
+def test_nobody_there_is_an_endpoint_error() -> None:
+    with scripted() as script:
+        endpoint = Endpoint.of(script.url)
+    pool = Pool(endpoint, 1, 1)
+    dynamodb = DynamoDB(
+        pool, signer("dynamodb"), sleep=lambda _: None, random=lambda: 0, new_id=lambda: "x"
+    )
+    with pytest.raises(EndpointConnectionError):
+        dynamodb.get_item(**GET)
+
+
+def test_a_long_answer_comes_whole_in_pieces_or_in_chunks() -> None:
+    item = json.dumps({"Item": {"s": {"S": "x" * 300_000}}}).encode()
+    chunks = b"".join(
+        f"{len(item[at : at + 70_000]):x}\r\n".encode() + item[at : at + 70_000] + b"\r\n"
+        for at in range(0, len(item), 70_000)
+    )
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    with client([answer(200, item), chunked, OK]) as (dynamodb, script, _):
+        assert dynamodb.get_item(**GET) == json.loads(item)
+        assert dynamodb.get_item(**GET) == json.loads(item)
+        assert dynamodb.get_item(**GET)["Item"] == {"n": {"N": "7"}}
+        assert script.connections == 1
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+    ],
+)
+def test_what_is_no_whole_answer_is_no_success(garbage: bytes) -> None:
+    with client(*[[garbage]] * 4) as (dynamodb, _, _), pytest.raises(EndpointConnectionError):
+        dynamodb.get_item(**GET)
+
+
+def test_pages_follow_each_other() -> None:
+    first = {"Items": [{"n": {"N": "1"}}], "LastEvaluatedKey": {"p": {"S": "x"}}}
+    second = {"Items": [{"n": {"N": "2"}}]}
+    pages = [answer(200, json.dumps(page).encode()) for page in (first, second)]
+    with client(pages) as (dynamodb, script, _):
+        assert list(dynamodb.get_paginator("query").paginate(TableName="t")) == [first, second]
+        asked = [json.loads(one.partition(b"\r\n\r\n")[2]) for one in script.requests]
+        assert asked == [
+            {"TableName": "t"},
+            {"TableName": "t", "ExclusiveStartKey": {"p": {"S": "x"}}},
+        ]
+
+
+def test_bytes_go_out_as_base64() -> None:
+    with client([OK]) as (dynamodb, script, _):
+        dynamodb.put_item(TableName="t", Item={"b": {"B": b"\x00\xff"}})
+        body = json.loads(script.requests[0].partition(b"\r\n\r\n")[2])
+        assert body["Item"] == {"b": {"B": "AP8="}}
+
+
+def test_an_operation_that_the_stores_do_not_use_is_none() -> None:
+    with client() as (dynamodb, _, _), pytest.raises(AttributeError):
+        dynamodb.describe_table  # noqa: B018 - asking for it is the test
+
+
+@contextmanager
+def line(*answers: bytes | None, read_timeout: float = 5) -> Iterator[tuple[Management, Script]]:
+    with scripted(answers) as script:
+        pool = Pool(Endpoint.of(f"{script.url}/live"), 5, read_timeout)
+        with closing(pool):
+            yield Management(pool, signer(management.SERVICE)), script
+
+
+def test_a_frame_is_posted_to_its_connection() -> None:
+    with line(answer(200, b"")) as (api, script):
+        api.post_to_connection(ConnectionId="L0SM9c=", Data=b"frame")
+        head, _, body = script.requests[0].partition(b"\r\n\r\n")
+        assert head.startswith(b"POST /live/@connections/L0SM9c%3D HTTP/1.1\r\n")
+        assert body == b"frame"
+
+
+def test_a_connection_is_closed() -> None:
+    with line(answer(204, b"")) as (api, script):
+        api.delete_connection(ConnectionId="c")
+        assert script.requests[0].startswith(b"DELETE /live/@connections/c HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "holds"),
+    [(410, is_gone), (429, is_busy), (500, is_busy), (403, lambda one: not is_busy(one))],
+)
+def test_a_refused_post_is_raised_at_once(
+    status: int, holds: Callable[[ClientError], bool]
+) -> None:
+    with line(answer(status)) as (api, script), pytest.raises(ClientError) as raised:
+        api.post_to_connection(ConnectionId="c", Data=b"")
+    assert holds(raised.value)
+    assert len(script.requests) == 1
+
+
+def test_a_post_that_hangs_is_a_timeout() -> None:
+    with line(SAY_NOTHING, read_timeout=0.05) as (api, _), pytest.raises(ReadTimeoutError):
+        api.post_to_connection(ConnectionId="c", Data=b"")
