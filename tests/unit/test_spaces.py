@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from headcount.errors import InvalidRequestError
-from headcount.spaces import Kind, Kinds, shard_of
+from headcount.spaces import TAKEN, Kind, Kinds, shard_of
+from headcount.store.counts import RESERVED
 
 from tests.support.template import template
 
@@ -61,6 +62,11 @@ def test_the_templates_kinds_are_the_ones_of_the_five_systems() -> None:
         ("site site:lease=5", "twice"),
         ("site:public", "public"),
         ("site:lease60", "lease60"),
+        ("site:engagement=chat+ttl", "engagement can't be called 'ttl'"),
+        ("site:ids=", "ids must be"),
+        ("site:ids=main++blog", "ids must be"),
+        ("site:ids=a/b", "ids must be"),
+        ("site:ids=" + "x" * 129, "ids must be"),
     ],
 )
 def test_a_bad_setting_is_refused_at_start_with_its_name(text: str, hint: str) -> None:
@@ -89,6 +95,27 @@ def test_a_space_that_is_none_is_refused_with_how_to_write_one(text: str) -> Non
 def test_an_undeclared_kind_is_refused_with_those_there_are() -> None:
     with pytest.raises(InvalidRequestError, match="Use one of: link, site"):
         Kinds("site link").space("invented:1")
+
+
+def test_no_engagement_may_be_called_as_its_row_calls_things_of_its_own() -> None:
+    assert {*RESERVED} == TAKEN
+
+
+def test_where_a_kinds_ids_are_declared_there_are_no_others() -> None:
+    kinds = Kinds("site:ids=main+blog,lease=90 doc")
+    assert kinds.space("site:main").kind == kinds.space("site:blog").kind == kinds.kind("site")
+    for id_ in ("other", "main2", "Main", "main+blog", "m"):
+        with pytest.raises(InvalidRequestError, match="Use site:main or site:blog\\."):
+            kinds.space(f"site:{id_}")
+    assert kinds.space("doc:anything").id == "doc:anything"
+
+
+def test_of_many_declared_ids_a_refusal_names_a_few() -> None:
+    ids = "+".join(f"s{number}" for number in range(9))
+    with pytest.raises(InvalidRequestError) as refused:
+        Kinds(f"site:ids={ids}").space("site:main")
+    assert "site:s4 or another that the Kinds parameter names." in refused.value.message
+    assert "site:s5" not in refused.value.message
 
 
 def test_a_refusal_repeats_no_kind_that_could_be_markup() -> None:

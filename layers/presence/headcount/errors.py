@@ -76,6 +76,15 @@ class TooLargeError(RequestError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class RateLimitError(RequestError):
+    """429: too many messages in too short a time; this one was not stored."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message, headers={"Retry-After": str(seconds)})
+
+
 class BusyError(RequestError):
     """503: a dependency is throttled or down; nothing was stored, the client may try again."""
 
@@ -154,6 +163,11 @@ def is_busy(error: ClientError) -> bool:
 def is_gone(error: ClientError) -> bool:
     """The WebSocket connection does not exist (any more, or not yet)."""
     return code(error) in {"GoneException", "410"} or _http_status(error) == HTTPStatus.GONE
+
+
+def is_throttled(error: ClientError) -> bool:
+    """The WebSocket API takes no more calls for the moment, whichever connection they are for."""
+    return _http_status(error) == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def _http_status(error: ClientError) -> int:

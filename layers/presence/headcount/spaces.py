@@ -30,6 +30,9 @@ class Kind:
     names: str = "admin"  # who may see who is here: "admin", "users" (any valid token), "public"
     engagement: tuple[str, ...] = ENGAGEMENT
     """What may be counted: without a list, strangers could fill a row with inventions."""
+    ids: tuple[str, ...] = ()
+    """The only ones there are, or any: where the application knows its spaces, strangers can't
+    invent others."""
 
     def lease_for(self, state: str) -> int:
         """How long a beat in this state keeps a session alive, in seconds."""
@@ -52,8 +55,9 @@ class Kinds:
     """The declared kinds, read from the ``Kinds`` template parameter.
 
     The text is one word per kind: its name, then optional settings, for example
-    ``site:counts=public link:lease=300,counts=public doc``. Settings: ``lease``, ``hidden``
-    (lease while hidden), ``beat``, ``hidden-beat`` in seconds; ``counts`` ``public`` or ``admin``;
+    ``site:ids=main+blog,counts=public link:lease=300 doc``. Settings: ``ids``, the only ones there
+    are (any where it is left out); ``lease``, ``hidden`` (lease while hidden), ``beat``,
+    ``hidden-beat`` in seconds; ``counts`` ``public`` or ``admin``;
     ``names`` ``admin``, ``users`` (whoever has a valid token) or ``public``; ``engagement`` the
     names that may be counted, ``chat+reaction+share`` where it is left out.
     """
@@ -94,7 +98,18 @@ class Kinds:
                 "lower-case word of up to 32 letters, digits and '-', the id 1 to 128 of "
                 "A-Z a-z 0-9 . _ ~ @ : + -"
             )
-        return Space(text, self.kind(match[1]))
+        kind, id_ = self.kind(match[1]), match[2]
+        if kind.ids and id_ not in kind.ids:
+            shown = [f"{kind.name}:{one}" for one in kind.ids[:_SHOWN_IDS]]
+            more = " or another that the Kinds parameter names" if kind.ids[_SHOWN_IDS:] else ""
+            raise InvalidRequestError(
+                f"There is no such space of the kind {kind.name!r} here. "
+                f"Use {' or '.join(shown)}{more}."
+            )
+        return Space(text, kind)
+
+
+_SHOWN_IDS = 5
 
 
 def _parse_kind(word: str) -> Kind:
@@ -107,7 +122,7 @@ def _parse_kind(word: str) -> Kind:
         if not equals:
             raise ValueError(f"kind {name}: write {setting!r} as setting=value")
         values[key] = value
-    known = {"lease", "hidden", "beat", "hidden-beat", "counts", "names", "engagement"}
+    known = {"ids", "lease", "hidden", "beat", "hidden-beat", "counts", "names", "engagement"}
     if unknown := values.keys() - known:
         raise ValueError(f"kind {name}: unknown setting {min(unknown)!r}, use {sorted(known)}")
     counts = values.get("counts", "admin")
@@ -125,6 +140,7 @@ def _parse_kind(word: str) -> Kind:
         beat=beat,
         hidden_beat=_seconds(name, values, "hidden-beat", max(60, beat)),
         counts_are_public=counts == "public",
+        ids=_ids(name, values.get("ids")),
         names=names,
         engagement=_engagement(name, values.get("engagement")),
     )
@@ -132,18 +148,36 @@ def _parse_kind(word: str) -> Kind:
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _MOST_NAMES = 8
+TAKEN = frozenset({"space", "part", "ttl"})
+"""What the row that engagement is added up in has for itself."""
 
 
 def _engagement(kind: str, text: str | None) -> tuple[str, ...]:
     if text is None:
         return ENGAGEMENT
     names = tuple(text.split("+"))
+    if taken := TAKEN & {*names}:
+        raise ValueError(
+            f"kind {kind}: engagement can't be called {min(taken)!r}, name it otherwise"
+        )
     if len(names) > _MOST_NAMES or not all(map(_NAME.fullmatch, names)):
         raise ValueError(
             f"kind {kind}: engagement must be up to {_MOST_NAMES} names joined by '+', each a "
             f"letter, then letters, digits, '_' or '-', not {text!r}"
         )
     return names
+
+
+def _ids(kind: str, text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    ids = tuple(text.split("+"))  # which an id may hold too, but not one that is listed
+    if not all(map(ID.fullmatch, ids)):
+        raise ValueError(
+            f"kind {kind}: ids must be one or more joined by '+', each 1 to 128 of "
+            f"A-Z a-z 0-9 . _ ~ @ : -, not {text!r}"
+        )
+    return ids
 
 
 _LONGEST = 86_400
