@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from headcount.headcounts import Engagement, Headcount
+from headcount.logs import logger
 from headcount.store.counts import CountsTable, SpaceCounts
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
@@ -23,6 +24,10 @@ class DayRefusedError(ValueError):
     """The day can't be aggregated (any more, or yet); what is stored for it stays."""
 
 
+class DayIncompleteError(RuntimeError):
+    """Some spaces' rows could not be written; the others' were. Aggregating again mends it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregator:
     """What aggregating needs. ``clock`` gives epoch milliseconds."""
@@ -38,6 +43,7 @@ class Aggregator:
         """Write the day's rows; returns how many. Running it again changes nothing.
 
         ``date`` is a UTC day that is over and whose visits are all still kept; default yesterday.
+        Raises when it failed for a space, after all the others.
         """
         now = self.clock()
         today = day_of(now)
@@ -49,18 +55,30 @@ class Aggregator:
                 f"visits of {date} have begun to expire: its row would come out too low, so the "
                 f"stored one stays. The earliest day possible is {day_of(now - RETENTION + DAY)}"
             )
-        written = 0
+        written = failed = 0
         for head in self.headcounts.scan():
-            if head.as_of >= day_start(date) or head.tally.sessions:
-                counted = self.counts.space(head.space)
-                if (day := self._summarise(head, counted, date)) is not None:
-                    self.history.add_days([(head.space, day)])
-                    written += 1
-                self.counts.forget_views(head.space, past_keeping(counted.views.by_period, today))
-                self.counts.forget_engagement(head.space, past_days(counted.engagement, today))
-            if head.notice is not None or head.denied:
-                self._forget_moderation(head.space, now)
+            try:
+                written += self._aggregate(head, date, today)
+                if head.notice is not None or head.denied or not head.readable:
+                    self._forget_moderation(head.space, now)
+            except Exception:
+                logger().exception("not aggregated", extra={"space": head.space})
+                failed += 1
+        if failed:
+            raise DayIncompleteError(f"{date}: spaces that failed: {failed}; the log names them")
         return written
+
+    def _aggregate(self, head: Headcount, date: str, today: str) -> bool:
+        """Write a space's row; whether there is anything to write."""
+        if head.readable and head.as_of < day_start(date) and not head.tally.sessions:
+            return False
+        counted = self.counts.space(head.space)
+        day = self._summarise(head, counted, date)
+        if day is not None:
+            self.history.add_days([(head.space, day)])
+        self.counts.forget_views(head.space, past_keeping(counted.views.by_period, today))
+        self.counts.forget_engagement(head.space, past_days(counted.engagement, today))
+        return day is not None
 
     def _forget_moderation(self, space: str, now: int) -> None:
         """Drop what admins said that has run out; no number depends on it any more."""

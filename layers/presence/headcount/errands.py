@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from headcount.counting import Recounter
 from headcount.feeds import Feed, Forms
 from headcount.sockets import Courier, to_frame
+from headcount.stays import Stays, pack, unpack
 from headcount.store.subscriptions import SubscriptionsTable
 from headcount.subscribing import Greeter
 
@@ -40,6 +43,12 @@ class ErrandQueue:
     def ring(self, alert: Mapping[str, Any]) -> None:
         """Let an alert's topic know."""
         self._send({"do": "alert", "alert": alert})
+
+    def recount(self, space: str, shard: int, *, at: int, stays: Stays, after: int) -> None:
+        """Recount a shard in ``after`` seconds, unless somebody else did since ``at``."""
+        packed = base64.b64encode(pack(stays)).decode()
+        errand = {"do": "recount", "space": space, "shard": shard, "at": at, "stays": packed}
+        self._send(errand, after)
 
     def _send(self, errand: dict[str, Any], after: int = 0) -> None:
         self.client.send_message(
@@ -100,12 +109,19 @@ class Runner:
     courier: Courier
     greeter: Greeter
     topic: AlertTopic
+    recounter: Recounter
 
     def run(self, text: str) -> None:
         """Run an errand; doing so again does no harm."""
         errand = json.loads(text)
         if errand["do"] == "alert":
             self.topic.publish(errand["alert"])
+            return
+        if errand["do"] == "recount":
+            gone = unpack(base64.b64decode(errand["stays"]))
+            self.recounter.recount_since(
+                errand["space"], errand["shard"], at=errand["at"], gone=gone
+            )
             return
         feed = Feed(**errand["feed"])
         if errand["do"] == "greet":

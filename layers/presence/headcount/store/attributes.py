@@ -42,7 +42,7 @@ def decode_value(value: Mapping[str, Any]) -> Any:
     """One typed value to plain Python."""
     ((kind, inner),) = value.items()
     match kind:
-        case "S" | "BOOL":
+        case "S" | "BOOL" | "SS" | "NS" | "BS":  # sets are never written: nobody takes them
             return inner
         case "N":
             return int(inner) if inner.lstrip("-").isdecimal() else float(inner)

@@ -1,8 +1,8 @@
-"""BatchGetItem, with what it left out asked for again."""
+"""BatchGetItem, with what it left out asked for again; and a scan that goes on where it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from headcount.store.attributes import Item, decode
@@ -26,3 +26,20 @@ def get_many(
         yield from map(decode, answer["Responses"].get(table, []))
         if table in answer["UnprocessedKeys"]:
             todo += answer["UnprocessedKeys"][table]["Keys"]
+
+
+Start = Mapping[str, Any] | None
+"""The key of the row behind which a scan goes on, encoded; None or empty: at the first."""
+
+
+def scan_page(
+    client: DynamoDBClient, table: str, start: Start, limit: int, **only: Any
+) -> tuple[list[Item], Start]:
+    """Up to ``limit`` rows of a table, consistent, and where to go on; None: that was all.
+
+    ``only`` are the parameters of a filter.
+    """
+    if start:
+        only["ExclusiveStartKey"] = start
+    answer = client.scan(TableName=table, Limit=limit, ConsistentRead=True, **only)
+    return answer["Items"], answer.get("LastEvaluatedKey")

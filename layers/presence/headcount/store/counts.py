@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -16,9 +16,23 @@ from headcount.headcounts import Engagement, Reading, Views
 from headcount.moderation import Notice, Removal
 from headcount.stays import Stays, pack, unpack
 from headcount.store.attributes import decode, encode
+from headcount.store.batches import Start, scan_page
+from headcount.store.keys import TTL, count_part
 from headcount.store.keys import Counts as Keys
-from headcount.store.keys import count_part
+from headcount.store.rows import (
+    BYTES,
+    NUMBER,
+    NUMBERS,
+    TEXT,
+    Many,
+    Shape,
+    follows,
+    read,
+    require,
+    version_of,
+)
 from headcount.tally import Facets, Tally
+from headcount.times import DAY, SECOND, day_start
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,6 +49,7 @@ class Count:
     rows: int = 0  # rows read for it, live or not: what the next recount will cost
     counted_at: int = 0
     stays: Stays = ()  # how long its last visits were
+    readable: bool = True  # False: its row can't be read, so its numbers stand empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,11 @@ class SpaceCounts:
     notice: Notice | None = None
     removals: Mapping[str, Removal] = field(default_factory=dict)  # by id
 
+    @property
+    def shards_in_use(self) -> int:
+        """All shards below this one, and no others, may hold rows: at least 1."""
+        return max((count.shard + 1 for count in self.shards if count.rows), default=1)
+
 
 def pack_facets(facets: Facets) -> bytes:
     """Facets as compressed JSON: a space with hundreds of pages stays within a unit or two."""
@@ -59,9 +79,18 @@ def unpack_facets(packed: bytes) -> Facets:
     """The inverse of ``pack_facets``."""
     loaded = json.loads(zlib.decompress(packed))
     return {
-        facet: {value: (count, people) for value, (count, people) in values.items()}
+        facet: {value: (int(count), int(people)) for value, (count, people) in values.items()}
         for facet, values in loaded.items()
     }
+
+
+TALLY: Mapping[str, Shape] = {
+    **dict.fromkeys(("sessions", "signed_in_sessions", "signed_in", "anonymous"), NUMBER),
+    "facets": BYTES,
+    "quality": Many(dict, Many(list, NUMBER)),
+    "engagement": NUMBERS,
+}
+"""What ``tally_values`` and packed facets are as attributes."""
 
 
 def tally_values(tally: Tally) -> dict[str, Any]:
@@ -90,11 +119,17 @@ def tally_from(row: Mapping[str, Any], facets: bytes | None) -> Tally:
 
 
 class CountsTable:
-    """Reads are consistent. The stream of its shard rows wakes ``publish``."""
+    """Reads are consistent. The stream of its shard rows wakes ``publish``.
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
+    Numbers are kept for ``day_rows_days`` after the last of them; alert rules until an admin
+    deletes them. A shard's row that can't be read counts as empty, with what version it has: the
+    next recount replaces it. Any other counts as not there.
+    """
+
+    def __init__(self, client: DynamoDBClient, table: str, *, day_rows_days: int) -> None:
         self._client = client
         self._table = table
+        self._days = day_rows_days
 
     def shard(self, space: str, shard: int) -> Count:
         """A shard's row; version 0 when there is none yet."""
@@ -117,38 +152,17 @@ class CountsTable:
         rows = [decode(item) for page in pages for item in page["Items"]]
         parts = {row[Keys.SORT]: row for row in rows}
         return SpaceCounts(
-            shards=[_count(row) for part, row in parts.items() if part.startswith(Keys.SHARD)],
-            views=_views(parts.get(Keys.VIEWS, {})),
-            engagement=_engagement(parts.get(Keys.ENGAGEMENT, {})),
-            readings={
-                part.removeprefix(Keys.READING): Reading(row["at"], row["numbers"])
-                for part, row in parts.items()
-                if part.startswith(Keys.READING)
-            },
-            rules={
-                (name := part.removeprefix(Keys.ALERT)): rule_from(name, row["rule"])
-                for part, row in parts.items()
-                if part.startswith(Keys.ALERT)
-            },
-            notice=_notice(parts[Keys.NOTICE]) if Keys.NOTICE in parts else None,
-            removals={
-                part.removeprefix(Keys.DENIED): _removal(row)
-                for part, row in parts.items()
-                if part.startswith(Keys.DENIED)
-            },
+            shards=[_count(row) for part, row in parts.items() if _is_shard(part)],
+            views=read(_views, parts.get(Keys.VIEWS, {}), space) or Views(),
+            engagement=read(_engagement, parts.get(Keys.ENGAGEMENT, {}), space) or Engagement(),
+            readings=_readable(parts, Keys.READING, reading_from),
+            rules=_readable(parts, Keys.ALERT, _rule),
+            notice=_readable(parts, Keys.NOTICE, notice_from).get(""),
+            removals=_readable(parts, Keys.DENIED, _removal),
         )
 
     def save(self, count: Count) -> bool:
         """Write a recount if the row's version is still the one before it; else False."""
-        condition: dict[str, Any] = (
-            {"ConditionExpression": "attribute_not_exists(#p)"}
-            if count.version == 1
-            else {
-                "ConditionExpression": "#version = :before",
-                "ExpressionAttributeValues": encode({":before": count.version - 1}),
-            }
-        )
-        names = {"#p": Keys.PARTITION} if count.version == 1 else {"#version": "version"}
         try:
             self._client.put_item(
                 TableName=self._table,
@@ -162,10 +176,10 @@ class CountsTable:
                         "rows": count.rows,
                         "counted_at": count.counted_at,
                         "stays": pack(count.stays) or None,
+                        TTL: kept_until(count.counted_at, self._days),
                     }
                 ),
-                ExpressionAttributeNames=names,
-                **condition,
+                **follows(count.version),
             )
         except ClientError as error:
             if not condition_failed(error):
@@ -179,12 +193,15 @@ class CountsTable:
         """Add to a space's engagement, in all and on a UTC day; and to another's, or to neither."""
         if also is not None:
             updates: Any = [
-                {"Update": {"TableName": self._table, **engagement_update(one, day, numbers)}}
+                {"Update": {"TableName": self._table, **self._engagement(one, day, numbers)}}
                 for one in (space, also)
             ]
             self._client.transact_write_items(TransactItems=updates)
             return
-        self._client.update_item(TableName=self._table, **engagement_update(space, day, numbers))
+        self._client.update_item(TableName=self._table, **self._engagement(space, day, numbers))
+
+    def _engagement(self, space: str, day: str, numbers: Mapping[str, float]) -> Any:
+        return engagement_update(space, day, numbers, days_kept=self._days)
 
     def report(self, space: str, source: str, reading: Reading) -> None:
         """What a server reports of a space, in place of what it reported before."""
@@ -196,6 +213,7 @@ class CountsTable:
                     Keys.SORT: Keys.READING + source,
                     "at": reading.at,
                     "numbers": reading.numbers,
+                    TTL: kept_until(reading.at, self._days),
                 }
             ),
         )
@@ -211,7 +229,7 @@ class CountsTable:
     def put_notice(self, space: str, notice: Notice) -> None:
         """Set the message to everyone, in place of the one before."""
         said = {"id": notice.id, "text": notice.text, "level": notice.level}
-        self._put(space, Keys.NOTICE, {**said, "until": notice.until})
+        self._put(space, Keys.NOTICE, {**said, "until": notice.until, TTL: _bin(notice.until)})
 
     def delete_notice(self, space: str, *, id_: str) -> None:
         """Delete the message to everyone, unless it is another one by now."""
@@ -219,13 +237,33 @@ class CountsTable:
 
     def put_removal(self, space: str, removal: Removal) -> None:
         """Deny somebody a space, in place of what was said of them before."""
-        said = {name: getattr(removal, name) for name in _REMOVAL}
+        said: dict[str, Any] = {name: getattr(removal, name) for name in _REMOVAL}
         sessions = list(removal.sessions) or None
-        self._put(space, Keys.DENIED + removal.id, {**said, "sessions": sessions})
+        said |= {"sessions": sessions, TTL: _bin(removal.until)}
+        self._put(space, Keys.DENIED + removal.id, said)
 
     def delete_removal(self, space: str, removal: Removal) -> None:
         """Lift a removal, unless it was put anew since."""
         self._delete(space, Keys.DENIED + removal.id, {"until": removal.until})
+
+    def scanned_removals(self, start: Start, limit: int) -> tuple[list[tuple[str, Removal]], Start]:
+        """Who is denied a space among up to ``limit`` rows, each with its space, and where to go
+        on; None: that was all."""
+        rows, start = scan_page(
+            self._client,
+            self._table,
+            start,
+            limit,
+            FilterExpression="begins_with(#s, :denied)",
+            ExpressionAttributeNames={"#s": Keys.SORT},
+            ExpressionAttributeValues=encode({":denied": Keys.DENIED}),
+        )
+        found = [(row[Keys.PARTITION], row) for row in map(decode, rows)]
+        return [
+            (space, removal)
+            for space, row in found
+            if (removal := read(_removal, row, space)) is not None
+        ], start
 
     def _put(self, space: str, part: str, said: Mapping[str, Any]) -> None:
         self._client.put_item(
@@ -264,19 +302,63 @@ class CountsTable:
         names = {f"#p{index}": name for index, name in enumerate(attributes)}
         if not names:
             return
-        self._client.update_item(
-            TableName=self._table,
-            Key=encode({Keys.PARTITION: space, Keys.SORT: part}),
-            UpdateExpression="REMOVE " + ", ".join(names),
-            ExpressionAttributeNames=names,
-        )
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=encode({Keys.PARTITION: space, Keys.SORT: part}),
+                ConditionExpression="attribute_exists(#p)",
+                UpdateExpression="REMOVE " + ", ".join(names),
+                ExpressionAttributeNames={"#p": Keys.PARTITION, **names},
+            )
+        except ClientError as error:
+            if not condition_failed(error):  # all of it went to the bin
+                raise
+
+
+_Part = TypeVar("_Part")
+
+
+def _readable(
+    parts: Mapping[str, Any], prefix: str, reader: Callable[[Any], _Part]
+) -> dict[str, _Part]:
+    """What can be read of the rows whose part begins so, by the rest of it."""
+    found = {
+        part.removeprefix(prefix): read(reader, row, row[Keys.PARTITION])
+        for part, row in parts.items()
+        if part.startswith(prefix)
+    }
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def _is_shard(part: str) -> bool:
+    return part.startswith(Keys.SHARD) and part.removeprefix(Keys.SHARD).isdecimal()
+
+
+_SHAPES: Mapping[str, Shape] = {
+    **TALLY,
+    **dict.fromkeys(("version", "rows", "counted_at"), NUMBER),
+    "stays": BYTES,
+}
 
 
 def _count(row: Mapping[str, Any]) -> Count:
+    space = row[Keys.PARTITION]
+    # Who knows how many rows it holds: not none, or its shard would be taken for one out of use.
+    return read(_whole, row, space) or Count(
+        space, _shard_in(row), version=version_of(row), rows=1, readable=False
+    )
+
+
+def _shard_in(row: Mapping[str, Any]) -> int:
+    return int(row[Keys.SORT].removeprefix(Keys.SHARD))
+
+
+def _whole(row: Mapping[str, Any]) -> Count:
+    require(row, _SHAPES)
     return Count(
         space=row[Keys.PARTITION],
-        shard=int(row[Keys.SORT].removeprefix(Keys.SHARD)),
-        version=row["version"],
+        shard=_shard_in(row),
+        version=version_of(row),
         tally=tally_from(row, row.get("facets")),
         rows=row.get("rows", 0),
         counted_at=row.get("counted_at", 0),
@@ -284,8 +366,22 @@ def _count(row: Mapping[str, Any]) -> Count:
     )
 
 
-def engagement_update(space: str, day: str, numbers: Mapping[str, float]) -> Any:
-    """The update that adds numbers to a space's engagement, in all and on a UTC day."""
+_BIN_AFTER = DAY
+"""``daily`` deletes what has run out, where the space is still known; else this is when."""
+
+
+def kept_until(now: int, days: int) -> int:
+    """When numbers of that moment are forgotten (epoch seconds) unless newer ones come."""
+    return (now + days * DAY) // SECOND
+
+
+def _bin(until: int) -> int:
+    return (until + _BIN_AFTER) // SECOND
+
+
+def engagement_update(space: str, day: str, numbers: Mapping[str, float], *, days_kept: int) -> Any:
+    """The update that adds numbers to a space's engagement, in all and on a UTC day; the row is
+    then kept for so many days."""
     added = {
         **numbers,
         **{f"{day}{Keys.DAY_SEPARATOR}{name}": number for name, number in numbers.items()},
@@ -293,20 +389,27 @@ def engagement_update(space: str, day: str, numbers: Mapping[str, float]) -> Any
     names = {f"#n{index}": name for index, name in enumerate(added)}
     return {
         "Key": encode({Keys.PARTITION: space, Keys.SORT: Keys.ENGAGEMENT}),
-        "UpdateExpression": "ADD "
+        "UpdateExpression": "SET #ttl = :ttl ADD "
         + ", ".join(f"{short} :{short.removeprefix('#')}" for short in names),
-        "ExpressionAttributeNames": names,
+        "ExpressionAttributeNames": {"#ttl": TTL, **names},
         "ExpressionAttributeValues": encode(
-            {f":{short.removeprefix('#')}": added[name] for short, name in names.items()}
+            {
+                ":ttl": kept_until(day_start(day) + DAY, days_kept),
+                **{f":{short.removeprefix('#')}": added[name] for short, name in names.items()},
+            }
         ),
     }
 
 
+RESERVED = (Keys.PARTITION, Keys.SORT, TTL)
+
+
 def _engagement(row: Mapping[str, Any]) -> Engagement:
+    require(row, dict.fromkeys(row.keys() - set(RESERVED), NUMBER))
     totals: dict[str, float] = {}
     by_day: dict[str, dict[str, float]] = {}
     for name, number in row.items():
-        if name in (Keys.PARTITION, Keys.SORT):
+        if name in RESERVED:
             continue
         day, separator, short = name.partition(Keys.DAY_SEPARATOR)
         if separator:
@@ -320,15 +423,29 @@ _REMOVAL = ("known_as", "value", "until", "at", "by", "reason")
 
 
 def _removal(row: Mapping[str, Any]) -> Removal:
+    require(row, {"known_as": TEXT, "value": TEXT, "until": NUMBER, "sessions": Many(list, TEXT)})
     said = {name: row.get(name) for name in _REMOVAL}
     return Removal(**said, sessions=tuple(row.get("sessions", ())))  # type: ignore[arg-type]
 
 
-def _notice(row: Mapping[str, Any]) -> Notice:
+def reading_from(said: Mapping[str, Any]) -> Reading:
+    """A server's report from attributes."""
+    require(said, {"at": NUMBER, "numbers": NUMBERS})
+    return Reading(said["at"], said["numbers"])
+
+
+def _rule(row: Mapping[str, Any]) -> Rule:
+    return rule_from(row[Keys.SORT].removeprefix(Keys.ALERT), row["rule"])
+
+
+def notice_from(row: Mapping[str, Any]) -> Notice:
+    """The message to everyone from attributes."""
+    require(row, {**dict.fromkeys(("id", "text", "level"), TEXT), "until": NUMBER})
     return Notice(row["id"], row["text"], row["level"], row["until"])
 
 
 def _views(row: Mapping[str, Any]) -> Views:
+    require(row, dict.fromkeys(row.keys() - set(RESERVED), NUMBER))
     return Views(
         total=row.get("total", 0),
         by_period={name: count for name, count in row.items() if name[:1].isdigit()},

@@ -11,12 +11,33 @@ from botocore.exceptions import ClientError
 
 from headcount.alerts import Memory
 from headcount.errors import condition_failed
-from headcount.headcounts import Headcount, Peak, Reading, Views
+from headcount.headcounts import Headcount, Peak, Views
 from headcount.moderation import Denied, Notice, pack_denied, unpack_denied
 from headcount.store.attributes import decode, encode
 from headcount.store.batches import get_many
-from headcount.store.counts import pack_facets, tally_from, tally_values
+from headcount.store.counts import (
+    TALLY,
+    kept_until,
+    notice_from,
+    pack_facets,
+    reading_from,
+    tally_from,
+    tally_values,
+)
+from headcount.store.keys import TTL
 from headcount.store.keys import Headcounts as Keys
+from headcount.store.rows import (
+    BYTES,
+    NUMBER,
+    NUMBERS,
+    TEXT,
+    Many,
+    Shape,
+    follows,
+    read,
+    require,
+    version_of,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -26,24 +47,39 @@ _INLINE_FACETS = 2_500
 (4 KB, eventually consistent)."""
 _FACETS_ROW = "#facets"
 
+_SHAPES: Mapping[str, Shape] = {
+    **TALLY,
+    **dict.fromkeys(("version", "views_total", "peak_people", "peak_at", "as_of"), NUMBER),
+    **dict.fromkeys(("shards", "chunked_at", "peak_sessions", "avg_seconds"), NUMBER),
+    **dict.fromkeys(("views", "day_peaks", "engagement_all", "engagement_today"), NUMBERS),
+    "cause": TEXT,
+    "denied": BYTES,
+    "readings": Many(dict, frozenset({dict})),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What a beat must know of its space: people and version, the message to everyone, and who is
-    denied."""
+    """What a beat must know of its space: people and version, how many shards are in use, the
+    message to everyone, and who is denied."""
 
     people: int = 0
     version: int = 0
+    shards: int = 1
     notice: Notice | None = None
     denied: Denied = field(default_factory=dict)
 
 
 class HeadcountsTable:
-    """Written by ``publish`` alone."""
+    """Written by ``publish`` alone. A space is kept for ``day_rows_days`` after its last.
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
+    A row that can't be read counts as empty, with what version it has: the next one replaces it.
+    """
+
+    def __init__(self, client: DynamoDBClient, table: str, *, day_rows_days: int) -> None:
         self._client = client
         self._table = table
+        self._days = day_rows_days
 
     def get(self, space: str) -> Headcount:
         """The published numbers, consistent; version 0 when nothing was published yet."""
@@ -58,16 +94,12 @@ class HeadcountsTable:
             TableName=self._table, Key=encode({Keys.PARTITION: space})
         ).get("Item")
         row = decode(item) if item else {}
-        return Glance(
-            people=row.get("signed_in", 0) + row.get("anonymous", 0),
-            version=row.get("version", 0),
-            notice=_notice(row),
-            denied=unpack_denied(row.get("denied")),
-        )
+        return read(_glance, row, space) or Glance(version=version_of(row))
 
     def save(self, headcount: Headcount) -> bool:
         """Publish a version if the one before it is the latest; else False."""
         packed = pack_facets(headcount.tally.facets)
+        gone_at = kept_until(headcount.as_of, self._days)
         notice = headcount.notice
         beside = {
             "notice": None
@@ -82,20 +114,14 @@ class HeadcountsTable:
             # First, so that whoever reads the version finds facets at least as new.
             self._client.put_item(
                 TableName=self._table,
-                Item=encode({Keys.PARTITION: headcount.space + _FACETS_ROW, "facets": packed}),
+                Item=encode(
+                    {
+                        Keys.PARTITION: headcount.space + _FACETS_ROW,
+                        "facets": packed,
+                        TTL: gone_at,
+                    }
+                ),
             )
-        condition: dict[str, Any] = (
-            {
-                "ConditionExpression": "attribute_not_exists(#p)",
-                "ExpressionAttributeNames": {"#p": Keys.PARTITION},
-            }
-            if headcount.version == 1
-            else {
-                "ConditionExpression": "#version = :before",
-                "ExpressionAttributeNames": {"#version": "version"},
-                "ExpressionAttributeValues": encode({":before": headcount.version - 1}),
-            }
-        )
         peak = headcount.peak
         kind = headcount.space.partition(":")[0]
         try:
@@ -114,6 +140,7 @@ class HeadcountsTable:
                         "peak_at": peak.at if peak else None,
                         "day_peaks": headcount.day_peaks,
                         "as_of": headcount.as_of,
+                        "shards": headcount.shards if headcount.shards > 1 else None,
                         "cause": headcount.cause,
                         "chunked_at": headcount.chunked_at or None,
                         "peak_sessions": headcount.peak_sessions,
@@ -125,10 +152,11 @@ class HeadcountsTable:
                             for source, reading in headcount.readings.items()
                         }
                         or None,
+                        TTL: gone_at,
                         **beside,
                     }
                 ),
-                **condition,
+                **follows(headcount.version),
             )
         except ClientError as error:
             if not condition_failed(error):
@@ -160,7 +188,7 @@ class HeadcountsTable:
         """The published numbers of many spaces, consistent; facets only where they are inline."""
         keys = (encode({Keys.PARTITION: space}) for space in spaces)
         return {
-            row[Keys.PARTITION]: _headcount(row, row.get("facets"))
+            row[Keys.PARTITION]: _headcount(row)
             for row in get_many(self._client, self._table, keys, consistent=True)
         }
 
@@ -171,39 +199,45 @@ class HeadcountsTable:
             for item in page["Items"]:
                 row = decode(item)
                 if not row[Keys.PARTITION].endswith(_FACETS_ROW):
-                    yield _headcount(row, row.get("facets"))
+                    yield _headcount(row)
 
     def _headcount(self, row: Mapping[str, Any]) -> Headcount:
-        facets = row.get("facets")
-        if facets is None:
+        if "facets" not in row:
             item = self._client.get_item(
                 TableName=self._table,
                 Key=encode({Keys.PARTITION: row[Keys.PARTITION] + _FACETS_ROW}),
                 ConsistentRead=True,
             ).get("Item")
-            facets = decode(item)["facets"] if item else None
-        return _headcount(row, facets)
+            row = {**row, "facets": decode(item).get("facets")} if item else row
+        return _headcount(row)
 
 
-def _headcount(row: Mapping[str, Any], facets: bytes | None) -> Headcount:
+def _headcount(row: Mapping[str, Any]) -> Headcount:
+    space = row[Keys.PARTITION]
+    found = read(_whole, row, space)
+    return found or Headcount(space, version=version_of(row), readable=False)
+
+
+def _whole(row: Mapping[str, Any]) -> Headcount:
+    require(row, _SHAPES)
+    if "cause" in row:
+        int(row["cause"])  # a sequence number
     return Headcount(
         space=row[Keys.PARTITION],
-        version=row["version"],
-        tally=tally_from(row, facets),
+        version=version_of(row),
+        tally=tally_from(row, row.get("facets")),
         views=Views(row.get("views_total", 0), row.get("views", {})),
         peak=Peak(row["peak_people"], row["peak_at"]) if "peak_at" in row else None,
         day_peaks=row.get("day_peaks", {}),
         as_of=row.get("as_of", 0),
+        shards=row.get("shards", 1),
         cause=row.get("cause"),
         chunked_at=row.get("chunked_at", 0),
         peak_sessions=row.get("peak_sessions", 0),
         avg_seconds=row.get("avg_seconds"),
         engagement=row.get("engagement_all", {}),
         engagement_today=row.get("engagement_today", {}),
-        readings={
-            source: Reading(said["at"], said["numbers"])
-            for source, said in row.get("readings", {}).items()
-        },
+        readings={source: reading_from(said) for source, said in row.get("readings", {}).items()},
         notice=_notice(row),
         denied=unpack_denied(row.get("denied")),
         alerts=Memory.unpack(row.get("alerts")),
@@ -211,8 +245,29 @@ def _headcount(row: Mapping[str, Any], facets: bytes | None) -> Headcount:
     )
 
 
+def _glance(row: Mapping[str, Any]) -> Glance:
+    require(row, _GLANCED)
+    return Glance(
+        people=row.get("signed_in", 0) + row.get("anonymous", 0),
+        version=version_of(row),
+        shards=row.get("shards", 1),
+        notice=_notice(row),
+        denied=unpack_denied(row.get("denied")),
+    )
+
+
+_GLANCED = {
+    name: _SHAPES[name] for name in ("signed_in", "anonymous", "version", "shards", "denied")
+}
+
+
 def _notice(row: Mapping[str, Any]) -> Notice | None:
-    return Notice(*row["notice"]) if "notice" in row else None
+    if "notice" not in row:
+        return None
+    return notice_from(dict(zip(_NOTICE, row["notice"], strict=True)))
+
+
+_NOTICE = ("id", "text", "level", "until")
 
 
 def _size(values: Iterable[Any]) -> int:

@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
+from headcount.errors import condition_failed
 from headcount.moderation import Act
 from headcount.store.attributes import Item, decode, encode
+from headcount.store.batches import Start, scan_page
 from headcount.store.keys import TTL
 from headcount.store.keys import History as Keys
 from headcount.times import DAY, SECOND, day_start, iso, parse_iso
@@ -116,7 +120,7 @@ class HistoryTable:
             Item=encode(
                 {
                     Keys.PARTITION: act.space,
-                    Keys.SORT: f"{Keys.AUDIT}{iso(act.at)}#{act.id}",
+                    Keys.SORT: _audit_key(act.at, act.id),
                     "who": act.who,
                     "what": act.what,
                     "parameters": act.parameters,
@@ -144,6 +148,38 @@ class HistoryTable:
         )
         return [_act(decode(item)) for page in pages for item in page["Items"]]
 
+    def scanned_acts(self, start: Start, limit: int) -> tuple[list[Act], Start]:
+        """What admins did among up to ``limit`` rows of the table, and where to go on; None: that
+        was all."""
+        rows, start = scan_page(
+            self._client,
+            self._table,
+            start,
+            limit,
+            FilterExpression="begins_with(#s, :audit)",
+            ExpressionAttributeNames={"#s": Keys.SORT},
+            ExpressionAttributeValues=encode({":audit": Keys.AUDIT}),
+        )
+        return [_act(decode(row)) for row in rows], start
+
+    def rewrite(self, space: str, at: int, id_: str, **said: Any) -> None:
+        """Have an act say something else, ``who`` or ``parameters``, if it is still kept."""
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=encode({Keys.PARTITION: space, Keys.SORT: _audit_key(at, id_)}),
+                ConditionExpression="attribute_exists(#p)",
+                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in said),
+                ExpressionAttributeNames={
+                    "#p": Keys.PARTITION,
+                    **{f"#{name}": name for name in said},
+                },
+                ExpressionAttributeValues=encode({f":{name}": one for name, one in said.items()}),
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+
     def _between(self, space: str, first: str, last: str) -> list[dict[str, Any]]:
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
@@ -159,6 +195,10 @@ class HistoryTable:
             batch, todo = todo[:_BATCH], todo[_BATCH:]
             answer = self._client.batch_write_item(RequestItems={self._table: batch})
             todo += answer["UnprocessedItems"].get(self._table, [])
+
+
+def _audit_key(at: int, id_: str) -> str:
+    return f"{Keys.AUDIT}{iso(at)}#{id_}"
 
 
 def _act(row: Mapping[str, Any]) -> Act:

@@ -62,8 +62,8 @@ class Subscriptions:
 
     partition ``space#site:main``, sort key the connection id: who hears a space.
     partition ``connection#<id>``, sort key the space: what a connection hears; sort key
-    ``connection`` is the connection itself. partition ``claim``, sort key a topic: its next frame
-    is on its way.
+    ``connection`` is the connection itself, and the session that it holds. partition ``claim``,
+    sort key a topic: its next frame is on its way.
     """
 
     PARTITION = "topic"
@@ -87,7 +87,8 @@ class Streams:
 
 
 TTL = "ttl"
-"""Every table's TTL attribute, in epoch seconds."""
+"""Every table's TTL attribute, in epoch seconds: when a row may go to the bin. Rows without it
+stay until somebody deletes them."""
 
 
 def presence_partition(space: str, shard: int) -> str:

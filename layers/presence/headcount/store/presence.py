@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,19 @@ from headcount.errors import cancellation_reasons, condition_failed
 from headcount.session import (
     BIN_AFTER,
     NOTHING_RIDES,
+    RATE_PERIOD,
     STEADY_MARGIN,
     Facts,
     Riding,
     Session,
     Write,
+    message_drains_in,
 )
 from headcount.store.attributes import Item, decode, encode, encode_value
+from headcount.store.batches import Start, scan_page
 from headcount.store.keys import TTL, presence_partition, split_presence_partition
 from headcount.store.keys import Presence as Keys
+from headcount.store.rows import NUMBER, NUMBERS, TEXT, Many, Shape, read, require
 from headcount.times import SECOND, day_of
 
 if TYPE_CHECKING:
@@ -28,7 +32,17 @@ if TYPE_CHECKING:
 
 _FACTS = ("user", "visitor", "name", "avatar", "page")
 _RIDING = ("quality", "engagement", "details")
+_BURST, _CONNECTION = "n", "c"  # the largest row has no room for longer names
 _ENDED_BY_MOVE = "move"
+
+
+_SHAPES: Mapping[str, Shape] = {
+    **dict.fromkeys(("joined_at", "changed_at", "last_seen", "expires_at", "ended_at"), NUMBER),
+    **dict.fromkeys(("seq", "stayed", _BURST), NUMBER),
+    **dict.fromkeys(("beats", "quality", "engagement"), NUMBERS),
+    **dict.fromkeys(("request", "visit", "state", *_FACTS), TEXT),
+    "facets": Many(dict, TEXT),
+}
 
 
 def to_item(session: Session) -> Item:
@@ -57,6 +71,9 @@ def to_item(session: Session) -> Item:
             **{name: getattr(session.riding, name) or None for name in _RIDING},
             "stayed": session.stayed,
             "former_users": session.former_users or None,
+            "moved_to": session.moved_to,
+            _BURST: session.burst,
+            _CONNECTION: session.connection,
             TTL: _ttl(session.expires_at),
         }
     )
@@ -65,9 +82,11 @@ def to_item(session: Session) -> Item:
 def from_item(item: Mapping[str, Any]) -> Session:
     """A row, or a stream record's image of it, as a session.
 
-    Read by name with defaults, so that rows of an older or newer release are understood.
+    Read by name with defaults, so that rows of an older or newer release are understood. Raises
+    one of ``UNREADABLE`` for what none wrote.
     """
     row = decode(item)
+    require(row, _SHAPES)
     space, shard = split_presence_partition(row[Keys.PARTITION])
     return Session(
         space=space,
@@ -93,7 +112,16 @@ def from_item(item: Mapping[str, Any]) -> Session:
         riding=Riding(**{name: row.get(name, {}) for name in _RIDING}),
         stayed=row.get("stayed"),
         former_users=tuple(row.get("former_users", ())),
+        moved_to=row.get("moved_to"),
+        burst=row.get(_BURST, 1),
+        connection=row.get(_CONNECTION),
     )
+
+
+def _sessions(items: Iterable[Item]) -> list[Session]:
+    """The rows that can be read: the others are of nobody, until their TTL takes them away."""
+    found = (read(from_item, item, item[Keys.PARTITION]["S"]) for item in items)
+    return [session for session in found if session is not None]
 
 
 def moved_away(session: Session) -> bool:
@@ -107,13 +135,107 @@ def _ttl(expires_at: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that a client says which does not repeat who it is; None: not even a page."""
+    """All that a client says which does not repeat who it is; None: not even a page.
+
+    ``user`` is whom a token proves: a session that was proven to be another's does not go on so.
+    """
 
     page: str | None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """An update in the making: each attribute ``a`` is ``#a`` in it, and its value ``:a``."""
+
+    conditions: list[str]
+    actions: dict[str, list[str]]  # SET and REMOVE
+    names: dict[str, str]
+    values: dict[str, Any]
+
+    @classmethod
+    def of_beat(
+        cls,
+        *,
+        lease: int,
+        seq: int | None,
+        request: str,
+        now: int,
+        limit: int,
+        connection: str | None,
+    ) -> _Update:
+        """What every beat of a live session stores, and what it is refused for."""
+        update = cls(
+            ["#kind IN (:beat, :join, :change)", "expires_at > :margin", "#request <> :request"],
+            {"SET": ["beats.#day = if_not_exists(beats.#day, :zero) + :one"], "REMOVE": []},
+            {"#day": day_of(now)},
+            {
+                ":beat": Write.BEAT.value,
+                ":join": Write.JOIN.value,
+                ":change": Write.CHANGE.value,
+                ":margin": now + STEADY_MARGIN,
+                ":zero": 0,
+                ":one": 1,
+            },
+        )
+        expires_at = now + lease * SECOND
+        update.store(request=request, last_seen=now, expires_at=expires_at)
+        update.store(**{TTL: _ttl(expires_at), _BURST: 1, _CONNECTION: connection})
+        if limit:
+            update.conditions.append(
+                f"(last_seen <= :empty OR last_seen <= :drained AND #{_BURST} = :one)"
+            )
+            update.values[":empty"] = now - RATE_PERIOD
+            update.values[":drained"] = now - message_drains_in(limit)
+        if seq is not None:
+            update.conditions.append("(attribute_not_exists(seq) OR seq < :seq)")
+            update.store(seq=seq)
+        return update
+
+    def value(self, name: str, value: Any) -> str:
+        """An attribute beside a value of its name: to be stored, or there already."""
+        self.names[f"#{name}"] = name
+        self.values[f":{name}"] = value
+        return f"#{name} = :{name}"
+
+    def store(self, **values: Any) -> None:
+        """Store these; None is no attribute."""
+        for name, value in values.items():
+            if value is not None:
+                self.actions["SET"].append(self.value(name, value))
+            else:
+                self.names[f"#{name}"] = name
+                self.actions["REMOVE"].append(f"#{name}")
+
+    def require(self, **values: Any) -> None:
+        """Only where these are there; None is no attribute."""
+        for name, value in values.items():
+            if value is not None:
+                self.conditions.append(self.value(name, value))
+            else:
+                self.names[f"#{name}"] = name
+                self.conditions.append(f"attribute_not_exists(#{name})")
+
+    def parameters(self) -> dict[str, Any]:
+        """As the API has it."""
+        parts = [f"{verb} {', '.join(acts)}" for verb, acts in self.actions.items() if acts]
+        return {
+            "ConditionExpression": " AND ".join(self.conditions),
+            "UpdateExpression": " ".join(parts),
+            "ExpressionAttributeNames": self.names,
+            "ExpressionAttributeValues": encode(self.values),
+        }
+
+
+def _said(riding: Riding) -> dict[str, Any]:
+    return {name: said for name in _RIDING if (said := getattr(riding, name))}
 
 
 class PresenceTable:
-    """Reads are consistent: every decision and every count rests on them."""
+    """Reads are consistent: every decision and every count rests on them.
+
+    Reading many leaves out the rows that can't be read.
+    """
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
@@ -131,60 +253,80 @@ class PresenceTable:
         request: str,
         now: int,
         riding: Riding = NOTHING_RIDES,
+        limit: int = 0,
+        connection: str | None = None,
     ) -> tuple[bool, Session | None]:
         """The steady beat: one conditional write that needs no read.
 
         Returns (True, None) when the session was there with the same facts (or, of a client that
         does not repeat them, the same page) and lease to spare; else (False, the row that is
-        there, or None) and nothing was written.
+        there, or None) and nothing was written. Where ``limit`` messages are taken in a rate
+        period, a beat that may be one of a burst is not steady: it has to be counted.
         """
-        expires_at = now + lease * SECOND
-        condition = (
-            "#kind IN (:beat, :join, :change) AND expires_at > :margin AND #request <> :request"
+        update = _Update.of_beat(
+            lease=lease, seq=seq, request=request, now=now, limit=limit, connection=connection
         )
-        update = (
-            "SET #kind = :beat, #request = :request, last_seen = :now, expires_at = :expires_at, "
-            "#ttl = :ttl, beats.#day = if_not_exists(beats.#day, :zero) + :one"
-        )
-        names = {"#kind": "kind", "#request": "request", "#ttl": TTL, "#day": day_of(now)}
-        values: dict[str, Any] = {
-            ":beat": Write.BEAT.value,
-            ":join": Write.JOIN.value,
-            ":change": Write.CHANGE.value,
-            ":margin": now + STEADY_MARGIN,
-            ":request": request,
-            ":now": now,
-            ":expires_at": expires_at,
-            ":ttl": _ttl(expires_at),
-            ":zero": 0,
-            ":one": 1,
-        }
+        update.store(kind=Write.BEAT.value, **_said(riding))
         if isinstance(facts, Facts):
-            condition += " AND #print = :print"
-            names["#print"] = "print"
-            values[":print"] = facts.fingerprint
-        elif facts.page is not None:
-            condition += " AND #page = :page"
-            names["#page"] = "page"
-            values[":page"] = facts.page
-        for name in _RIDING:
-            if said := getattr(riding, name):
-                update += f", #{name} = :{name}"
-                names[f"#{name}"] = name
-                values[f":{name}"] = said
-        if seq is not None:
-            condition += " AND (attribute_not_exists(seq) OR seq < :seq)"
-            update += ", seq = :seq"
-            values[":seq"] = seq
+            update.require(print=facts.fingerprint)
+        else:
+            same_user = "attribute_not_exists(verified)"
+            if facts.user is not None:
+                same_user += f" OR {update.value('user', facts.user)}"
+            update.conditions.append(f"({same_user})")
+            if facts.page is not None:
+                update.require(page=facts.page)
+        return self._update(space, shard, session, update)
+
+    def change(
+        self,
+        *,
+        space: str,
+        shard: int,
+        session: str,
+        facts: Facts,
+        lease: int,
+        seq: int | None,
+        request: str,
+        now: int,
+        riding: Riding = NOTHING_RIDES,
+        limit: int = 0,
+        connection: str | None = None,
+    ) -> tuple[bool, Session | None]:
+        """A person who is the same does something else: one conditional write that needs no read.
+
+        Returns (True, None) when the session was there, of the same user and visitor, with other
+        facts and lease to spare; else, and where messages are limited, as ``steady``. Whoever
+        becomes another person has to be looked at: who they were, and what a token proved.
+        """
+        update = _Update.of_beat(
+            lease=lease, seq=seq, request=request, now=now, limit=limit, connection=connection
+        )
+        update.require(user=facts.user, visitor=facts.visitor, verified=facts.verified or None)
+        update.store(
+            kind=Write.CHANGE.value,
+            name=facts.name,
+            avatar=facts.avatar,
+            page=facts.page,
+            facets=facts.facets or None,
+            state=facts.state,
+            print=facts.fingerprint,
+            changed_at=now,
+            **_said(riding),
+        )
+        # A steady beat that is called a change would wake everybody.
+        update.conditions.append("#print <> :print")
+        return self._update(space, shard, session, update)
+
+    def _update(
+        self, space: str, shard: int, session: str, update: _Update
+    ) -> tuple[bool, Session | None]:
         try:
             self._client.update_item(
                 TableName=self._table,
                 Key=self._key(space, shard, session),
-                ConditionExpression=condition,
-                UpdateExpression=update,
-                ExpressionAttributeNames=names,
-                ExpressionAttributeValues=encode(values),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **update.parameters(),
             )
         except ClientError as error:
             if not condition_failed(error):
@@ -221,6 +363,7 @@ class PresenceTable:
             request=new.request,
             ended_at=new.last_seen,
             ended_by=_ENDED_BY_MOVE,
+            moved_to=new.shard,
         )
         # A row left over in the new shard from an earlier move may be overwritten.
         free = {
@@ -265,8 +408,13 @@ class PresenceTable:
 
     def find(self, space: str, shards: int, session: str) -> Session | None:
         """The session in whichever shard holds it: a running visit before an ended one."""
-        found = [row for shard in range(shards) if (row := self.get(space, shard, session))]
-        return min(found, key=lambda row: (row.ended, moved_away(row)), default=None)
+        for _ in range(2):
+            found = [row for shard in range(shards) if (row := self.get(space, shard, session))]
+            best = min(found, key=lambda row: (row.ended, moved_away(row)), default=None)
+            if best is None or not moved_away(best):
+                break
+            # It went to a shard that had been looked at already: look again.
+        return best
 
     def partition(self, space: str, shard: int) -> list[Session]:
         """Every row of one shard, live or not."""
@@ -277,7 +425,7 @@ class PresenceTable:
             ExpressionAttributeNames={"#p": Keys.PARTITION},
             ExpressionAttributeValues=encode({":p": presence_partition(space, shard)}),
         )
-        return [from_item(item) for page in pages for item in page["Items"]]
+        return _sessions(item for page in pages for item in page["Items"])
 
     def said_by(self, space: str, shard: int, name: str, value: str) -> list[Session]:
         """The rows of one shard with that ``user`` or ``visitor``, live or not."""
@@ -291,7 +439,7 @@ class PresenceTable:
                 {":p": presence_partition(space, shard), ":value": value}
             ),
         )
-        return [from_item(item) for page in pages for item in page["Items"]]
+        return _sessions(item for page in pages for item in page["Items"])
 
     def page(
         self, space: str, shard: int, *, limit: int, after: str | None
@@ -308,7 +456,7 @@ class PresenceTable:
             **start,  # type: ignore[arg-type]
         )
         last = answer.get("LastEvaluatedKey")
-        rows = [from_item(item) for item in answer["Items"]]
+        rows = _sessions(answer["Items"])
         return rows, str(decode(last)[Keys.SORT]) if last else None
 
     def scan(self) -> Iterator[list[Session]]:
@@ -317,7 +465,12 @@ class PresenceTable:
             TableName=self._table, ConsistentRead=True
         )
         for page in pages:
-            yield [from_item(item) for item in page["Items"]]
+            yield _sessions(page["Items"])
+
+    def scanned(self, start: Start, limit: int) -> tuple[list[Session], Start]:
+        """Up to ``limit`` rows of the table and where to go on; None: that was all."""
+        rows, start = scan_page(self._client, self._table, start, limit)
+        return _sessions(rows), start
 
     def _key(self, space: str, shard: int, session: str) -> Item:
         return {

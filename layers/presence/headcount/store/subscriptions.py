@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from headcount.errors import condition_failed
 from headcount.store.attributes import decode, encode
+from headcount.store.batches import Start, scan_page
 from headcount.store.keys import TTL
 from headcount.store.keys import Subscriptions as Keys
 from headcount.times import HOUR, MINUTE, SECOND
@@ -34,6 +36,20 @@ class Subscription:
     """What it hears it in; None: as headcounts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The session that a connection holds, and what its opening said for as long as it lasts."""
+
+    space: str
+    session: str
+    user: str | None = None
+    """Whom the token proves."""
+    admin: bool = False
+    """The token was an admin's, who may speak for anyone."""
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """Facets that the request's headers say: device and country."""
+
+
 class SubscriptionsTable:
     """Reads are consistent: a publisher must not miss who subscribed before its version."""
 
@@ -41,9 +57,43 @@ class SubscriptionsTable:
         self._client = client
         self._table = table
 
-    def connect(self, connection: str, *, now: int) -> None:
-        """Remember a connection."""
-        self._put(Keys.CONNECTION + connection, Keys.SELF, {"since": now}, now)
+    def connect(self, connection: str, *, reads: Iterable[str], now: int) -> None:
+        """Remember a connection, and the spaces that its token may read."""
+        values = {"since": now, "reads": sorted(reads)}
+        self._put(Keys.CONNECTION + connection, Keys.SELF, values, now)
+
+    def hold(self, connection: str, held: Held, *, now: int) -> None:
+        """Remember a connection that holds a session. It may read nothing."""
+        values = {
+            "since": now,
+            "reads": [],
+            "space": held.space,
+            "session": held.session,
+            "user": held.user,
+            "admin": held.admin or None,
+            "seen": held.seen or None,
+        }
+        self._put(Keys.CONNECTION + connection, Keys.SELF, values, now)
+
+    def held(self, connection: str) -> Held | None:
+        """The session that a connection holds; None where it holds none, or is not known."""
+        item = self._itself(connection)
+        return _held(item) if item else None
+
+    def scanned_held(self, start: Start, limit: int) -> tuple[list[tuple[str, Held]], Start]:
+        """The connections that hold a session among up to ``limit`` rows, and where to go on; None:
+        that was all."""
+        rows, start = scan_page(self._client, self._table, start, limit)
+        found = [
+            (str(row[Keys.PARTITION]).removeprefix(Keys.CONNECTION), held)
+            for row in map(decode, rows)
+            if row[Keys.SORT] == Keys.SELF and (held := _held(row)) is not None
+        ]
+        return found, start
+
+    def forget(self, connection: str) -> None:
+        """Forget a connection that hears nothing."""
+        self._delete(Keys.CONNECTION + connection, Keys.SELF)
 
     def add(self, space: str, connection: str, *, now: int, form: str | None = None) -> None:
         """Subscribe to a space, or another topic, without a first headcount yet."""
@@ -71,11 +121,19 @@ class SubscriptionsTable:
         self._delete(Keys.SPACE + space, connection)
         self._delete(Keys.CONNECTION + connection, space)
 
-    def disconnect(self, connection: str) -> None:
-        """Forget a connection and all it heard."""
-        for space in self.spaces(connection):
+    def disconnect(self, connection: str) -> Held | None:
+        """Forget a connection and all it heard.
+
+        Where it holds a session, returns that and leaves the row to the bin: it costs no write,
+        and is there when the end is told of twice, or only after a post found the connection gone.
+        """
+        rows = {row[Keys.SORT]: row for row in self._rows(Keys.CONNECTION + connection)}
+        held = _held(rows.pop(Keys.SELF, {}))
+        for space in rows:
             self.remove(space, connection)
-        self._delete(Keys.CONNECTION + connection, Keys.SELF)
+        if held is None:
+            self._delete(Keys.CONNECTION + connection, Keys.SELF)
+        return held
 
     def spaces(self, connection: str) -> list[str]:
         """What a connection hears."""
@@ -85,6 +143,12 @@ class SubscriptionsTable:
         """What a connection hears, and in which form."""
         rows = self._rows(Keys.CONNECTION + connection)
         return {row[Keys.SORT]: row.get("form") for row in rows if row[Keys.SORT] != Keys.SELF}
+
+    def connection(self, connection: str) -> tuple[Collection[str], Collection[str]]:
+        """What a connection hears, and which spaces it may read."""
+        rows = {row[Keys.SORT]: row for row in self._rows(Keys.CONNECTION + connection)}
+        itself = rows.pop(Keys.SELF, {"reads": ()})  # nothing where it is not known
+        return rows, itself.get("reads", ("*",))  # before it was kept, only admins connected
 
     def claim(self, topic: str, *, now: int) -> bool:
         """Take it on oneself to have a topic said; False when somebody did, and it is to come."""
@@ -114,12 +178,16 @@ class SubscriptionsTable:
 
     def connected_at(self, connection: str) -> int | None:
         """When a connection came up; None when it is not known."""
+        item = self._itself(connection)
+        return int(item["since"]) if item else None
+
+    def _itself(self, connection: str) -> dict[str, Any] | None:
         item = self._client.get_item(
             TableName=self._table,
             Key=encode({Keys.PARTITION: Keys.CONNECTION + connection, Keys.SORT: Keys.SELF}),
             ConsistentRead=True,
         ).get("Item")
-        return int(decode(item)["since"]) if item else None
+        return decode(item) if item else None
 
     def of(self, space: str) -> list[Subscription]:
         """Who hears a space."""
@@ -161,3 +229,15 @@ class SubscriptionsTable:
         self._client.delete_item(
             TableName=self._table, Key=encode({Keys.PARTITION: topic, Keys.SORT: subscriber})
         )
+
+
+def _held(row: Mapping[str, Any]) -> Held | None:
+    if "session" not in row:
+        return None
+    return Held(
+        space=row["space"],
+        session=row["session"],
+        user=row.get("user"),
+        admin=row.get("admin", False),
+        seen=row.get("seen", {}),
+    )

@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 from headcount.errors import cancellation_reasons, condition_failed
 from headcount.headcounts import periods_of
 from headcount.store.attributes import Item, decode, encode
-from headcount.store.batches import get_many
-from headcount.store.counts import engagement_update
-from headcount.store.keys import TTL, visits_partition
+from headcount.store.batches import Start, get_many, scan_page
+from headcount.store.counts import engagement_update, kept_until
+from headcount.store.keys import SHARD_SEPARATOR, TTL, visits_partition
 from headcount.store.keys import Counts as CountsKeys
 from headcount.store.keys import Visits as Keys
 from headcount.times import DAY, SECOND, day_of
@@ -29,12 +29,18 @@ _CONFLICT_TRIES = 6
 
 
 class VisitsTable:
-    """Writes are safe to repeat: a visit is recorded, and counted as a view, once."""
+    """Writes are safe to repeat: a visit is recorded, and counted as a view, once.
 
-    def __init__(self, client: DynamoDBClient, table: str, counts_table: str) -> None:
+    Views are kept for ``day_rows_days`` after the last of them.
+    """
+
+    def __init__(
+        self, client: DynamoDBClient, table: str, counts_table: str, *, day_rows_days: int
+    ) -> None:
         self._client = client
         self._table = table
         self._counts_table = counts_table
+        self._days = day_rows_days
 
     def record(self, visits: Iterable[Visit]) -> int:
         """Add visits to the ledger and their number to their spaces' views.
@@ -71,12 +77,12 @@ class VisitsTable:
                 if reasons is None:
                     raise
                 known = [reason == "ConditionalCheckFailed" for reason in reasons]
-                if not any(known) and attempt == _CONFLICT_TRIES - 1:
-                    raise  # somebody else keeps writing the same rows: let the stream try again
                 for visit, there in zip(batch, known, strict=False):
                     if there and visit.ended_at is not None:
                         self._write_end(visit)
                 batch = [v for v, there in zip(batch, known, strict=False) if not there]
+                if batch and attempt == _CONFLICT_TRIES - 1:
+                    raise  # somebody else keeps writing the same rows: let the stream try again
             else:
                 self._continue(batch)
                 return len(batch)
@@ -161,6 +167,48 @@ class VisitsTable:
         rows = get_many(self._client, self._table, keys, consistent=True)
         return {visit.id for visit in map(_visit, rows)}
 
+    def scanned(self, start: Start, limit: int) -> tuple[list[tuple[str, Visit]], Start]:
+        """Up to ``limit`` rows of the ledger, each with its UTC day, and where to go on; None:
+        that was all."""
+        rows, start = scan_page(self._client, self._table, start, limit)
+        found = [decode(row) for row in rows]
+        return [
+            (row[Keys.PARTITION].rpartition(SHARD_SEPARATOR)[2], _visit(row)) for row in found
+        ], start
+
+    def rename(self, visit: Visit, day: str | None = None) -> int:
+        """Have the visit's row of that day, or of each, say it was this session, visitor and
+        users; nothing else of it changes. Returns how many rows there were."""
+        values = {
+            "session": visit.session,
+            "user": visit.user,
+            "visitor": visit.visitor,
+            "former_users": visit.former_users or None,
+        }
+        said = {name: value for name, value in values.items() if value is not None}
+        renamed = 0
+        for one in {visit.day, *visit.beats} if day is None else {day}:
+            try:
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=self._key(visit, one),
+                    ConditionExpression="attribute_exists(#p)",
+                    UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in said),
+                    ExpressionAttributeNames={
+                        "#p": Keys.PARTITION,
+                        **{f"#{name}": name for name in said},
+                    },
+                    ExpressionAttributeValues=encode(
+                        {f":{name}": value for name, value in said.items()}
+                    ),
+                )
+            except ClientError as error:
+                if not condition_failed(error):  # it went to the bin
+                    raise
+            else:
+                renamed += 1
+        return renamed
+
     def _continue(self, visits: Iterable[Visit]) -> None:
         """A stay over midnight is in every day it beat in: a row there, without a view."""
         for visit in visits:
@@ -188,11 +236,17 @@ class VisitsTable:
             "Update": {
                 "TableName": self._counts_table,
                 "Key": encode({CountsKeys.PARTITION: space, CountsKeys.SORT: CountsKeys.VIEWS}),
-                "UpdateExpression": "ADD "
+                "UpdateExpression": "SET #ttl = :ttl ADD "
                 + ", ".join(f"{name} :{name.removeprefix('#')}" for name in names),
-                "ExpressionAttributeNames": names,
+                "ExpressionAttributeNames": {"#ttl": TTL, **names},
                 "ExpressionAttributeValues": encode(
-                    {f":{short.removeprefix('#')}": added[name] for short, name in names.items()}
+                    {
+                        ":ttl": kept_until(max(visit.joined_at for visit in visits), self._days),
+                        **{
+                            f":{short.removeprefix('#')}": added[name]
+                            for short, name in names.items()
+                        },
+                    }
                 ),
             }
         }
@@ -210,7 +264,7 @@ class VisitsTable:
             {
                 "Update": {
                     "TableName": self._counts_table,
-                    **engagement_update(space, day, dict(total)),
+                    **engagement_update(space, day, dict(total), days_kept=self._days),
                 }
             }
         ]

@@ -1,0 +1,178 @@
+"""Is what is published what a fresh recount gives? The cleanup acts on it, ``explain`` shows it.
+
+A number that differs is wrong only when nothing that is still on its way explains it: a write is
+counted and published seconds after it was made, and a lease that ran out is ended by the next
+sweep. So a difference is *drift* when
+
+- nothing is on its way: no session of the shard was written in the last ``SETTLING``, no lease ran
+  out that is not ended yet; or, where counts are right and not what is published, no count was
+  written in that time; or
+- something is overdue: a write older than ``SETTLING`` that no recount (no version) came after.
+
+A row that can't be read is drift, too: nothing brings it right but a row in its place.
+
+What is on its way is left alone: a recount would hide what became of it. If it got lost, nothing is
+on its way any more when the next sweep looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from headcount.counting import CLOCKS_DIFFER
+from headcount.headcounts import Headcount
+from headcount.session import Session, Write
+from headcount.store.counts import Count, CountsTable
+from headcount.store.headcounts import HeadcountsTable
+from headcount.store.presence import PresenceTable, moved_away
+from headcount.tally import Tally, merge, tally
+from headcount.times import MINUTE, SECOND
+
+SETTLING = 30 * SECOND
+"""A write takes about 1 s to reach ``count``, up to 6 s until a large shard's recount is due, about
+1 s to be published; and to read a shard of 30,000 sessions may take longer than all of that."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A space as it was read for an audit: first what is published, then what is counted, then the
+    sessions, so that what comes later is at least as new. ``at``: before the sessions were read."""
+
+    head: Headcount
+    counts: Mapping[int, Count]
+    rows: Mapping[int, Sequence[Session]]
+    at: int
+    ended_by_us: Collection[int] = ()  # shards in which the sweep that asks has just ended visits
+
+    @cached_property
+    def recount(self) -> Tally:
+        """The numbers that should be published."""
+        return merge(self._recounts.values())
+
+    @cached_property
+    def miscounted(self) -> list[int]:
+        """The shards whose count differs from their sessions."""
+        return [
+            shard
+            for shard, numbers in self._recounts.items()
+            if self._cannot_be_read(shard)
+            or self.counts.get(shard, Count(self.head.space, shard)).tally != numbers
+        ]
+
+    @cached_property
+    def unpublished(self) -> bool:
+        """Whether what is published differs from what is counted."""
+        counted = [self.counts[shard].tally for shard in sorted(self.counts)]
+        return not self.head.readable or self.head.tally != merge(counted)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs."""
+        return not self.miscounted and not self.unpublished
+
+    @cached_property
+    def written(self) -> int:
+        """How many sessions were written a moment ago: joins, changes, leaves, ends."""
+        return sum(self._is_young(row) for rows in self.rows.values() for row in rows)
+
+    @cached_property
+    def run_out(self) -> int:
+        """How many leases ran out that the next sweep ends."""
+        return sum(self._ran_out(row) for rows in self.rows.values() for row in rows)
+
+    @cached_property
+    def counted(self) -> int:
+        """How many shards were counted a moment ago, and may not be published yet."""
+        return sum(count.counted_at >= self.at - SETTLING for count in self.counts.values())
+
+    @cached_property
+    def drifted(self) -> list[int]:
+        """The shards to recount because of drift: where only what is published drifted, any."""
+        if self._is_moving:
+            return []
+        wrong = [
+            shard
+            for shard in self.miscounted
+            if self._cannot_be_read(shard)
+            or not self._on_its_way(shard)
+            or self._overdue(shard, self._counted_at(shard))
+        ]
+        if wrong or not self.unpublished:
+            return wrong
+        late = not self.head.readable or any(
+            self._overdue(shard, self.head.as_of) for shard in self.rows
+        )
+        return [min(self.counts, default=0)] if late or not self.counted else []
+
+    @cached_property
+    def _recounts(self) -> dict[int, Tally]:
+        return {
+            shard: tally(row for row in self.rows[shard] if row.live(self.at))
+            for shard in sorted(self.rows)
+        }
+
+    @cached_property
+    def _is_moving(self) -> bool:
+        """Whether a session moves between shards: it brings a past along that is new to the one it
+        comes to."""
+        return any(
+            moved_away(row) and self._is_young(row) for rows in self.rows.values() for row in rows
+        )
+
+    def _cannot_be_read(self, shard: int) -> bool:
+        return shard in self.counts and not self.counts[shard].readable
+
+    def _counted_at(self, shard: int) -> int:
+        return self.counts[shard].counted_at if shard in self.counts else 0
+
+    def _on_its_way(self, shard: int) -> bool:
+        return shard in self.ended_by_us or any(
+            self._is_young(row) or self._ran_out(row) for row in self.rows[shard]
+        )
+
+    def _ran_out(self, row: Session) -> bool:
+        return not row.ended and not row.live(self.at)
+
+    def _is_young(self, row: Session) -> bool:
+        if not row.ended:
+            return row.changed_at >= self.at - SETTLING
+        # A lease's end is written by a sweep, up to a minute later.
+        delay = MINUTE if row.ended_by == "expiry" else 0
+        return (row.ended_at or 0) + delay >= self.at - SETTLING
+
+    def _overdue(self, shard: int, since: int) -> bool:
+        """Whether a write that is old enough came after ``since``."""
+        return any(
+            since + CLOCKS_DIFFER < written < self.at - SETTLING
+            for row in self.rows[shard]
+            if (written := _written_at(row)) is not None
+        )
+
+
+def _written_at(row: Session) -> int | None:
+    """When the last write that wakes ``count`` was made; None where the row does not say."""
+    if not row.ended:
+        return row.changed_at
+    return row.ended_at if row.write is Write.LEAVE and row.ended_by == "leave" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """What auditing needs. ``clock`` gives epoch milliseconds."""
+
+    presence: PresenceTable
+    counts: CountsTable
+    headcounts: HeadcountsTable
+    clock: Callable[[], int]
+
+    def audit(
+        self, space: str, shards: Iterable[int] = (), ended_by_us: Collection[int] = ()
+    ) -> Audit:
+        """Read a space whole, all consistent: the shards that are counted, and these."""
+        head = self.headcounts.get(space)
+        counts = {count.shard: count for count in self.counts.space(space).shards}
+        now = self.clock()
+        rows = {shard: self.presence.partition(space, shard) for shard in {*counts, *shards}}
+        return Audit(head, counts, rows, now, ended_by_us)
