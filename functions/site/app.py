@@ -34,6 +34,7 @@ _POLICY = (
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
+    "strict-transport-security": "max-age=31536000",
     # Checked at every load against the ETag: a deploy is seen at once.
     "cache-control": "no-cache",
     # Modules are fetched with CORS, and any page may embed the client.
@@ -42,7 +43,14 @@ _HEADERS = {
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
-    """Answer GET /dashboard, /dashboard/{file}, /admin/live and /headcount*: a file each."""
+    """Answer /dashboard, /dashboard/{file}, /admin/live and /headcount*: a file each."""
+    answer = _answer(event)
+    if event["requestContext"]["http"]["method"] == "HEAD":
+        return {name: answer[name] for name in ("statusCode", "headers")}
+    return answer
+
+
+def _answer(event: Mapping[str, Any]) -> dict[str, Any]:
     path = event["rawPath"].removesuffix("/")
     name = path.removeprefix("/dashboard").strip("/") or "index.html"
     if path == _LIVE:
@@ -51,7 +59,12 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
     if name not in files:
         return {
             "statusCode": HTTPStatus.NOT_FOUND.value,
-            "headers": {"content-type": _TYPES[".json"], "cache-control": "no-store"},
+            "headers": {
+                **_HEADERS,
+                "content-security-policy": _policy(os.environ["SOCKET_URL"]),
+                "content-type": _TYPES[".json"],
+                "cache-control": "no-store",
+            },
             "body": json.dumps(
                 {"success": False, "error": "There is nothing at this path. Try /dashboard."}
             ),

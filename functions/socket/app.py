@@ -1,4 +1,4 @@
-"""WebSocket API: ``$connect`` (token check), ``$disconnect``, and dashboards' frames."""
+"""WebSocket API: ``$connect`` (token check, or a viewer's join), ``$disconnect``, and frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 from headcount.clients import services
 from headcount.errors import RequestError
-from headcount.tokens import require_admin, token_in
+from headcount.tokens import Caller, known, takes_cookie, token_in
+from headcount.web import presence_sockets
 from headcount.web.http import respond_error
 
 _OK = {"statusCode": 200}
@@ -17,18 +18,23 @@ _OK = {"statusCode": 200}
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
     """Handle one event of a connection."""
     connection = event["requestContext"]["connectionId"]
-    switchboard = services().switchboard
+    here = services()
     match event["requestContext"]["eventType"]:
         case "CONNECT":
             try:
-                _require_admin(event)
-                switchboard.connect(connection, _path(event))
+                if presence_sockets.holds_session(event):
+                    presence_sockets.connect(here, event)
+                else:
+                    here.switchboard.connect(connection, _caller(event), _path(event))
             except RequestError as error:
                 return respond_error(error)
         case "DISCONNECT":
-            switchboard.disconnect(connection)
+            held = here.switchboard.disconnect(connection)
+            if held is not None:
+                presence_sockets.disconnect(here, event, held)
         case _:
-            switchboard.hear(connection, event.get("body") or "")
+            if not presence_sockets.hear(here, event):
+                here.switchboard.hear(connection, event.get("body") or "")
     return _OK
 
 
@@ -38,12 +44,14 @@ def _path(event: Mapping[str, Any]) -> str | None:
     return "/".join(unquote(part) for part in path.split("/")) if path else None
 
 
-def _require_admin(event: Mapping[str, Any]) -> None:
+def _caller(event: Mapping[str, Any]) -> Caller:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    settings = services().settings
+    trusted = takes_cookie("GET", headers, settings.allowed_origins)
     token = token_in(
         headers,
         event.get("queryStringParameters") or {},
         headers.get("cookie", "").split(";"),
-        services().settings.token_cookie,
+        settings.token_cookie if trusted else "",
     )
-    require_admin(services().verifier.verify(token) if token else None)
+    return known(services().verifier.verify(token) if token else None)

@@ -103,13 +103,13 @@ def test_who_is_there_already_does_not_rise_to_a_new_milestone(world: World) -> 
     assert alerts(world) == ["two"]
 
 
-def test_a_rule_that_is_put_and_reached_in_one_version_is_set_off(moto_world: World) -> None:
-    moto_world.subscribe("c1")
-    moto_world.beat("s1")
-    moto_world.count(moto_world.filtered("count"))
-    act(moto_world, "PUT", "alerts/one", milestone(1))
-    moto_world.settle()
-    assert alerts(moto_world) == ["one"]
+def test_a_rule_that_is_put_and_reached_in_one_version_is_set_off(memory_world: World) -> None:
+    memory_world.subscribe("c1")
+    memory_world.beat("s1")
+    memory_world.count(memory_world.filtered("count"))
+    act(memory_world, "PUT", "alerts/one", milestone(1))
+    memory_world.settle()
+    assert alerts(memory_world) == ["one"]
 
 
 def test_a_rule_that_changes_while_set_off_waits_for_its_new_number(world: World) -> None:
@@ -135,26 +135,26 @@ def test_a_deleted_rule_is_silent(world: World) -> None:
     assert act(world, "GET", "alerts").body["alerts"] == []
 
 
-def test_deleting_a_rule_by_itself_is_published(moto_world: World) -> None:
-    act(moto_world, "PUT", "alerts/one", SPIKE)
-    come(moto_world, "s1")
-    before = moto_world.headcount()["version"]
-    act(moto_world, "DELETE", "alerts/one")
-    moto_world.settle()
-    assert moto_world.headcount()["version"] == before + 1
-    (row,) = moto_world.tables["headcounts"].rows()
+def test_deleting_a_rule_by_itself_is_published(memory_world: World) -> None:
+    act(memory_world, "PUT", "alerts/one", SPIKE)
+    come(memory_world, "s1")
+    before = memory_world.headcount()["version"]
+    act(memory_world, "DELETE", "alerts/one")
+    memory_world.settle()
+    assert memory_world.headcount()["version"] == before + 1
+    (row,) = memory_world.tables["headcounts"].rows()
     assert "alerts" not in row  # and what was remembered for it
 
 
-def test_rules_of_a_space_do_not_concern_another(moto_world: World) -> None:
-    act(moto_world, "PUT", "alerts/one", milestone(1), space="site:other")
-    moto_world.subscribe("c1")
-    come(moto_world, "s1")
-    assert alerts(moto_world) == []
+def test_rules_of_a_space_do_not_concern_another(memory_world: World) -> None:
+    act(memory_world, "PUT", "alerts/one", milestone(1), space="site:other")
+    memory_world.subscribe("c1")
+    come(memory_world, "s1")
+    assert alerts(memory_world) == []
 
 
-def test_people_of_several_shards_count_together(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, ShardsPerSpace="3")
+def test_people_of_several_shards_count_together(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, ShardsPerSpace="3")
     act(world, "PUT", "alerts/five", milestone(5))
     world.subscribe("c1")
     for number in range(6):
@@ -198,13 +198,13 @@ def test_a_slow_rise_is_no_spike(world: World) -> None:
     assert alerts(world) == []
 
 
-def test_too_few_people_are_no_spike(moto_world: World) -> None:
-    act(moto_world, "PUT", "alerts/spike", SPIKE)
-    come(moto_world, "s1")
-    stay(moto_world, 10, "s1")
-    moto_world.subscribe("c1")
-    come(moto_world, "s2", "s3")
-    assert alerts(moto_world) == []
+def test_too_few_people_are_no_spike(memory_world: World) -> None:
+    act(memory_world, "PUT", "alerts/spike", SPIKE)
+    come(memory_world, "s1")
+    stay(memory_world, 10, "s1")
+    memory_world.subscribe("c1")
+    come(memory_world, "s2", "s3")
+    assert alerts(memory_world) == []
 
 
 def test_people_who_stayed_are_what_the_next_spike_is_measured_by(world: World) -> None:
@@ -228,19 +228,19 @@ def test_a_spike_right_after_one_that_no_version_ended_is_heard(world: World) ->
     assert alerts(world) == ["spike", "spike"]
 
 
-def test_what_was_before_the_rule_and_is_not_known_is_no_spike(moto_world: World) -> None:
-    come(moto_world, "s1")
-    stay(moto_world, 1, "s1")
-    moto_world.subscribe("c1")
-    come(moto_world, "s2", "s3")  # published a moment ago: five minutes ago is not known
-    act(moto_world, "PUT", "alerts/spike", SPIKE)
-    moto_world.settle()
-    come(moto_world, "s4", "s5", "s6", "s7")
-    assert alerts(moto_world) == []
+def test_what_was_before_the_rule_and_is_not_known_is_no_spike(memory_world: World) -> None:
+    come(memory_world, "s1")
+    stay(memory_world, 1, "s1")
+    memory_world.subscribe("c1")
+    come(memory_world, "s2", "s3")  # published a moment ago: five minutes ago is not known
+    act(memory_world, "PUT", "alerts/spike", SPIKE)
+    memory_world.settle()
+    come(memory_world, "s4", "s5", "s6", "s7")
+    assert alerts(memory_world) == []
 
 
-def test_the_memory_of_an_hours_spike_stays_small(moto_world: World) -> None:
-    world = moto_world
+def test_the_memory_of_an_hours_spike_stays_small(memory_world: World) -> None:
+    world = memory_world
     act(world, "PUT", "alerts/spike", {**SPIKE, "minutes": 60, "factor": 1000})
     come(world, "s0")
     for number in range(1, 130):
@@ -278,8 +278,8 @@ def test_an_alert_of_a_publish_that_crashed_is_heard_at_the_retry(world: World) 
     assert alerts(world) == ["one"]
 
 
-def test_an_alert_that_is_said_again_has_the_same_id(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, AlertTopic=TOPIC)
+def test_an_alert_that_is_said_again_has_the_same_id(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, AlertTopic=TOPIC)
     act(world, "PUT", "alerts/one", milestone(1))
     world.settle()
     world.subscribe("c1")
@@ -295,9 +295,9 @@ def test_an_alert_that_is_said_again_has_the_same_id(moto: Engine, worlds: World
 
 
 def test_alerts_of_large_audiences_leave_in_chunks_behind_their_version(
-    moto: Engine, worlds: Worlds
+    memory: Engine, worlds: Worlds
 ) -> None:
-    world = worlds(moto, InlineFanout="0")
+    world = worlds(memory, InlineFanout="0")
     act(world, "PUT", "alerts/one", milestone(1))
     world.settle()
     world.subscribe("c1")
@@ -309,8 +309,8 @@ def test_alerts_of_large_audiences_leave_in_chunks_behind_their_version(
     ]
 
 
-def test_feeds_hear_no_alerts(moto_world: World) -> None:
-    world = moto_world
+def test_feeds_hear_no_alerts(memory_world: World) -> None:
+    world = memory_world
     act(world, "PUT", "alerts/one", milestone(1), space="stream:st1")
     world.connect("f1", path="/api/ws/streams/st1/metrics")
     world.connect("f2", path="/api/ws/analytics/realtime")
@@ -323,8 +323,8 @@ def test_feeds_hear_no_alerts(moto_world: World) -> None:
 # -------------------------------------------------------------------------------------------- topic
 
 
-def test_the_topic_is_told_what_dashboards_hear(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, AlertTopic=TOPIC)
+def test_the_topic_is_told_what_dashboards_hear(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, AlertTopic=TOPIC)
     act(world, "PUT", "alerts/one", milestone(1))
     world.subscribe("c1")
     come(world, "s1")
@@ -338,21 +338,21 @@ def test_the_topic_is_told_what_dashboards_hear(moto: Engine, worlds: Worlds) ->
     }
 
 
-def test_the_topic_is_told_also_when_no_dashboard_listens(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, AlertTopic=TOPIC)
+def test_the_topic_is_told_also_when_no_dashboard_listens(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, AlertTopic=TOPIC)
     act(world, "PUT", "alerts/one", milestone(1))
     come(world, "s1")
     assert len(world.sns.published) == 1
 
 
-def test_without_a_topic_nothing_is_sent(moto_world: World) -> None:
-    act(moto_world, "PUT", "alerts/one", milestone(1))
-    come(moto_world, "s1")
-    assert moto_world.sns.published == []
+def test_without_a_topic_nothing_is_sent(memory_world: World) -> None:
+    act(memory_world, "PUT", "alerts/one", milestone(1))
+    come(memory_world, "s1")
+    assert memory_world.sns.published == []
 
 
-def test_a_topic_that_fails_holds_up_no_version(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, AlertTopic=TOPIC)
+def test_a_topic_that_fails_holds_up_no_version(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, AlertTopic=TOPIC)
     world.sns.error = aws_error("InternalErrorException", 500, "Publish")
     act(world, "PUT", "alerts/one", milestone(1))
     world.subscribe("c1")
@@ -386,18 +386,18 @@ def test_rules_are_listed_by_name_as_they_were_put(world: World) -> None:
     }
 
 
-def test_a_space_has_20_rules_at_most(moto_world: World) -> None:
+def test_a_space_has_20_rules_at_most(memory_world: World) -> None:
     for number in range(20):
-        act(moto_world, "PUT", f"alerts/r{number}", milestone(1))
-    refused = ask(moto_world, "PUT", "alerts/r20", milestone(1), token=moto_world.admin)
+        act(memory_world, "PUT", f"alerts/r{number}", milestone(1))
+    refused = ask(memory_world, "PUT", "alerts/r20", milestone(1), token=memory_world.admin)
     assert refused.status == 409
     assert refused.body["error"].startswith("This space has 20 alert rules")
-    act(moto_world, "PUT", "alerts/r7", milestone(2))
-    act(moto_world, "PUT", "alerts/r0", milestone(1), space="site:other")
-    assert len(act(moto_world, "GET", "alerts").body["alerts"]) == 20
-    moto_world.subscribe("c1")
-    come(moto_world, "s1")
-    assert len(alerts(moto_world)) == 19
+    act(memory_world, "PUT", "alerts/r7", milestone(2))
+    act(memory_world, "PUT", "alerts/r0", milestone(1), space="site:other")
+    assert len(act(memory_world, "GET", "alerts").body["alerts"]) == 20
+    memory_world.subscribe("c1")
+    come(memory_world, "s1")
+    assert len(alerts(memory_world)) == 19
 
 
 @pytest.mark.parametrize(
@@ -421,62 +421,62 @@ def test_a_space_has_20_rules_at_most(moto_world: World) -> None:
         ({"type": "spike", "factor": 2, "minutes": 5}, "atLeast is missing: send it as a number."),
     ],
 )
-def test_a_rule_that_is_none_is_refused(moto_world: World, body: Any, sentence: str) -> None:
-    answer = ask(moto_world, "PUT", "alerts/rule", body, token=moto_world.admin)
+def test_a_rule_that_is_none_is_refused(memory_world: World, body: Any, sentence: str) -> None:
+    answer = ask(memory_world, "PUT", "alerts/rule", body, token=memory_world.admin)
     assert answer.status == 400
     assert answer.body["error"].startswith(sentence)
-    assert moto_world.tables["counts"].rows() == []
-    assert moto_world.tables["history"].rows() == []
+    assert memory_world.tables["counts"].rows() == []
+    assert memory_world.tables["history"].rows() == []
 
 
 @pytest.mark.parametrize("raw", ["", "{", '{"type": "spike", "factor": NaN}', '"spike"'])
-def test_a_body_that_is_no_rule_is_refused(moto_world: World, raw: str) -> None:
-    answer = ask(moto_world, "PUT", "alerts/rule", raw, token=moto_world.admin)
+def test_a_body_that_is_no_rule_is_refused(memory_world: World, raw: str) -> None:
+    answer = ask(memory_world, "PUT", "alerts/rule", raw, token=memory_world.admin)
     assert answer.status == 400
-    assert moto_world.tables["counts"].rows() == []
+    assert memory_world.tables["counts"].rows() == []
 
 
 @pytest.mark.parametrize("name", ["-x", "a%20b", "%23", "x" * 65, "%00", "a%2Fb"])
-def test_a_name_that_is_none_is_refused(moto_world: World, name: str) -> None:
-    answer = ask(moto_world, "PUT", f"alerts/{name}", milestone(1), token=moto_world.admin)
+def test_a_name_that_is_none_is_refused(memory_world: World, name: str) -> None:
+    answer = ask(memory_world, "PUT", f"alerts/{name}", milestone(1), token=memory_world.admin)
     assert answer.status == 400
-    assert moto_world.tables["counts"].rows() == []
+    assert memory_world.tables["counts"].rows() == []
 
 
-def test_a_rule_that_is_not_there_can_not_be_deleted(moto_world: World) -> None:
-    answer = ask(moto_world, "DELETE", "alerts/none", token=moto_world.admin)
+def test_a_rule_that_is_not_there_can_not_be_deleted(memory_world: World) -> None:
+    answer = ask(memory_world, "DELETE", "alerts/none", token=memory_world.admin)
     assert answer.status == 404
-    assert moto_world.tables["history"].rows() == []
+    assert memory_world.tables["history"].rows() == []
 
 
 @pytest.mark.parametrize(
     ("method", "tail"),
     [("GET", "alerts"), ("PUT", "alerts/one"), ("DELETE", "alerts/one")],
 )
-def test_rules_are_for_admins(moto_world: World, method: str, tail: str) -> None:
-    token = moto_world.token(sub="u1")
-    assert ask(moto_world, method, tail, milestone(1)).status == 401
-    assert ask(moto_world, method, tail, milestone(1), token="x").status == 401
-    assert ask(moto_world, method, tail, milestone(1), token=token).status == 403
-    assert moto_world.tables["counts"].rows() == []
+def test_rules_are_for_admins(memory_world: World, method: str, tail: str) -> None:
+    token = memory_world.token(sub="u1")
+    assert ask(memory_world, method, tail, milestone(1)).status == 401
+    assert ask(memory_world, method, tail, milestone(1), token="x").status == 401
+    assert ask(memory_world, method, tail, milestone(1), token=token).status == 403
+    assert memory_world.tables["counts"].rows() == []
 
 
-def test_a_space_that_is_none_has_no_rules(moto_world: World) -> None:
+def test_a_space_that_is_none_has_no_rules(memory_world: World) -> None:
     for space in ("nope:1", "site", "site:a b"):
         answer = ask(
-            moto_world, "PUT", "alerts/one", milestone(1), space=space, token=moto_world.admin
+            memory_world, "PUT", "alerts/one", milestone(1), space=space, token=memory_world.admin
         )
         assert answer.status == 400
 
 
-def test_other_methods_are_refused(moto_world: World) -> None:
-    answer = ask(moto_world, "POST", "alerts", milestone(1), token=moto_world.admin)
+def test_other_methods_are_refused(memory_world: World) -> None:
+    answer = ask(memory_world, "POST", "alerts", milestone(1), token=memory_world.admin)
     assert (answer.status, answer.headers["allow"]) == (405, "GET")
-    answer = ask(moto_world, "GET", "alerts/one", token=moto_world.admin)
+    answer = ask(memory_world, "GET", "alerts/one", token=memory_world.admin)
     assert (answer.status, answer.headers["allow"]) == (405, "DELETE, PUT")
-    assert ask(moto_world, "GET", "alerts/one/two", token=moto_world.admin).status == 404
+    assert ask(memory_world, "GET", "alerts/one/two", token=memory_world.admin).status == 404
 
 
-def test_pages_of_other_origins_may_put(moto_world: World) -> None:
-    answer = ask(moto_world, "OPTIONS", "alerts/one", headers={"origin": "https://a.example"})
+def test_pages_of_other_origins_may_put(memory_world: World) -> None:
+    answer = ask(memory_world, "OPTIONS", "alerts/one", headers={"origin": "https://a.example"})
     assert "PUT" in answer.headers["access-control-allow-methods"]

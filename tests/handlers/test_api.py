@@ -15,6 +15,7 @@ from tests.conftest import Worlds
 from tests.support.engines import Engine
 from tests.support.events import http_event
 from tests.support.fakes import aws_error
+from tests.support.template import template
 from tests.support.world import SITE, Answer, World
 
 PRESENCE = f"/v1/spaces/{SITE}/presence"
@@ -69,21 +70,21 @@ def test_a_headcount_has_every_number(world: World) -> None:
     }
 
 
-def test_a_space_nobody_was_in_has_zeroes(moto_world: World) -> None:
-    body = moto_world.get("/v1/spaces/site:quiet").body
+def test_a_space_nobody_was_in_has_zeroes(memory_world: World) -> None:
+    body = memory_world.get("/v1/spaces/site:quiet").body
     assert (body["people"], body["version"], body["peak"]) == (0, 0, None)
     assert body["facets"] == {}
 
 
 @pytest.mark.parametrize("path", ["/v1/spaces/site%3Amain", "/v1/spaces/site:main"])
-def test_a_space_may_come_encoded_or_decoded(moto_world: World, path: str) -> None:
-    moto_world.http("POST", f"{path}/presence", body={"sessionId": "s1"})
-    moto_world.settle()
-    assert moto_world.get(path).body["people"] == 1
+def test_a_space_may_come_encoded_or_decoded(memory_world: World, path: str) -> None:
+    memory_world.http("POST", f"{path}/presence", body={"sessionId": "s1"})
+    memory_world.settle()
+    assert memory_world.get(path).body["people"] == 1
 
 
-def test_every_character_a_space_may_have_works_in_every_route(moto_world: World) -> None:
-    world = moto_world
+def test_every_character_a_space_may_have_works_in_every_route(memory_world: World) -> None:
+    world = memory_world
     space = "link:aZ9._~@:+-"
     for path in (quote(space, safe=""), space):
         assert world.http("POST", f"/v1/spaces/{path}/presence", body={"sessionId": "s"}).body
@@ -149,8 +150,8 @@ def test_viewers_are_who_is_here_with_all_they_said(world: World) -> None:
     }
 
 
-def test_pages_of_viewers_hold_each_once_and_skip_who_left(moto_world: World) -> None:
-    world = moto_world
+def test_pages_of_viewers_hold_each_once_and_skip_who_left(memory_world: World) -> None:
+    world = memory_world
     for number in range(7):
         world.beat(f"s{number}")
     world.leave("s0")
@@ -203,9 +204,9 @@ def test_a_timeline_is_the_last_hour_unless_asked_for_another(world: World) -> N
     assert [point["at"] for point in points] == ["2026-11-21T12:00:00.000Z"]
 
 
-def test_a_beacon_may_send_its_leave_as_plain_text(moto_world: World) -> None:
-    moto_world.beat("s1")
-    answer = moto_world.http(
+def test_a_beacon_may_send_its_leave_as_plain_text(memory_world: World) -> None:
+    memory_world.beat("s1")
+    answer = memory_world.http(
         "POST",
         f"{PRESENCE}/leave",
         headers={"content-type": "text/plain;charset=UTF-8"},
@@ -213,60 +214,60 @@ def test_a_beacon_may_send_its_leave_as_plain_text(moto_world: World) -> None:
         encode=True,
     )
     assert answer.body == {"success": True, "space": SITE}
-    assert moto_world.live_sessions() == []
+    assert memory_world.live_sessions() == []
 
 
-def test_a_leave_by_delete_names_its_session_in_the_query(moto_world: World) -> None:
-    moto_world.beat("s1", seq=1)
+def test_a_leave_by_delete_names_its_session_in_the_query(memory_world: World) -> None:
+    memory_world.beat("s1", seq=1)
     query = {"sessionId": "s1", "seq": "2"}
-    assert moto_world.http("DELETE", PRESENCE, query=query).status == 200
-    assert moto_world.live_sessions() == []
-    (row,) = moto_world.presence_rows()
+    assert memory_world.http("DELETE", PRESENCE, query=query).status == 200
+    assert memory_world.live_sessions() == []
+    (row,) = memory_world.presence_rows()
     assert row["seq"] == 2
 
 
 # -------------------------------------------------------------------------------- who may do what
 
 
-def test_a_token_proves_its_user(moto_world: World) -> None:
-    moto_world.beat("s1", token=moto_world.token(sub="u1"))
-    (row,) = moto_world.presence_rows()
+def test_a_token_proves_its_user(memory_world: World) -> None:
+    memory_world.beat("s1", token=memory_world.token(sub="u1"))
+    (row,) = memory_world.presence_rows()
     assert (row["user"], row["verified"]) == ("u1", True)
 
 
-def test_a_userid_without_a_token_is_a_claim(moto_world: World) -> None:
-    moto_world.beat("s1", userId="u1")
-    (row,) = moto_world.presence_rows()
+def test_a_userid_without_a_token_is_a_claim(memory_world: World) -> None:
+    memory_world.beat("s1", userId="u1")
+    (row,) = memory_world.presence_rows()
     assert row["user"] == "u1"
     assert "verified" not in row
 
 
-def test_an_admin_may_speak_for_anyone(moto_world: World) -> None:
-    moto_world.beat("s1", userId="u1", token=moto_world.token(sub="boss", headcount="admin"))
-    moto_world.beat("s2", token=moto_world.token(sub="boss", headcount="admin"))
-    first, second = moto_world.presence_rows()
+def test_an_admin_may_speak_for_anyone(memory_world: World) -> None:
+    memory_world.beat("s1", userId="u1", token=memory_world.token(sub="boss", headcount="admin"))
+    memory_world.beat("s2", token=memory_world.token(sub="boss", headcount="admin"))
+    first, second = memory_world.presence_rows()
     assert (first["user"], first["verified"]) == ("u1", True)
     assert "user" not in second
 
 
-def test_a_token_does_not_speak_for_another_user(moto_world: World) -> None:
-    before = moto_world.snapshot()
-    answer = moto_world.http(
+def test_a_token_does_not_speak_for_another_user(memory_world: World) -> None:
+    before = memory_world.snapshot()
+    answer = memory_world.http(
         "POST",
         PRESENCE,
         body={"sessionId": "s1", "userId": "u2"},
-        token=moto_world.token(sub="u1"),
+        token=memory_world.token(sub="u1"),
     )
     assert is_error(answer, 403)
-    assert moto_world.snapshot() == before
+    assert memory_world.snapshot() == before
 
 
 @pytest.mark.parametrize("value", ["nonsense", "a.b.c", "ünïcode", "x" * 3000])
 def test_on_an_open_route_a_bearer_that_is_no_token_of_ours_means_anonymous(
-    moto_world: World, value: str
+    memory_world: World, value: str
 ) -> None:
-    moto_world.beat("s1", token=value)
-    (row,) = moto_world.presence_rows()
+    memory_world.beat("s1", token=value)
+    (row,) = memory_world.presence_rows()
     assert "verified" not in row
 
 
@@ -275,17 +276,17 @@ def nested_token() -> str:
     return f"{header}.e30.e30"
 
 
-def test_a_token_of_deep_nesting_means_anonymous(moto_world: World) -> None:
-    moto_world.beat("s1", token=nested_token())
-    assert moto_world.live_sessions() == ["s1"]
+def test_a_token_of_deep_nesting_means_anonymous(memory_world: World) -> None:
+    memory_world.beat("s1", token=nested_token())
+    assert memory_world.live_sessions() == ["s1"]
 
 
-def test_a_token_of_deep_nesting_is_refused_where_an_admin_is_needed(moto_world: World) -> None:
-    assert is_error(moto_world.get("/v1/spaces", token=nested_token()), 401)
+def test_a_token_of_deep_nesting_is_refused_where_an_admin_is_needed(memory_world: World) -> None:
+    assert is_error(memory_world.get("/v1/spaces", token=nested_token()), 401)
 
 
-def test_where_users_must_be_verified_a_claim_is_refused(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, RequireVerifiedUsers="true")
+def test_where_users_must_be_verified_a_claim_is_refused(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, RequireVerifiedUsers="true")
     before = world.snapshot()
     answer = world.http("POST", PRESENCE, body={"sessionId": "s1", "userId": "u1"})
     assert is_error(answer, 401)
@@ -305,8 +306,8 @@ ADMIN_ROUTES = [
 
 
 @pytest.mark.parametrize("path", ADMIN_ROUTES)
-def test_admins_routes_ask_for_an_admin(moto_world: World, path: str) -> None:
-    world = moto_world
+def test_admins_routes_ask_for_an_admin(memory_world: World, path: str) -> None:
+    world = memory_world
     missing = world.get(path)
     assert is_error(missing, 401)
     assert missing.headers["www-authenticate"].startswith("Bearer")
@@ -317,12 +318,12 @@ def test_admins_routes_ask_for_an_admin(moto_world: World, path: str) -> None:
     assert world.get(path, token=world.admin).status == 200
 
 
-def test_public_counts_need_no_token(moto_world: World) -> None:
-    assert moto_world.get(f"/v1/spaces/{SITE}").status == 200
+def test_public_counts_need_no_token(memory_world: World) -> None:
+    assert memory_world.get(f"/v1/spaces/{SITE}").status == 200
 
 
-def test_no_route_without_an_admin_token_shows_a_session_or_a_name(moto_world: World) -> None:
-    world = moto_world
+def test_no_route_without_an_admin_token_shows_a_session_or_a_name(memory_world: World) -> None:
+    world = memory_world
     world.beat("secret-session", visitorId="secret-visitor", userId="secret-user", name="Ada")
     world.settle()
     shown = json.dumps(
@@ -336,17 +337,17 @@ def test_no_route_without_an_admin_token_shows_a_session_or_a_name(moto_world: W
     assert "Ada" not in shown
 
 
-def test_the_secret_is_fetched_once(moto_world: World) -> None:
+def test_the_secret_is_fetched_once(memory_world: World) -> None:
     for _ in range(3):
-        moto_world.get("/v1/spaces", token=moto_world.admin)
-    moto_world.beat("s1", token=moto_world.admin)
-    assert moto_world.secrets.asked == 1
+        memory_world.get("/v1/spaces", token=memory_world.admin)
+    memory_world.beat("s1", token=memory_world.admin)
+    assert memory_world.secrets.asked == 1
 
 
-def test_beats_without_a_token_never_ask_for_the_secret(moto_world: World) -> None:
-    moto_world.beat("s1")
-    moto_world.get(f"/v1/spaces/{SITE}")
-    assert moto_world.secrets.asked == 0
+def test_beats_without_a_token_never_ask_for_the_secret(memory_world: World) -> None:
+    memory_world.beat("s1")
+    memory_world.get(f"/v1/spaces/{SITE}")
+    assert memory_world.secrets.asked == 0
 
 
 # ---------------------------------------------------------------------------------- what is wrong
@@ -383,16 +384,16 @@ BAD_BEATS: list[Any] = [
 
 
 @pytest.mark.parametrize("body", BAD_BEATS, ids=lambda body: str(body)[:40])
-def test_a_bad_beat_is_a_400_and_stores_nothing(moto_world: World, body: Any) -> None:
-    with moto_world.engine.metered() as meter:
-        assert is_error(moto_world.http("POST", PRESENCE, body=body), 400)
+def test_a_bad_beat_is_a_400_and_stores_nothing(memory_world: World, body: Any) -> None:
+    with memory_world.engine.metered() as meter:
+        assert is_error(memory_world.http("POST", PRESENCE, body=body), 400)
     assert meter.calls == []
 
 
 @pytest.mark.parametrize("body", BAD_BEATS[:13], ids=lambda body: str(body)[:40])
-def test_a_bad_leave_is_a_400_and_stores_nothing(moto_world: World, body: Any) -> None:
-    with moto_world.engine.metered() as meter:
-        assert is_error(moto_world.http("POST", f"{PRESENCE}/leave", body=body), 400)
+def test_a_bad_leave_is_a_400_and_stores_nothing(memory_world: World, body: Any) -> None:
+    with memory_world.engine.metered() as meter:
+        assert is_error(memory_world.http("POST", f"{PRESENCE}/leave", body=body), 400)
     assert meter.calls == []
 
 
@@ -409,9 +410,9 @@ def test_a_bad_leave_is_a_400_and_stores_nothing(moto_world: World, body: Any) -
     ],
     ids=lambda query: str(query)[:40],
 )
-def test_a_bad_delete_is_a_400_and_stores_nothing(moto_world: World, query: Any) -> None:
-    with moto_world.engine.metered() as meter:
-        assert is_error(moto_world.http("DELETE", PRESENCE, query=query), 400)
+def test_a_bad_delete_is_a_400_and_stores_nothing(memory_world: World, query: Any) -> None:
+    with memory_world.engine.metered() as meter:
+        assert is_error(memory_world.http("DELETE", PRESENCE, query=query), 400)
     assert meter.calls == []
 
 
@@ -422,20 +423,20 @@ NO_SPACES = [
 
 
 @pytest.mark.parametrize("route", ["POST presence", "POST presence/leave", "GET ", "GET viewers"])
-def test_a_space_that_is_none_is_a_400_and_stores_nothing(moto_world: World, route: str) -> None:
+def test_a_space_that_is_none_is_a_400_and_stores_nothing(memory_world: World, route: str) -> None:
     method, _, tail = route.partition(" ")
     body = {"sessionId": "s1", "seq": 1} if method == "POST" else None
-    before = moto_world.snapshot()
+    before = memory_world.snapshot()
     for space in NO_SPACES:
         path = f"/v1/spaces/{space}/{tail}".rstrip("/")
-        answer = moto_world.http(method, path, body=body, token=moto_world.admin)
+        answer = memory_world.http(method, path, body=body, token=memory_world.admin)
         assert is_error(answer, 400), space
-    assert moto_world.snapshot() == before
+    assert memory_world.snapshot() == before
 
 
 @pytest.mark.parametrize("space", ["site:a#0", 'site:"a"', "site:a`b", "site:a\\b"])
-def test_a_space_of_other_characters_is_a_400_too(moto_world: World, space: str) -> None:
-    answer = moto_world.get(f"/v1/spaces/{space}", token=moto_world.admin)
+def test_a_space_of_other_characters_is_a_400_too(memory_world: World, space: str) -> None:
+    answer = memory_world.get(f"/v1/spaces/{space}", token=memory_world.admin)
     assert is_error(answer, 400), answer
 
 
@@ -495,23 +496,23 @@ def cursor(value: object) -> str:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_bad_query_is_a_400(moto_world: World, path: str, query: dict[str, str]) -> None:
-    moto_world.beat("s1")
-    answer = moto_world.get(f"/v1/spaces/{SITE}/{path}", token=moto_world.admin, **query)
+def test_a_bad_query_is_a_400(memory_world: World, path: str, query: dict[str, str]) -> None:
+    memory_world.beat("s1")
+    answer = memory_world.get(f"/v1/spaces/{SITE}/{path}", token=memory_world.admin, **query)
     assert is_error(answer, 400), answer
 
 
-def test_a_kind_that_is_not_declared_is_a_400(moto_world: World) -> None:
-    assert is_error(moto_world.get("/v1/spaces", token=moto_world.admin, kind="invented"), 400)
-    assert is_error(moto_world.get("/v1/spaces", token=moto_world.admin, kind="<b>"), 400)
+def test_a_kind_that_is_not_declared_is_a_400(memory_world: World) -> None:
+    assert is_error(memory_world.get("/v1/spaces", token=memory_world.admin, kind="invented"), 400)
+    assert is_error(memory_world.get("/v1/spaces", token=memory_world.admin, kind="<b>"), 400)
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/v1", "/v2/spaces", "/v1/spaces/site:main/nothing", "/v1/spaces/a/b/c", "//"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
-def test_a_path_with_nothing_there_is_a_404(moto_world: World, method: str, path: str) -> None:
-    assert is_error(moto_world.http(method, path), 404)
+def test_a_path_with_nothing_there_is_a_404(memory_world: World, method: str, path: str) -> None:
+    assert is_error(memory_world.http(method, path), 404)
 
 
 @pytest.mark.parametrize(
@@ -529,9 +530,9 @@ def test_a_path_with_nothing_there_is_a_404(moto_world: World, method: str, path
     ],
 )
 def test_a_method_that_does_not_work_is_a_405_that_names_those_that_do(
-    moto_world: World, method: str, path: str, allowed: str
+    memory_world: World, method: str, path: str, allowed: str
 ) -> None:
-    answer = moto_world.http(method, path, body={"sessionId": "s1"})
+    answer = memory_world.http(method, path, body={"sessionId": "s1"})
     assert is_error(answer, 405)
     assert answer.headers["allow"] == allowed
 
@@ -539,21 +540,21 @@ def test_a_method_that_does_not_work_is_a_405_that_names_those_that_do(
 @pytest.mark.parametrize("tail", ["", "/leave"])
 @pytest.mark.parametrize("encode", [False, True])
 def test_a_body_over_the_limit_is_a_413_and_stores_nothing(
-    moto_world: World, tail: str, *, encode: bool
+    memory_world: World, tail: str, *, encode: bool
 ) -> None:
     frame = len(json.dumps({"sessionId": "s1", "more": ""}))
     fits = json.dumps({"sessionId": "s1", "more": "x" * (MAX_BODY - frame)})
     assert len(fits) == MAX_BODY
-    before = moto_world.snapshot()
+    before = memory_world.snapshot()
     for body in (fits + " ", json.dumps({"sessionId": "s1", "more": "x" * 3 * MAX_BODY})):
-        assert is_error(moto_world.http("POST", PRESENCE + tail, body=body, encode=encode), 413)
-    assert moto_world.snapshot() == before
-    assert moto_world.http("POST", PRESENCE + tail, body=fits, encode=encode).status == 200
+        assert is_error(memory_world.http("POST", PRESENCE + tail, body=body, encode=encode), 413)
+    assert memory_world.snapshot() == before
+    assert memory_world.http("POST", PRESENCE + tail, body=fits, encode=encode).status == 200
 
 
-def test_unknown_fields_are_ignored(moto_world: World) -> None:
-    moto_world.beat("s1", novelty={"a": [1, 2]})
-    (row,) = moto_world.presence_rows()
+def test_unknown_fields_are_ignored(memory_world: World) -> None:
+    memory_world.beat("s1", novelty={"a": [1, 2]})
+    (row,) = memory_world.presence_rows()
     assert "novelty" not in row
 
 
@@ -580,46 +581,48 @@ def logged(caplog: pytest.LogCaptureFixture) -> str:
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "ProvisionedThroughputExceededException"])
-def test_throttling_is_a_503_that_says_when_to_come_back(moto_world: World, code: str) -> None:
-    fail(moto_world, aws_error(code))
-    answer = moto_world.http("POST", PRESENCE, body={"sessionId": "s1"})
+def test_throttling_is_a_503_that_says_when_to_come_back(memory_world: World, code: str) -> None:
+    fail(memory_world, aws_error(code))
+    answer = memory_world.http("POST", PRESENCE, body={"sessionId": "s1"})
     assert is_error(answer, 503)
     assert int(answer.headers["retry-after"]) > 0
-    assert is_error(moto_world.get(f"/v1/spaces/{SITE}"), 503)
+    assert is_error(memory_world.get(f"/v1/spaces/{SITE}"), 503)
 
 
 def test_an_unexpected_error_is_a_500_without_insides(
-    moto_world: World, caplog: pytest.LogCaptureFixture
+    memory_world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fail(moto_world, aws_error("ValidationException"))
-    answer = moto_world.http("POST", PRESENCE, body={"sessionId": "s1"}, request="req-77")
+    fail(memory_world, aws_error("ValidationException"))
+    answer = memory_world.http("POST", PRESENCE, body={"sessionId": "s1"}, request="req-77")
     assert is_error(answer, 500)
     assert "req-77" in answer.body["error"]
     assert "ValidationException" not in json.dumps(answer.body)
     assert "ValidationException" in logged(caplog)
 
 
-def test_a_clients_error_is_not_logged(moto_world: World, caplog: pytest.LogCaptureFixture) -> None:
-    moto_world.http("POST", PRESENCE, body="{}")
-    moto_world.get("/v1/spaces")
-    moto_world.get("/nothing")
+def test_a_clients_error_is_not_logged(
+    memory_world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory_world.http("POST", PRESENCE, body="{}")
+    memory_world.get("/v1/spaces")
+    memory_world.get("/nothing")
     assert logged(caplog) == ""
 
 
 def test_no_token_and_no_name_is_logged_when_things_go_wrong(
-    moto_world: World, caplog: pytest.LogCaptureFixture
+    memory_world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fail(moto_world, aws_error("ThrottlingException"))
-    moto_world.http(
+    fail(memory_world, aws_error("ThrottlingException"))
+    memory_world.http(
         "POST",
         PRESENCE,
         body={"sessionId": "secret-session", "name": "Ada"},
-        query={"token": moto_world.admin},
+        query={"token": memory_world.admin},
     )
-    moto_world.get("/v1/spaces", token=moto_world.admin)
+    memory_world.get("/v1/spaces", token=memory_world.admin)
     lines = logged(caplog)
     assert "dependency busy" in lines
-    assert moto_world.admin not in lines
+    assert memory_world.admin not in lines
     assert "secret-session" not in lines
     assert "Ada" not in lines
 
@@ -627,8 +630,8 @@ def test_no_token_and_no_name_is_logged_when_things_go_wrong(
 # -------------------------------------------------------------------------------------------- CORS
 
 
-def test_a_preflight_is_answered_for_any_path(moto_world: World) -> None:
-    answer = moto_world.http("OPTIONS", PRESENCE, headers={"origin": "https://shop.example.test"})
+def test_a_preflight_is_answered_for_any_path(memory_world: World) -> None:
+    answer = memory_world.http("OPTIONS", PRESENCE, headers={"origin": "https://shop.example.test"})
     assert answer.status == 204
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "POST" in answer.headers["access-control-allow-methods"]
@@ -636,9 +639,9 @@ def test_a_preflight_is_answered_for_any_path(moto_world: World) -> None:
 
 
 def test_only_listed_origins_are_allowed_where_origins_are_listed(
-    moto: Engine, worlds: Worlds
+    memory: Engine, worlds: Worlds
 ) -> None:
-    world = worlds(moto, AllowedOrigins="https://a.example.test https://b.example.test")
+    world = worlds(memory, AllowedOrigins="https://a.example.test https://b.example.test")
     for method, path in (("OPTIONS", PRESENCE), ("GET", f"/v1/spaces/{SITE}"), ("GET", "/x")):
         known = world.http(method, path, headers={"origin": "https://b.example.test"})
         assert known.headers["access-control-allow-origin"] == "https://b.example.test"
@@ -655,36 +658,49 @@ def site(world: World, path: str, **headers: str) -> Any:
     return world.invoke("site", event)
 
 
+@pytest.mark.parametrize("path", ["/dashboard", "/headcount.js", "/dashboard/nope"])
+def test_a_head_of_a_file_is_its_get_without_the_body(memory_world: World, path: str) -> None:
+    got = site(memory_world, path)
+    head = memory_world.invoke("site", http_event("HEAD", path))
+    assert head == {"statusCode": got["statusCode"], "headers": got["headers"]}
+
+
+def test_whatever_is_served_to_get_is_served_to_head() -> None:
+    routes = {(event["Method"], event["Path"]) for event in template().events("site", "HttpApi")}
+    paths = {path for _, path in routes}
+    assert routes == {(method, path) for method in ("GET", "HEAD") for path in paths}
+
+
 @pytest.mark.parametrize(
     "path", ["/dashboard", "/dashboard/", "/dashboard/index.html", "/admin/live"]
 )
 def test_the_dashboard_is_a_page_that_may_load_nothing_foreign(
-    moto_world: World, path: str
+    memory_world: World, path: str
 ) -> None:
-    answer = site(moto_world, path)
+    answer = site(memory_world, path)
     assert answer["statusCode"] == 200
     assert answer["headers"]["content-type"].startswith("text/html")
     assert "default-src 'none'" in answer["headers"]["content-security-policy"]
     assert b"<html" in base64.b64decode(answer["body"])
 
 
-def test_the_dashboard_is_told_where_to_listen(moto_world: World) -> None:
-    answer = site(moto_world, "/dashboard/config.json")
+def test_the_dashboard_is_told_where_to_listen(memory_world: World) -> None:
+    answer = site(memory_world, "/dashboard/config.json")
     assert json.loads(base64.b64decode(answer["body"])) == {
         "socketUrl": "wss://socket.example.test/live"
     }
 
 
-def test_a_dashboard_file_that_did_not_change_is_not_sent_again(moto_world: World) -> None:
-    tag = site(moto_world, "/dashboard")["headers"]["etag"]
-    answer = site(moto_world, "/dashboard", if_none_match=tag)
+def test_a_dashboard_file_that_did_not_change_is_not_sent_again(memory_world: World) -> None:
+    tag = site(memory_world, "/dashboard")["headers"]["etag"]
+    answer = site(memory_world, "/dashboard", if_none_match=tag)
     assert answer["statusCode"] == 304
     assert "body" not in answer
 
 
-def test_the_dashboard_is_sent_compressed_to_browsers_that_can(moto_world: World) -> None:
+def test_the_dashboard_is_sent_compressed_to_browsers_that_can(memory_world: World) -> None:
     plain, packed = (
-        site(moto_world, "/dashboard/index.html", **headers)
+        site(memory_world, "/dashboard/index.html", **headers)
         for headers in ({}, {"accept_encoding": "gzip, br"})
     )
     assert packed["headers"]["content-encoding"] == "gzip"
@@ -692,18 +708,18 @@ def test_the_dashboard_is_sent_compressed_to_browsers_that_can(moto_world: World
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2Fapp.py", "../app.py", "static/index.html"])
-def test_nothing_but_the_dashboards_files_is_served(moto_world: World, name: str) -> None:
-    assert site(moto_world, f"/dashboard/{name}")["statusCode"] == 404
+def test_nothing_but_the_dashboards_files_is_served(memory_world: World, name: str) -> None:
+    assert site(memory_world, f"/dashboard/{name}")["statusCode"] == 404
 
 
-def test_head_is_answered_like_get_without_a_body(moto_world: World) -> None:
-    answer = moto_world.http("HEAD", f"/v1/spaces/{SITE}")
+def test_head_is_answered_like_get_without_a_body(memory_world: World) -> None:
+    answer = memory_world.http("HEAD", f"/v1/spaces/{SITE}")
     assert (answer.status, answer.body) == (200, None)
-    assert moto_world.http("HEAD", f"/v1/spaces/{SITE}/viewers").status == 401
+    assert memory_world.http("HEAD", f"/v1/spaces/{SITE}/viewers").status == 401
 
 
-def test_the_methods_of_a_path_are_named_once(moto_world: World) -> None:
-    answer = moto_world.http("PUT", f"/v1/spaces/{SITE}/presence")
+def test_the_methods_of_a_path_are_named_once(memory_world: World) -> None:
+    answer = memory_world.http("PUT", f"/v1/spaces/{SITE}/presence")
     assert (answer.status, answer.headers["allow"]) == (405, "DELETE, POST")
 
 
@@ -711,21 +727,21 @@ def test_the_methods_of_a_path_are_named_once(moto_world: World) -> None:
     ("token", "lives"), [(None, "public, max-age=1"), ("whatever", "no-store")]
 )
 def test_public_counts_may_be_kept_for_a_second_where_no_token_came(
-    moto_world: World, token: str | None, lives: str
+    memory_world: World, token: str | None, lives: str
 ) -> None:
-    answer = moto_world.http("GET", f"/v1/spaces/{SITE}", token=token)
+    answer = memory_world.http("GET", f"/v1/spaces/{SITE}", token=token)
     assert answer.headers["cache-control"] == lives
     assert (
-        moto_world.http("GET", "/v1/spaces/activity:main", token=moto_world.admin).headers[
+        memory_world.http("GET", "/v1/spaces/activity:main", token=memory_world.admin).headers[
             "cache-control"
         ]
         == "no-store"
     )
 
 
-def test_a_preflight_allows_what_a_library_brings(moto_world: World) -> None:
+def test_a_preflight_allows_what_a_library_brings(memory_world: World) -> None:
     asked = "apikey,authorization,content-profile,x-client-info, bad header!"
-    answer = moto_world.http(
+    answer = memory_world.http(
         "OPTIONS", "/rest/v1/heartbeats", headers={"access-control-request-headers": asked}
     )
     allowed = answer.headers["access-control-allow-headers"].split(", ")

@@ -67,18 +67,18 @@ def test_every_act_is_kept_with_who_did_it_when_and_how(world: World) -> None:
     assert said["liftRemoval"] == {"id": removal["id"], "userId": "u1"}
 
 
-def test_an_admin_whose_token_names_nobody_is_the_admin(moto_world: World) -> None:
-    act(moto_world, "PUT", "alerts/two", RULE)
-    assert [one["who"] for one in acts(moto_world)] == ["admin"]
+def test_an_admin_whose_token_names_nobody_is_the_admin(memory_world: World) -> None:
+    act(memory_world, "PUT", "alerts/two", RULE)
+    assert [one["who"] for one in acts(memory_world)] == ["admin"]
 
 
-def test_no_token_is_in_the_record(moto_world: World) -> None:
-    do_everything(moto_world)
-    assert moto_world.admin not in str(moto_world.tables["history"].rows())
+def test_no_token_is_in_the_record(memory_world: World) -> None:
+    do_everything(memory_world)
+    assert memory_world.admin not in str(memory_world.tables["history"].rows())
 
 
-def test_what_can_not_be_kept_is_not_done(moto_world: World) -> None:
-    world = moto_world
+def test_what_can_not_be_kept_is_not_done(memory_world: World) -> None:
+    world = memory_world
     world.beat("s1", userId="u1")
     act(world, "PUT", "alerts/one", RULE)
     act(world, "POST", "messages", {"text": "hello"})
@@ -114,10 +114,10 @@ def test_starting_and_stopping_a_stream_is_kept(world: World) -> None:
     ]
 
 
-def test_a_stream_that_is_not_there_is_not_stopped_and_nothing_kept(moto_world: World) -> None:
-    answer = moto_world.http("POST", "/api/streams/st1/stop", token=moto_world.admin)
+def test_a_stream_that_is_not_there_is_not_stopped_and_nothing_kept(memory_world: World) -> None:
+    answer = memory_world.http("POST", "/api/streams/st1/stop", token=memory_world.admin)
     assert answer.status == 404
-    assert moto_world.tables["history"].rows() == []
+    assert memory_world.tables["history"].rows() == []
 
 
 def test_the_record_is_asked_for_by_time_both_ends_included(world: World) -> None:
@@ -130,28 +130,28 @@ def test_the_record_is_asked_for_by_time_both_ends_included(world: World) -> Non
     assert len(acts(world, **{"from": "2026-11-01T00:00:00Z"})) == 6
 
 
-def test_the_newest_500_are_listed(moto_world: World) -> None:
+def test_the_newest_500_are_listed(memory_world: World) -> None:
     for number in range(501):
-        moto_world.clock.advance(1)
-        history = moto_world.services("api").history
+        memory_world.clock.advance(1)
+        history = memory_world.services("api").history
         from headcount.moderation import Act
 
-        history.add_act(Act(SITE, moto_world.clock(), f"id{number}", "ada", "test", {}))
-    found = acts(moto_world)
+        history.add_act(Act(SITE, memory_world.clock(), f"id{number}", "ada", "test", {}))
+    found = acts(memory_world)
     assert len(found) == 500
     assert (found[0]["id"], found[-1]["id"]) == ("id500", "id1")
 
 
-def test_the_record_stays_as_long_as_the_rows_of_days(moto_world: World) -> None:
-    act(moto_world, "PUT", "alerts/two", RULE)
-    (row,) = moto_world.tables["history"].rows()
-    assert row["ttl"] == moto_world.clock() // 1000 + 400 * 86_400
+def test_the_record_stays_as_long_as_the_rows_of_days(memory_world: World) -> None:
+    act(memory_world, "PUT", "alerts/two", RULE)
+    (row,) = memory_world.tables["history"].rows()
+    assert row["ttl"] == memory_world.clock() // 1000 + 400 * 86_400
 
 
-def test_the_record_is_no_part_of_timeline_or_days(moto_world: World) -> None:
-    do_everything(moto_world)
+def test_the_record_is_no_part_of_timeline_or_days(memory_world: World) -> None:
+    do_everything(memory_world)
     for tail, name in (("timeline", "points"), ("days", "days")):
-        assert act(moto_world, "GET", tail).body[name] == []
+        assert act(memory_world, "GET", tail).body[name] == []
 
 
 @pytest.mark.parametrize(
@@ -166,13 +166,13 @@ def test_the_record_is_no_part_of_timeline_or_days(moto_world: World) -> None:
     ],
 )
 def test_times_that_are_none_are_refused(
-    moto_world: World, query: dict[str, str], sentence: str
+    memory_world: World, query: dict[str, str], sentence: str
 ) -> None:
-    answer = ask(moto_world, "GET", "audit", query=query, token=moto_world.admin)
+    answer = ask(memory_world, "GET", "audit", query=query, token=memory_world.admin)
     assert answer.status == 400
     assert answer.body["error"].startswith(sentence)
 
 
-def test_the_record_is_for_admins(moto_world: World) -> None:
-    assert ask(moto_world, "GET", "audit").status == 401
-    assert ask(moto_world, "GET", "audit", token=moto_world.token(sub="u1")).status == 403
+def test_the_record_is_for_admins(memory_world: World) -> None:
+    assert ask(memory_world, "GET", "audit").status == 401
+    assert ask(memory_world, "GET", "audit", token=memory_world.token(sub="u1")).status == 403

@@ -23,9 +23,9 @@ HEX = "c13b4cb40f1f4fe4a2971f76ae5a47ad"
 
 
 @pytest.fixture
-def here(moto: Engine, worlds: Worlds) -> World:
+def here(memory: Engine, worlds: Worlds) -> World:
     """A deployment whose containers are set up."""
-    return worlds(moto, **CONTAINERS)
+    return worlds(memory, **CONTAINERS)
 
 
 def frames(world: World, connection: str) -> list[tuple[str, int]]:
@@ -92,9 +92,9 @@ def test_an_events_id_is_kept_though_ecs_takes_fewer_characters(here: World, pat
     assert call(here, "GET", f"status/{container}").body["eventId"] == "ev:1"
 
 
-def test_what_is_not_set_is_left_to_ecs(moto: Engine, worlds: Worlds) -> None:
+def test_what_is_not_set_is_left_to_ecs(memory: Engine, worlds: Worlds) -> None:
     world = worlds(
-        moto,
+        memory,
         ContainerCluster="live",
         ContainerTaskDefinition="encoder:7",
         ContainerSubnets="subnet-1",
@@ -265,13 +265,13 @@ def test_no_answer_and_no_row_holds_an_address(here: World) -> None:
     [("POST", "launch/event-42"), ("POST", "stop/c1"), ("GET", "status/c1")],
 )
 def test_without_a_cluster_every_call_is_a_409_that_names_the_parameters(
-    moto_world: World, method: str, tail: str
+    memory_world: World, method: str, tail: str
 ) -> None:
-    answer = call(moto_world, method, tail)
+    answer = call(memory_world, method, tail)
     assert is_error(answer, 409)
     for name in ("ContainerCluster", "ContainerTaskDefinition", "ContainerSubnets"):
         assert name in answer.body["error"]
-    assert moto_world.ecs.calls == []
+    assert memory_world.ecs.calls == []
 
 
 @pytest.mark.parametrize("name", ["ContainerTaskDefinition", "ContainerSubnets"])

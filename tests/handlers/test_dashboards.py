@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
-from threading import Event, Thread, current_thread
+from threading import Lock
 from typing import Any
 
 import pytest
+from headcount.publishing import CHUNKING_LINGERS
+from headcount.sockets import THROTTLE_BUDGET, Outcome, Patience
 from headcount.subscribing import MAX_SUBSCRIPTIONS
 
 from tests.conftest import Worlds
@@ -72,12 +74,12 @@ def test_changes_of_one_batch_are_one_version(world: World) -> None:
     assert world.people() == 20
 
 
-def test_versions_of_a_space_are_at_least_a_second_apart(moto_world: World) -> None:
-    world = moto_world
+def test_versions_of_a_space_are_at_least_a_second_apart(memory_world: World) -> None:
+    world = memory_world
     world.publish(join_and_count(world, "s1"))
     world.clock.slept.clear()
     start = world.clock()
-    world.services("count").counter.recount(SITE, 0)
+    world.services("count").recounter.recount(SITE, 0)
     world.publish(world.filtered("publish"))
     assert world.clock() - start == 1000
     assert sum(world.clock.slept) == 1.0
@@ -139,8 +141,8 @@ def test_of_two_publishers_at_once_one_publishes_and_the_other_tries_again(world
     assert world.people() == 2
 
 
-def test_a_space_that_fails_does_not_hold_up_the_others(moto_world: World) -> None:
-    world = moto_world
+def test_a_space_that_fails_does_not_hold_up_the_others(memory_world: World) -> None:
+    world = memory_world
     world.beat("s1", "site:bad")
     world.beat("s2", "site:good")
     world.count(world.filtered("count"))
@@ -184,67 +186,6 @@ def test_the_peak_is_the_highest_ever_published(world: World) -> None:
 
 
 # ----------------------------------------------------------------------------------- the greeting
-
-
-@pytest.mark.parametrize("heard_before", [False, True], ids=["subscribing", "a snapshot"])
-@pytest.mark.parametrize("step", range(11))
-def test_a_version_published_at_any_step_of_a_greeting_is_heard_in_order(
-    moto_world: World, step: int, *, heard_before: bool
-) -> None:
-    world = moto_world
-    world.publish(join_and_count(world, "s1"))
-    world.connect("c1")
-    if heard_before:
-        world.say("c1", {"action": "subscribe", "space": SITE})
-    world.clock.advance(2)
-    batch = join_and_count(world, "s2")
-    action = "snapshot" if heard_before else "subscribe"
-    greeting = Paused(world, step, {"action": action, "space": SITE})
-    # While the publisher waits, the greeting goes on.
-    world.restart("publish")
-    world.services("publish").sleep = lambda seconds: (
-        world.clock.sleep(seconds),
-        greeting.finish(),
-    )
-    world.publish(batch)
-    greeting.finish()
-    world.clock.advance(2)
-    world.publish(join_and_count(world, "s3"))
-    versions = world.versions("c1")
-    assert heard_in_order_without_gaps(versions)
-    assert versions[-1] == 3
-
-
-class Paused:
-    """A dashboard's frame whose handling halts before its n-th step (a call or a post)."""
-
-    def __init__(self, world: World, step: int, message: dict[str, Any]) -> None:
-        self._world = world
-        self._steps_left = step
-        self._halted, self._go = Event(), Event()
-        events = world.engine.client.meta.events
-        events.register("before-parameter-build.dynamodb", self._step, unique_id="paused")
-        world.line.before_post = world.line.after_post = self._step
-        switchboard = world.services("socket").switchboard
-        self._thread = Thread(target=switchboard.hear, args=("c1", json.dumps(message)))
-        self._thread.start()
-        while self._thread.is_alive() and not self._halted.wait(0.001):
-            pass
-
-    def _step(self, **_: Any) -> None:
-        if current_thread() is not self._thread:
-            return
-        if self._steps_left == 0:
-            self._halted.set()
-            assert self._go.wait(10)
-        self._steps_left -= 1
-
-    def finish(self) -> None:
-        """Let it run to its end."""
-        self._go.set()
-        self._thread.join()
-        events = self._world.engine.client.meta.events
-        events.unregister("before-parameter-build.dynamodb", unique_id="paused")
 
 
 def test_a_publisher_does_not_wait_for_a_subscriber_that_died(world: World) -> None:
@@ -331,6 +272,134 @@ def test_a_connection_that_fails_for_a_moment_misses_nothing(world: World) -> No
     assert world.line.closed == []
 
 
+def test_a_throttled_connection_misses_nothing_and_is_not_closed(world: World) -> None:
+    world.subscribe("c1")
+    world.line.throttle("c1", times=5)
+    start = world.clock()
+    world.publish(join_and_count(world, "s1"))
+    assert world.versions("c1") == [0, 1]
+    assert world.line.closed == []
+    assert 7 <= (world.clock() - start) / 1000 <= 15.5  # 0.5, 1, 2, 4 and 8 s, or up to half less
+
+
+def test_others_hear_a_version_before_a_throttled_one_is_tried_again(world: World) -> None:
+    world.subscribe("c1")
+    world.subscribe("c2")
+    world.line.throttle("c1", times=3)
+    batch = join_and_count(world, "s1")
+    start, heard_at = world.clock(), dict[str, int]()
+    world.line.after_post = lambda: [
+        heard_at.setdefault(one, world.clock())
+        for one in ("c1", "c2")
+        if world.versions(one) == [0, 1]
+    ]
+    world.publish(batch)
+    assert heard_at["c2"] == start
+    assert heard_at["c1"] > start + 1000
+
+
+def test_throttled_posts_are_tried_again_at_random_and_longer_each_time(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    world.subscribe("c1")
+    batch = join_and_count(world, "s1")
+    world.line.throttle("c1", times=5)
+    world.clock.slept.clear()
+    world.publish(batch)
+    pauses = [pause for pause in world.clock.slept if pause]
+    longest = [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
+    assert len({pause / most for pause, most in zip(pauses, longest, strict=True)}) == 5
+
+
+def test_fewer_posts_go_out_at_once_while_they_are_throttled() -> None:
+    patience = Patience(until=20_000, at_once=32, chance=lambda: 1.0)
+    throttled = {"c1": Outcome.THROTTLED, "c2": Outcome.FAILED}
+    seen = []
+    for _ in range(5):
+        patience.pause(throttled, 0)
+        seen.append(patience.at_once)
+    assert seen == [16, 8, 4, 4, 4]
+
+
+def test_a_burst_over_the_accounts_limit_is_heard_by_all_in_the_end(memory_world: World) -> None:
+    world = memory_world
+    for number in range(60):
+        world.subscribe(f"c{number}")
+    batch = join_and_count(world, "s1")
+    world.line.before_post = AccountLimit(world, burst=20, per_second=5).take
+    world.publish(batch)
+    assert all(world.versions(f"c{number}") == [0, 1] for number in range(60))
+    assert world.line.closed == []
+
+
+class AccountLimit:
+    """A bucket of posts, filled as time passes; 429 while it is empty."""
+
+    def __init__(self, world: World, *, burst: int, per_second: int) -> None:
+        self._world, self._burst, self._per_second = world, burst, per_second
+        self._left, self._at = float(burst), world.clock()
+        self._lock = Lock()
+
+    def take(self) -> None:
+        with self._lock:
+            now = self._world.clock()
+            filled = self._left + (now - self._at) / 1000 * self._per_second
+            self._left, self._at = min(filled, self._burst), now
+            if self._left < 1:
+                raise aws_error("LimitExceededException", 429, "PostToConnection")
+            self._left -= 1
+
+
+def test_a_connection_throttled_beyond_all_patience_is_closed(world: World) -> None:
+    world.subscribe("c1")
+    world.subscribe("c2")
+    batch = join_and_count(world, "s1")
+    start = world.clock()
+    world.line.throttle("c1")
+    close = world.line.delete_connection
+    wired: Any = world.line
+    wired.delete_connection = lambda **who: (world.line.throttled.clear(), close(**who))
+    world.publish(batch)
+    assert world.clock() - start == THROTTLE_BUDGET
+    assert world.line.closed == ["c1"]
+    assert world.versions("c2") == [0, 1]
+    assert all("c1" not in row.values() for row in world.tables["subscriptions"].rows())
+
+
+def test_a_connection_that_can_not_even_be_closed_is_kept_and_hears_the_version_later(
+    world: World,
+) -> None:
+    world.subscribe("c1")
+    world.subscribe("c2")
+    batch = join_and_count(world, "s1")
+    world.line.throttle("c1")
+    with pytest.raises(RuntimeError, match="none of 1 spaces"):
+        world.invoke("publish", {"Records": batch})
+    assert world.versions("c2") == [0, 1]
+    world.line.throttled.clear()
+    world.publish(batch)
+    assert world.line.closed == []
+    assert world.versions("c1") == [0, 1]
+    assert world.versions("c2") == [0, 1, 1]
+
+
+def test_a_subscriber_whose_greeting_is_throttled_is_forgotten_only_once_it_is_closed(
+    world: World,
+) -> None:
+    world.connect("c1")
+    world.line.throttle("c1", times=2)  # the greeting, and the attempt to close
+    world.say("c1", {"action": "subscribe", "space": SITE})
+    assert world.line.closed == []
+    world.publish(join_and_count(world, "s1"))
+    assert world.versions("c1") == [1]
+    world.line.throttle("c1", times=1)
+    world.say("c1", {"action": "ping"})
+    assert world.line.closed == ["c1"]
+    assert world.tables["subscriptions"].rows() == []
+
+
 def test_a_subscriber_that_is_gone_before_its_greeting_is_forgotten(world: World) -> None:
     world.connect("c1")
     world.line.go("c1")
@@ -355,8 +424,8 @@ def test_a_large_audience_hears_every_version_through_the_queue(
     assert all(world.versions(f"c{number}") == [0, 1, 2, 3] for number in range(8))
 
 
-def test_an_audience_that_shrinks_goes_on_hearing_in_order(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, InlineFanout="3")
+def test_an_audience_that_shrinks_goes_on_hearing_in_order(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, InlineFanout="3")
     for number in range(4):
         world.subscribe(f"c{number}")
     world.publish(join_and_count(world, "s1"))
@@ -366,14 +435,14 @@ def test_an_audience_that_shrinks_goes_on_hearing_in_order(moto: Engine, worlds:
     assert world.versions("c0") == [0]  # an inline version would overtake the chunk before it
     world.fan_out()
     assert world.versions("c0") == [0, 1, 2]
-    world.clock.advance(31)
+    world.clock.advance(CHUNKING_LINGERS / 1000 + 1)
     world.publish(join_and_count(world, "s3"))
     assert world.versions("c0") == [0, 1, 2, 3]
     assert world.queue.messages == []
 
 
-def test_a_version_that_is_sent_again_is_queued_once(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, InlineFanout="0")
+def test_a_version_that_is_sent_again_is_queued_once(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, InlineFanout="0")
     world.subscribe("c1")
     batch = join_and_count(world, "s1")
     world.publish(batch)
@@ -381,8 +450,8 @@ def test_a_version_that_is_sent_again_is_queued_once(moto: Engine, worlds: World
     assert len(world.queue.messages) == 1
 
 
-def test_a_chunk_that_is_tried_again_is_a_repeat(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, InlineFanout="0")
+def test_a_chunk_that_is_tried_again_is_a_repeat(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, InlineFanout="0")
     world.subscribe("c1")
     world.publish(join_and_count(world, "s1"))
     chunk = world.queue.take()
@@ -410,10 +479,10 @@ def test_a_disconnected_dashboard_leaves_no_row(world: World) -> None:
     assert world.tables["subscriptions"].rows() == []
 
 
-def test_a_ping_is_answered_with_a_pong(moto_world: World) -> None:
-    moto_world.connect("c1")
-    moto_world.say("c1", {"action": "ping"})
-    assert moto_world.line.frames["c1"] == [{"type": "pong"}]
+def test_a_ping_is_answered_with_a_pong(memory_world: World) -> None:
+    memory_world.connect("c1")
+    memory_world.say("c1", {"action": "ping"})
+    assert memory_world.line.frames["c1"] == [{"type": "pong"}]
 
 
 @pytest.mark.parametrize(
@@ -423,7 +492,8 @@ def test_a_ping_is_answered_with_a_pong(moto_world: World) -> None:
         ("no json", "JSON object"),
         ("[]", "JSON object"),
         ("null", "JSON object"),
-        pytest.param("[" * 100_000, "JSON object", id="deeply nested"),
+        pytest.param("[" * 4_000, "JSON object", id="deeply nested"),
+        pytest.param('{"action": "ping"}' + " " * 4_096, "at most 4096 characters", id="too large"),
         ('{"action": "dance"}', "'action' must be"),
         ('{"space": "site:main"}', "'action' must be"),
         ('{"action": ["subscribe"]}', "'action' must be"),
@@ -436,19 +506,19 @@ def test_a_ping_is_answered_with_a_pong(moto_world: World) -> None:
     ],
 )
 def test_a_bad_frame_is_answered_with_what_to_mend(
-    moto_world: World, frame: str, hint: str
+    memory_world: World, frame: str, hint: str
 ) -> None:
-    moto_world.connect("c1")
-    before = moto_world.tables["subscriptions"].rows()
-    moto_world.say("c1", frame)
-    (answer,) = moto_world.line.frames["c1"]
+    memory_world.connect("c1")
+    before = memory_world.tables["subscriptions"].rows()
+    memory_world.say("c1", frame)
+    (answer,) = memory_world.line.frames["c1"]
     assert answer["type"] == "error"
     assert hint in answer["error"]
-    assert moto_world.tables["subscriptions"].rows() == before
+    assert memory_world.tables["subscriptions"].rows() == before
 
 
-def test_a_connection_hears_a_limited_number_of_spaces(moto_world: World) -> None:
-    world = moto_world
+def test_a_connection_hears_a_limited_number_of_spaces(memory_world: World) -> None:
+    world = memory_world
     world.connect("c1")
     for number in range(MAX_SUBSCRIPTIONS):
         world.say("c1", {"action": "subscribe", "space": f"course:{number}"})
@@ -464,37 +534,37 @@ def test_a_connection_hears_a_limited_number_of_spaces(moto_world: World) -> Non
 # ------------------------------------------------------------------------------------ connecting
 
 
-def test_a_connection_without_a_token_is_refused(moto_world: World) -> None:
-    answer = moto_world.invoke("socket", socket_event("CONNECT", "c1"))
+def test_a_connection_without_a_token_is_refused(memory_world: World) -> None:
+    answer = memory_world.invoke("socket", socket_event("CONNECT", "c1"))
     assert answer["statusCode"] == 401
-    assert moto_world.tables["subscriptions"].rows() == []
+    assert memory_world.tables["subscriptions"].rows() == []
 
 
-def test_a_connection_with_a_bad_token_is_refused(moto_world: World) -> None:
-    assert moto_world.connect("c1", token="nonsense")["statusCode"] == 401
-    expired = moto_world.token(lives=-60, headcount="admin")
-    assert moto_world.connect("c1", token=expired)["statusCode"] == 401
-    forged = moto_world.token(secret="another secret, also long enough", headcount="admin")
-    assert moto_world.connect("c1", token=forged)["statusCode"] == 401
-    assert moto_world.tables["subscriptions"].rows() == []
+def test_a_connection_with_a_bad_token_is_refused(memory_world: World) -> None:
+    assert memory_world.connect("c1", token="nonsense")["statusCode"] == 401
+    expired = memory_world.token(lives=-60, headcount="admin")
+    assert memory_world.connect("c1", token=expired)["statusCode"] == 401
+    forged = memory_world.token(secret="another secret, also long enough", headcount="admin")
+    assert memory_world.connect("c1", token=forged)["statusCode"] == 401
+    assert memory_world.tables["subscriptions"].rows() == []
 
 
-def test_a_connection_of_somebody_who_is_no_admin_is_refused(moto_world: World) -> None:
-    answer = moto_world.connect("c1", token=moto_world.token(sub="u1"))
+def test_a_connection_of_somebody_who_is_no_admin_is_refused(memory_world: World) -> None:
+    answer = memory_world.connect("c1", token=memory_world.token(sub="u1"))
     assert answer["statusCode"] == 403
     assert "admin" in json.loads(answer["body"])["error"]
-    assert moto_world.tables["subscriptions"].rows() == []
+    assert memory_world.tables["subscriptions"].rows() == []
 
 
 @pytest.mark.parametrize("name", ["Authorization", "authorization"])
-def test_a_token_in_a_header_connects(moto_world: World, name: str) -> None:
-    headers = {name: f"Bearer {moto_world.admin}"}
+def test_a_token_in_a_header_connects(memory_world: World, name: str) -> None:
+    headers = {name: f"Bearer {memory_world.admin}"}
     event = socket_event("CONNECT", "c1", headers=headers)
-    assert moto_world.invoke("socket", event) == {"statusCode": 200}
+    assert memory_world.invoke("socket", event) == {"statusCode": 200}
 
 
-def test_a_token_in_the_named_cookie_connects(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, TokenCookie="session")
+def test_a_token_in_the_named_cookie_connects(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, TokenCookie="session")
     headers = {"Cookie": f"other=1; session={world.admin}"}
     event = socket_event("CONNECT", "c1", headers=headers)
     assert world.invoke("socket", event) == {"statusCode": 200}

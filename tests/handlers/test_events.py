@@ -31,27 +31,27 @@ def test_every_function_has_an_event_and_every_event_a_function() -> None:
     assert owners == set(functions)
 
 
-def test_a_beat(moto_world: World) -> None:
-    answer = moto_world.invoke("api", event("api_beat"))
+def test_a_beat(memory_world: World) -> None:
+    answer = memory_world.invoke("api", event("api_beat"))
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["space"] == SITE
-    assert len(moto_world.live_sessions()) == 1
+    assert len(memory_world.live_sessions()) == 1
 
 
-def test_a_read_of_a_headcount(moto_world: World) -> None:
-    answer = moto_world.invoke("api", event("api_headcount"))
+def test_a_read_of_a_headcount(memory_world: World) -> None:
+    answer = memory_world.invoke("api", event("api_headcount"))
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["people"] == 0
 
 
-def test_the_dashboard(moto_world: World) -> None:
-    answer = moto_world.invoke("site", event("site_dashboard"))
+def test_the_dashboard(memory_world: World) -> None:
+    answer = memory_world.invoke("site", event("site_dashboard"))
     assert answer["statusCode"] == 200
     assert answer["headers"]["content-encoding"] == "gzip"
 
 
-def test_a_dashboard_that_connects_subscribes_and_goes(moto_world: World) -> None:
-    world = moto_world
+def test_a_dashboard_that_connects_subscribes_and_goes(memory_world: World) -> None:
+    world = memory_world
     connect = event("socket_connect")
     assert world.invoke("socket", connect)["statusCode"] == 401
     connect["queryStringParameters"]["token"] = world.admin
@@ -63,17 +63,17 @@ def test_a_dashboard_that_connects_subscribes_and_goes(moto_world: World) -> Non
     assert world.tables["subscriptions"].rows() == []
 
 
-def test_a_join_is_counted(moto_world: World) -> None:
-    moto_world.invoke("api", event("api_beat"))
-    moto_world.invoke("count", event("count_join"))
-    moto_world.settle()
-    assert moto_world.people() == 1
-    assert len(moto_world.ledger()) == 1
+def test_a_join_is_counted(memory_world: World) -> None:
+    memory_world.invoke("api", event("api_beat"))
+    memory_world.invoke("count", event("count_join"))
+    memory_world.settle()
+    assert memory_world.people() == 1
+    assert len(memory_world.ledger()) == 1
 
 
-def test_the_join_is_the_row_of_the_beat(moto_world: World) -> None:
-    moto_world.invoke("api", event("api_beat"))
-    (written,) = moto_world.filtered("count")
+def test_the_join_is_the_row_of_the_beat(memory_world: World) -> None:
+    memory_world.invoke("api", event("api_beat"))
+    (written,) = memory_world.filtered("count")
     (sample,) = event("count_join")["Records"]
     assert sample["dynamodb"]["NewImage"] == written["dynamodb"]["NewImage"]
     assert to_item(from_item(sample["dynamodb"]["NewImage"])) == sample["dynamodb"]["NewImage"]
@@ -89,30 +89,30 @@ def test_a_stream_event_passes_the_filter_of_its_function(name: str, function: s
     assert all(passes(record, patterns_of(source)) for record in event(name)["Records"])
 
 
-def test_new_counts_are_published(moto_world: World) -> None:
-    answer = moto_world.invoke("publish", event("publish_counts"))
+def test_new_counts_are_published(memory_world: World) -> None:
+    answer = memory_world.invoke("publish", event("publish_counts"))
     assert answer == {"batchItemFailures": []}
-    assert moto_world.headcount()["version"] == 1
+    assert memory_world.headcount()["version"] == 1
 
 
-def test_a_chunk_is_delivered(moto_world: World) -> None:
-    moto_world.invoke("fanout", event("fanout_chunk"))
-    (frames,) = moto_world.line.frames.values()
+def test_a_chunk_is_delivered(memory_world: World) -> None:
+    memory_world.invoke("fanout", event("fanout_chunk"))
+    (frames,) = memory_world.line.frames.values()
     assert [frame["version"] for frame in frames] == [1]
 
 
-def test_a_minute(moto_world: World) -> None:
-    moto_world.beat("s1")
-    report = moto_world.invoke("cleanup", event("cleanup_schedule"))
+def test_a_minute(memory_world: World) -> None:
+    memory_world.beat("s1")
+    report = memory_world.invoke("cleanup", event("cleanup_schedule"))
     assert report["rows"] == 1
 
 
-def test_a_night(moto_world: World) -> None:
-    assert moto_world.invoke("daily", event("daily_schedule")) == {"written": 0}
+def test_a_night(memory_world: World) -> None:
+    assert memory_world.invoke("daily", event("daily_schedule")) == {"written": 0}
 
 
-def test_a_launch_of_a_container(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, **CONTAINERS)
+def test_a_launch_of_a_container(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, **CONTAINERS)
     launch = event("containers_launch")
     assert world.invoke("containers", launch)["statusCode"] == 401
     launch["headers"]["authorization"] = f"Bearer {world.admin}"
@@ -122,8 +122,8 @@ def test_a_launch_of_a_container(moto: Engine, worlds: Worlds) -> None:
     assert again == first
 
 
-def test_a_change_of_a_container(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, **CONTAINERS)
+def test_a_change_of_a_container(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, **CONTAINERS)
     change = event("container_changes_task")
     container = change["detail"]["taskArn"].rpartition("/")[2]
     listen(world, container, "c1")
@@ -138,8 +138,20 @@ def test_a_change_of_a_container_passes_the_rule_of_its_cluster() -> None:
     assert matches(event("container_changes_task"), rule["Pattern"])
 
 
-def test_an_errand(moto_world: World) -> None:
-    moto_world.connect("c1", path="/api/ws/analytics/realtime")
-    moto_world.invoke("errands", event("errands_overview"))
-    (frame,) = moto_world.line.frames["c1"]
+def test_an_erasure_is_the_message_that_the_api_leaves_and_goes_on(memory_world: World) -> None:
+    memory_world.http("POST", "/v1/erasures", body={"userId": "u1"}, token=memory_world.admin)
+    ((_, left),) = memory_world.queue.erasures
+    (record,) = event("erase_begin")["Records"]
+    assert json.loads(left).keys() == json.loads(record["body"]).keys()
+    memory_world.beat("s1", userId="u1")
+    memory_world.invoke("erase", event("erase_begin"))
+    _, text = memory_world.queue.erasures.pop()
+    memory_world.invoke("erase", {"Records": [{"body": text}]})
+    assert memory_world.presence_rows() == []
+
+
+def test_an_errand(memory_world: World) -> None:
+    memory_world.connect("c1", path="/api/ws/analytics/realtime")
+    memory_world.invoke("errands", event("errands_overview"))
+    (frame,) = memory_world.line.frames["c1"]
     assert frame["type"] == "analytics"

@@ -140,13 +140,13 @@ def test_the_daily_run_deletes_a_message_that_ran_out(world: World) -> None:
     assert "notice" not in row
 
 
-def test_a_message_wakes_no_count_and_makes_no_beat_a_change(moto_world: World) -> None:
-    moto_world.beat("s1")
-    moto_world.settle()
-    send(moto_world)
-    moto_world.beat("s1")
-    assert moto_world.filtered("count") == []
-    assert moto_world.people() == 1
+def test_a_message_wakes_no_count_and_makes_no_beat_a_change(memory_world: World) -> None:
+    memory_world.beat("s1")
+    memory_world.settle()
+    send(memory_world)
+    memory_world.beat("s1")
+    assert memory_world.filtered("count") == []
+    assert memory_world.people() == 1
 
 
 def test_a_publish_of_a_message_that_crashed_is_heard_at_the_retry(world: World) -> None:
@@ -165,21 +165,21 @@ def test_a_publish_of_a_message_that_crashed_is_heard_at_the_retry(world: World)
     assert len(heard(world, "c1", "notice")) == 1
 
 
-def test_feeds_hear_no_message(moto_world: World) -> None:
-    moto_world.connect("f1", path="/api/ws/streams/st1/metrics")
-    act(moto_world, "POST", "messages", {"text": "hello"}, space="stream:st1")
-    moto_world.settle()
-    assert {frame["type"] for frame in moto_world.line.frames["f1"]} == {"metrics"}
+def test_feeds_hear_no_message(memory_world: World) -> None:
+    memory_world.connect("f1", path="/api/ws/streams/st1/metrics")
+    act(memory_world, "POST", "messages", {"text": "hello"}, space="stream:st1")
+    memory_world.settle()
+    assert {frame["type"] for frame in memory_world.line.frames["f1"]} == {"metrics"}
 
 
-def test_a_public_count_carries_the_message_too(moto_world: World) -> None:
-    send(moto_world)
-    answer = moto_world.get(f"/v1/spaces/{SITE}")
+def test_a_public_count_carries_the_message_too(memory_world: World) -> None:
+    send(memory_world)
+    answer = memory_world.get(f"/v1/spaces/{SITE}")
     assert answer.body["notice"]["text"] == "We start soon."
 
 
-def test_a_message_of_280_characters_of_any_script_fits(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, ShardsPerSpace="3")
+def test_a_message_of_280_characters_of_any_script_fits(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, ShardsPerSpace="3")
     text = "😀" * 280
     send(world, text)
     assert world.beat("s1").body["notice"]["text"] == text
@@ -204,25 +204,25 @@ def test_a_message_of_280_characters_of_any_script_fits(moto: Engine, worlds: Wo
         ({"text": "x", "seconds": "60"}, "seconds must be a whole number."),
     ],
 )
-def test_a_message_that_is_none_is_refused(moto_world: World, body: Any, sentence: str) -> None:
-    answer = ask(moto_world, "POST", "messages", body, token=moto_world.admin)
+def test_a_message_that_is_none_is_refused(memory_world: World, body: Any, sentence: str) -> None:
+    answer = ask(memory_world, "POST", "messages", body, token=memory_world.admin)
     assert answer.status == 400
     assert answer.body["error"].startswith(sentence), answer.body
-    assert moto_world.tables["counts"].rows() == []
-    assert moto_world.tables["history"].rows() == []
+    assert memory_world.tables["counts"].rows() == []
+    assert memory_world.tables["history"].rows() == []
 
 
-def test_where_there_is_no_message_none_can_be_ended(moto_world: World) -> None:
-    assert ask(moto_world, "DELETE", "messages", token=moto_world.admin).status == 404
-    send(moto_world, seconds=5)
-    moto_world.clock.advance(10)
-    assert ask(moto_world, "DELETE", "messages", token=moto_world.admin).status == 404
+def test_where_there_is_no_message_none_can_be_ended(memory_world: World) -> None:
+    assert ask(memory_world, "DELETE", "messages", token=memory_world.admin).status == 404
+    send(memory_world, seconds=5)
+    memory_world.clock.advance(10)
+    assert ask(memory_world, "DELETE", "messages", token=memory_world.admin).status == 404
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_messages_are_for_admins(moto_world: World, method: str) -> None:
-    token = moto_world.token(sub="u1")
+def test_messages_are_for_admins(memory_world: World, method: str) -> None:
+    token = memory_world.token(sub="u1")
     body = {"text": "hello"}
-    assert ask(moto_world, method, "messages", body).status == 401
-    assert ask(moto_world, method, "messages", body, token=token).status == 403
-    assert moto_world.tables["counts"].rows() == []
+    assert ask(memory_world, method, "messages", body).status == 401
+    assert ask(memory_world, method, "messages", body, token=token).status == 403
+    assert memory_world.tables["counts"].rows() == []

@@ -128,8 +128,8 @@ def test_whoever_beat_before_the_removal_was_known_is_ended_by_their_next_beat(
     assert world.people() == 0
 
 
-def test_a_removal_holds_within_two_seconds(moto_world: World) -> None:
-    world = moto_world
+def test_a_removal_holds_within_two_seconds(memory_world: World) -> None:
+    world = memory_world
     world.beat("s1", userId="u1")
     world.settle()
     world.clock.advance(30)
@@ -174,12 +174,12 @@ def test_the_list_says_who_until_when_why_and_by_whom(world: World) -> None:
     }
 
 
-def test_nobodys_id_and_no_reason_is_in_what_anybody_may_see(moto_world: World) -> None:
-    remove(moto_world, userId="user-1", reason="the reason")
-    (row,) = moto_world.tables["headcounts"].rows()
+def test_nobodys_id_and_no_reason_is_in_what_anybody_may_see(memory_world: World) -> None:
+    remove(memory_world, userId="user-1", reason="the reason")
+    (row,) = memory_world.tables["headcounts"].rows()
     assert "user-1" not in str(row)
     assert "the reason" not in str(row)
-    answer = try_beat(moto_world, "s1", userId="user-1")
+    answer = try_beat(memory_world, "s1", userId="user-1")
     assert "user-1" not in str(answer)
     assert "the reason" not in str(answer)
 
@@ -195,8 +195,8 @@ def test_dashboards_see_the_number_fall(world: World) -> None:
     assert versions == list(range(versions[0], versions[-1] + 1))
 
 
-def test_tabs_in_any_shard_end(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, ShardsPerSpace="3")
+def test_tabs_in_any_shard_end(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, ShardsPerSpace="3")
     for number in range(8):
         world.beat(f"s{number}", visitorId="v1", userId=f"u{number}")
     world.beat("other", visitorId="v2")
@@ -207,8 +207,10 @@ def test_tabs_in_any_shard_end(moto: Engine, worlds: Worlds) -> None:
     refused(try_beat(world, "s1", userId="u1", visitorId="v1"), 3599)
 
 
-def test_tabs_that_a_deployment_with_more_shards_left_end_too(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, ShardsPerSpace="5")
+def test_tabs_that_a_deployment_with_more_shards_left_end_too(
+    memory: Engine, worlds: Worlds
+) -> None:
+    world = worlds(memory, ShardsPerSpace="5")
     for number in range(8):
         world.beat(f"s{number}", visitorId="v1", userId=f"u{number}")
     world.settle()
@@ -242,8 +244,8 @@ def test_the_daily_run_deletes_removals_that_ran_out(world: World) -> None:
     assert "denied" not in head
 
 
-def test_100_people_may_be_removed_at_a_time(moto_world: World) -> None:
-    world = moto_world
+def test_100_people_may_be_removed_at_a_time(memory_world: World) -> None:
+    world = memory_world
     for number in range(100):
         act(world, "POST", "removals", {"userId": f"u{number}", "seconds": 60 + number})
     refused_one = ask(world, "POST", "removals", {"userId": "u100"}, token=world.admin)
@@ -259,8 +261,8 @@ def test_100_people_may_be_removed_at_a_time(moto_world: World) -> None:
     act(world, "POST", "removals", {"userId": "u100"})  # one ran out
 
 
-def test_people_come_before_their_sessions_where_room_is_short(moto_world: World) -> None:
-    world = moto_world
+def test_people_come_before_their_sessions_where_room_is_short(memory_world: World) -> None:
+    world = memory_world
     for number in range(4):
         for tab in range(50):
             world.beat(f"s{number}-{tab}", userId=f"u{number}")
@@ -285,8 +287,8 @@ def convex(world: World, course: str, **args: Any) -> Answer:
     return world.http("POST", "/api/mutation", body=body)
 
 
-def test_live_activity_is_denied(moto_world: World) -> None:
-    world = moto_world
+def test_live_activity_is_denied(memory_world: World) -> None:
+    world = memory_world
     path = "/api/analytics/live-activity"
     body = {"userId": "u1", "sessionId": "s1", "activityType": "browsing"}
     assert world.http("POST", path, body=body).status == 200
@@ -296,8 +298,8 @@ def test_live_activity_is_denied(moto_world: World) -> None:
     assert world.live_sessions() == []
 
 
-def test_course_viewers_are_denied_named_or_not(moto_world: World) -> None:
-    world = moto_world
+def test_course_viewers_are_denied_named_or_not(memory_world: World) -> None:
+    world = memory_world
     path = "/api/courses/c1/presence"
     assert world.http("POST", path, body={"userId": "u1"}).status == 200
     assert world.http("POST", path, body={"userId": "u2", "anonymous": True}).status == 200
@@ -314,8 +316,10 @@ def test_course_viewers_are_denied_named_or_not(moto_world: World) -> None:
     assert world.http("POST", "/api/courses/c2/presence", body={"userId": "u1"}).status == 200
 
 
-def test_link_viewers_are_denied_also_by_heartbeats_that_do_not_say_who(moto_world: World) -> None:
-    world = moto_world
+def test_link_viewers_are_denied_also_by_heartbeats_that_do_not_say_who(
+    memory_world: World,
+) -> None:
+    world = memory_world
     path = "/api/send/realtime/l1"
     join = {"action": "join", "sessionId": "s1", "fingerprint": "f1"}
     heartbeat = {"action": "heartbeat", "sessionId": "s1", "currentPage": 2}
@@ -335,22 +339,85 @@ def test_link_viewers_are_denied_also_by_heartbeats_that_do_not_say_who(moto_wor
     assert world.http("POST", path, body={**join, "sessionId": "s3", "fingerprint": "f2"}).status
 
 
-def test_stream_viewers_are_denied(moto_world: World) -> None:
-    moto_world.beat("s1", "stream:st1", userId="u1")
-    assert remove(moto_world, space="stream:st1", userId="u1")["ended"] == 1
-    refused(try_beat(moto_world, "s1", "stream:st1", userId="u1"), 3599)
+@pytest.mark.parametrize("known_as", ["userId", "visitorId"])
+def test_a_heartbeat_brings_no_removed_link_viewer_back(memory_world: World, known_as: str) -> None:
+    world = memory_world
+    path = "/api/send/realtime/l1"
+    join = {"action": "join", "sessionId": "s1", "fingerprint": "f1", "email": "u1@example.test"}
+    token = world.token(sub="u1") if known_as == "userId" else None
+    assert world.http("POST", path, body=join, token=token).status == 200
+    world.clock.advance(301)
+    world.sweep()  # nobody is here to be ended, so the session is not denied by itself
+    (row,) = world.presence_rows()
+    removed = {"userId": "u1"} if token else {"visitorId": row["visitor"]}
+    assert remove(world, space="link:l1", **removed)["ended"] == 0
+    before = world.snapshot()
+    heartbeat = {"action": "heartbeat", "sessionId": "s1"}
+    for ours in (token, None, world.token(sub="u2")):
+        refused(world.http("POST", path, body=heartbeat, token=ours), 3599)
+    assert world.snapshot() == before
+    assert world.http("POST", path, body={**heartbeat, "sessionId": "s2"}).status == 200
 
 
-def test_site_traffic_is_denied(moto_world: World) -> None:
-    world = moto_world
+def test_a_removed_users_token_starts_no_session_by_a_heartbeat(memory_world: World) -> None:
+    world = memory_world
+    remove(world, space="link:l1", userId="u1")
+    heartbeat = {"action": "heartbeat", "sessionId": "s1"}
+    path, token = "/api/send/realtime/l1", world.token(sub="u1")
+    refused(world.http("POST", path, body=heartbeat, token=token), 3599)
+    assert world.presence_rows() == []
+
+
+@pytest.mark.parametrize("shards", ["1", "3"])
+def test_who_joined_a_link_before_the_removal_was_known_is_ended_by_a_heartbeat(
+    memory: Engine, worlds: Worlds, shards: str
+) -> None:
+    world = worlds(memory, ShardsPerSpace=shards)
+    path = "/api/send/realtime/l1"
+    join = {"action": "join", "sessionId": "s0", "fingerprint": "f1"}
+    assert world.http("POST", path, body=join).status == 200
+    world.settle()
+    (row,) = world.presence_rows()
+    act(world, "POST", "removals", {"visitorId": row["visitor"]}, space="link:l1")
+    assert world.http("POST", path, body={**join, "sessionId": "s1"}).status == 200
+    world.settle()
+    assert world.live_sessions() == ["s1"]
+    world.clock.advance(20)
+    heartbeat = {"action": "heartbeat", "sessionId": "s1"}
+    assert world.http("POST", path, body=heartbeat).status == 403
+    assert world.live_sessions() == []
+
+
+def test_others_heartbeats_go_on_where_somebody_is_removed(memory_world: World) -> None:
+    world = memory_world
+    path = "/api/send/realtime/l1"
+    join = {"action": "join", "sessionId": "s1", "fingerprint": "f1"}
+    assert world.http("POST", path, body=join).status == 200
+    remove(world, space="link:l1", userId="u1")
+    world.clock.advance(20)
+    heartbeat = {"action": "heartbeat", "sessionId": "s1"}
+    with world.engine.metered() as meter:
+        assert world.http("POST", path, body=heartbeat).status == 200
+    assert meter.writes == ["UpdateItem"]
+    assert world.live_sessions() == ["s1"]
+
+
+def test_stream_viewers_are_denied(memory_world: World) -> None:
+    memory_world.beat("s1", "stream:st1", userId="u1")
+    assert remove(memory_world, space="stream:st1", userId="u1")["ended"] == 1
+    refused(try_beat(memory_world, "s1", "stream:st1", userId="u1"), 3599)
+
+
+def test_site_traffic_is_denied(memory_world: World) -> None:
+    world = memory_world
     body = {"sessionId": "s1", "userId": "u1", "pagePath": "/"}
     assert world.http("POST", "/api/heartbeats", body=body).status == 200
     assert remove(world, userId="u1")["ended"] == 1
     refused(world.http("POST", "/api/heartbeats", body=body), 3599)
 
 
-def test_a_list_of_heartbeats_with_somebody_denied_is_refused_whole(moto_world: World) -> None:
-    world = moto_world
+def test_a_list_of_heartbeats_with_somebody_denied_is_refused_whole(memory_world: World) -> None:
+    world = memory_world
     remove(world, userId="u1")
     rows = [
         {"session_id": "s2", "page_path": "/"},
@@ -364,16 +431,16 @@ def test_a_list_of_heartbeats_with_somebody_denied_is_refused_whole(moto_world: 
     assert world.http("POST", "/rest/v1/heartbeats", body=rows[:1]).status == 201
 
 
-def test_who_was_removed_may_still_leave(moto_world: World) -> None:
-    remove(moto_world, userId="u1")
-    moto_world.leave("s1")
+def test_who_was_removed_may_still_leave(memory_world: World) -> None:
+    remove(memory_world, userId="u1")
+    memory_world.leave("s1")
 
 
-def test_a_users_token_does_not_help(moto_world: World) -> None:
-    token = moto_world.token(sub="u1")
-    moto_world.beat("s1", token=token)
-    assert remove(moto_world, userId="u1")["ended"] == 1
-    refused(try_beat(moto_world, "s2", token=token), 3599)
+def test_a_users_token_does_not_help(memory_world: World) -> None:
+    token = memory_world.token(sub="u1")
+    memory_world.beat("s1", token=token)
+    assert remove(memory_world, userId="u1")["ended"] == 1
+    refused(try_beat(memory_world, "s2", token=token), 3599)
 
 
 # --------------------------------------------------------------------------------------- the routes
@@ -403,28 +470,30 @@ def test_a_users_token_does_not_help(moto_world: World) -> None:
         ({"userId": "u1", "reason": "x" * 201}, "reason must be at most 200 bytes"),
     ],
 )
-def test_a_removal_that_is_none_is_refused(moto_world: World, body: Any, sentence: str) -> None:
-    answer = ask(moto_world, "POST", "removals", body, token=moto_world.admin)
+def test_a_removal_that_is_none_is_refused(memory_world: World, body: Any, sentence: str) -> None:
+    answer = ask(memory_world, "POST", "removals", body, token=memory_world.admin)
     assert answer.status == 400
     assert answer.body["error"].startswith(sentence), answer.body
-    assert moto_world.tables["counts"].rows() == []
-    assert moto_world.tables["history"].rows() == []
+    assert memory_world.tables["counts"].rows() == []
+    assert memory_world.tables["history"].rows() == []
 
 
 @pytest.mark.parametrize("name", ["0" * 16, "x", "..", "%00", "0" * 17])
-def test_a_removal_that_is_not_there_can_not_be_lifted(moto_world: World, name: str) -> None:
-    answer = ask(moto_world, "DELETE", f"removals/{quote(name, safe='%')}", token=moto_world.admin)
+def test_a_removal_that_is_not_there_can_not_be_lifted(memory_world: World, name: str) -> None:
+    answer = ask(
+        memory_world, "DELETE", f"removals/{quote(name, safe='%')}", token=memory_world.admin
+    )
     assert answer.status == 404
 
 
 @pytest.mark.parametrize(
     ("method", "tail"), [("GET", "removals"), ("POST", "removals"), ("DELETE", "removals/x")]
 )
-def test_removals_are_for_admins(moto_world: World, method: str, tail: str) -> None:
-    moto_world.beat("s1", userId="u1")
-    token = moto_world.token(sub="u1")
+def test_removals_are_for_admins(memory_world: World, method: str, tail: str) -> None:
+    memory_world.beat("s1", userId="u1")
+    token = memory_world.token(sub="u1")
     body = {"userId": "u1"}
-    assert ask(moto_world, method, tail, body).status == 401
-    assert ask(moto_world, method, tail, body, token=token).status == 403
-    assert moto_world.live_sessions() == ["s1"]
-    assert moto_world.tables["history"].rows() == []
+    assert ask(memory_world, method, tail, body).status == 401
+    assert ask(memory_world, method, tail, body, token=token).status == 403
+    assert memory_world.live_sessions() == ["s1"]
+    assert memory_world.tables["history"].rows() == []

@@ -40,11 +40,11 @@ def test_a_beat_that_leaves_it_out_keeps_what_was_said(world: World) -> None:
     assert viewer(world)["engagement"] == {"chat": 2}
 
 
-def test_a_new_visit_starts_without_what_rode_in_the_old_one(moto_world: World) -> None:
-    moto_world.beat("s1", STREAM, engagement={"chat": 2})
-    moto_world.leave("s1", STREAM)
-    moto_world.beat("s1", STREAM)
-    assert viewer(moto_world)["engagement"] == {}
+def test_a_new_visit_starts_without_what_rode_in_the_old_one(memory_world: World) -> None:
+    memory_world.beat("s1", STREAM, engagement={"chat": 2})
+    memory_world.leave("s1", STREAM)
+    memory_world.beat("s1", STREAM)
+    assert viewer(memory_world)["engagement"] == {}
 
 
 def test_quality_is_the_mean_of_those_who_say_it(world: World) -> None:
@@ -149,7 +149,7 @@ def test_days_of_engagement_are_forgotten_when_they_are_past_keeping(world: Worl
     world.settle()
     world.daily()
     (row,) = [row for row in world.tables["counts"].rows() if row["part"] == "engagement"]
-    assert set(row) == {"space", "part", "chat"}
+    assert set(row) == {"space", "part", "chat", "ttl"}
 
 
 @pytest.mark.parametrize(
@@ -168,22 +168,22 @@ def test_days_of_engagement_are_forgotten_when_they_are_past_keeping(world: Worl
     ],
 )
 def test_what_can_not_ride_is_refused_with_a_reason(
-    moto_world: World, fields: dict[str, Any], sentence: str
+    memory_world: World, fields: dict[str, Any], sentence: str
 ) -> None:
-    answer = moto_world.http(
+    answer = memory_world.http(
         "POST", f"/v1/spaces/{STREAM}/presence", body={"sessionId": "s1", **fields}
     )
     assert answer.status == 400
     assert answer.body["error"].startswith(sentence), answer.body
-    assert moto_world.presence_rows() == []
+    assert memory_world.presence_rows() == []
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "1" + "0" * 400])
-def test_numbers_that_are_none_are_refused(moto_world: World, number: str) -> None:
+def test_numbers_that_are_none_are_refused(memory_world: World, number: str) -> None:
     raw = f'{{"sessionId": "s1", "quality": {{"latency": {number}}}}}'
-    answer = moto_world.http("POST", f"/v1/spaces/{STREAM}/presence", body=raw)
+    answer = memory_world.http("POST", f"/v1/spaces/{STREAM}/presence", body=raw)
     assert answer.status == 400
-    assert moto_world.presence_rows() == []
+    assert memory_world.presence_rows() == []
 
 
 def test_a_browsers_device_and_the_edges_country_become_facets(world: World) -> None:
@@ -200,22 +200,22 @@ def test_a_browsers_device_and_the_edges_country_become_facets(world: World) -> 
     assert facets["country"] == [{"value": "IS", "count": 2, "people": 2}]
 
 
-def test_what_the_client_says_of_its_device_counts_more(moto_world: World) -> None:
+def test_what_the_client_says_of_its_device_counts_more(memory_world: World) -> None:
     body = {"sessionId": "s1", "facets": {"device": "tv", "country": "FI"}}
-    moto_world.http("POST", f"/v1/spaces/{STREAM}/presence", body=body, headers=PHONE)
-    assert viewer(moto_world)["facets"] == {"device": "tv", "country": "FI"}
+    memory_world.http("POST", f"/v1/spaces/{STREAM}/presence", body=body, headers=PHONE)
+    assert viewer(memory_world)["facets"] == {"device": "tv", "country": "FI"}
 
 
 @pytest.mark.parametrize("country", ["ZZZ", "is", "", "../"])
-def test_what_is_no_country_makes_no_facet(moto_world: World, country: str) -> None:
+def test_what_is_no_country_makes_no_facet(memory_world: World, country: str) -> None:
     headers = {"user-agent": "curl/8.5.0", "cloudfront-viewer-country": country}
     body = {"sessionId": "s1"}
-    moto_world.http("POST", f"/v1/spaces/{STREAM}/presence", body=body, headers=headers)
-    assert viewer(moto_world)["facets"] == {}
+    memory_world.http("POST", f"/v1/spaces/{STREAM}/presence", body=body, headers=headers)
+    assert viewer(memory_world)["facets"] == {}
 
 
-def test_what_rides_moves_with_its_session_to_another_shard(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, ShardsPerSpace="5")
+def test_what_rides_moves_with_its_session_to_another_shard(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, ShardsPerSpace="5")
     for user in ("u1", "u2", "u3", "u4"):
         world.beat("s1", STREAM, userId=user, engagement={"chat": 2}, quality={"latency": 5})
     world.settle()
@@ -236,7 +236,7 @@ def test_the_mean_of_the_last_visits_is_published(world: World) -> None:
     assert 26 <= world.headcount()["avgSeconds"] <= 28
 
 
-def test_ids_that_begin_like_our_own_are_refused(moto_world: World) -> None:
+def test_ids_that_begin_like_our_own_are_refused(memory_world: World) -> None:
     for call in (
         {"method": "POST", "path": "/v1/spaces/site:main/presence", "body": {"sessionId": "~x"}},
         {
@@ -250,13 +250,13 @@ def test_ids_that_begin_like_our_own_are_refused(moto_world: World) -> None:
             "query": {"sessionId": "~x"},
         },
     ):
-        answer = moto_world.http(**call)  # type: ignore[arg-type]
+        answer = memory_world.http(**call)  # type: ignore[arg-type]
         assert answer.status == 400
         assert "must not begin with '~'" in answer.body["error"]
 
 
-def test_only_engagement_that_the_kind_names_is_counted(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, Kinds="stream room:engagement=poll")
+def test_only_engagement_that_the_kind_names_is_counted(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, Kinds="stream room:engagement=poll")
     path = "/v1/spaces/{}/presence"
     body = {"sessionId": "s1", "engagement": {"poll": 1}}
     answer = world.http("POST", path.format(STREAM), body=body)

@@ -140,41 +140,6 @@ def test_a_leave_that_overtakes_its_join_wins_in_a_sharded_space(world: World) -
     assert world.live_sessions() == []
 
 
-@pytest.mark.parametrize("seq", [{}, {"seq": 1}], ids=["without seq", "with seq"])
-def test_raising_the_number_of_shards_keeps_everybody_once(
-    engine: Engine, worlds: Worlds, seq: dict[str, int]
-) -> None:
-    world = worlds(engine)
-    for number in range(8):
-        world.beat(f"s{number}", visitorId=f"v{number}", **seq)
-    world.settle()
-    world.redeploy(ShardsPerSpace=str(SHARDS))
-    world.clock.advance(30)
-    for number in range(8):
-        later = {"seq": 2} if seq else {}
-        world.beat(f"s{number}", visitorId=f"v{number}", **later)
-    world.settle()
-    body = world.headcount()
-    assert (body["people"], body["sessions"], body["views"]["total"]) == (8, 8, 8)
-    assert sorted(world.live_sessions()) == [f"s{number}" for number in range(8)]
-    assert len({row["partition"] for row in world.presence_rows()}) > 1
-
-
-def test_raising_the_number_of_shards_leaves_what_did_not_beat_to_the_cleanup(
-    engine: Engine, worlds: Worlds
-) -> None:
-    world = worlds(engine)
-    for number in range(4):
-        world.beat(f"s{number}", visitorId=f"v{number}")
-    world.settle()
-    world.redeploy(ShardsPerSpace=str(SHARDS))
-    world.clock.advance(61)
-    world.sweep()
-    world.settle()
-    assert world.people() == 0
-    assert all("ended_at" in row for row in world.ledger())
-
-
 def test_viewers_of_every_shard_are_listed_page_by_page(world: World) -> None:
     for number in range(10):
         world.beat(f"s{number}", visitorId=f"v{number}")

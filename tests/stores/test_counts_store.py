@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from headcount.headcounts import (
@@ -55,7 +56,7 @@ HEADCOUNT = Headcount(
 
 @pytest.fixture
 def counts(engine: Engine) -> CountsTable:
-    return CountsTable(engine.client, engine.create("counts").name)
+    return CountsTable(engine.client, engine.create("counts").name, day_rows_days=400)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def table(engine: Engine) -> Table:
 
 @pytest.fixture
 def headcounts(table: Table) -> HeadcountsTable:
-    return HeadcountsTable(table.engine.client, table.name)
+    return HeadcountsTable(table.engine.client, table.name, day_rows_days=400)
 
 
 def count(version: int, *, shard: int = 0, tally: Tally = TALLY) -> Count:
@@ -173,6 +174,54 @@ def test_a_version_is_published_only_after_the_one_before_it(headcounts: Headcou
     assert not headcounts.save(HEADCOUNT)
     assert not headcounts.save(replace(HEADCOUNT, version=3))
     assert headcounts.save(replace(HEADCOUNT, version=2))
+
+
+def test_the_first_version_replaces_a_row_whose_version_is_none_once(
+    headcounts: HeadcountsTable, counts: CountsTable
+) -> None:
+    headcounts.save(replace(HEADCOUNT, version=0))
+    counts.save(count(0))
+    assert headcounts.save(HEADCOUNT)
+    assert counts.save(count(1))
+    assert not headcounts.save(HEADCOUNT)
+    assert not counts.save(count(1))
+    assert headcounts.get("site:main") == HEADCOUNT
+    assert counts.shard("site:main", 0) == count(1)
+
+
+GARBAGE: dict[str, Any] = {
+    "facets": {"B": b"garbage"},
+    "signed_in": {"S": "many"},
+    "engagement": {"M": {"chat": {"S": "much"}}},
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_a_row_that_cannot_be_read_is_empty_and_keeps_its_version(
+    engine: Engine, name: str
+) -> None:
+    """And the next version is written over it."""
+    tables = {role: engine.create(role) for role in ("counts", "headcounts")}
+    counts = CountsTable(engine.client, tables["counts"].name, day_rows_days=400)
+    headcounts = HeadcountsTable(engine.client, tables["headcounts"].name, day_rows_days=400)
+    headcounts.save(HEADCOUNT)
+    counts.save(count(1))
+    for table in tables.values():
+        (row,) = engine.client.scan(TableName=table.name)["Items"]
+        engine.client.put_item(TableName=table.name, Item={**row, name: GARBAGE[name]})
+    empty = Headcount("site:main", version=1, readable=False)
+    assert headcounts.get("site:main") == empty
+    assert headcounts.many(["site:main"]) == {"site:main": empty}
+    assert list(headcounts.scan()) == [empty]
+    uncounted = Count("site:main", 0, version=1, rows=1, readable=False)
+    assert counts.shard("site:main", 0) == uncounted
+    assert counts.space("site:main").shards == [uncounted]
+    if name == "signed_in":
+        assert headcounts.glance("site:main") == Glance(version=1)
+    assert headcounts.save(replace(HEADCOUNT, version=2))
+    assert counts.save(count(2))
+    assert headcounts.get("site:main") == replace(HEADCOUNT, version=2)
+    assert counts.shard("site:main", 0) == count(2)
 
 
 def test_the_count_a_beat_carries_is_people_and_version(headcounts: HeadcountsTable) -> None:

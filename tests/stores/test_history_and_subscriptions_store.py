@@ -12,6 +12,7 @@ from headcount.visits import Day
 
 from tests.support.clock import NOON
 from tests.support.engines import Engine, Table
+from tests.support.template import template
 
 DAY_ROW = Day("2026-11-20", 3, 4, 5, 60, 2, 120)
 
@@ -74,13 +75,44 @@ def test_history_rows_are_binned_as_many_days_later_as_set(
 
 
 def test_a_subscriber_is_found_from_both_sides(subscriptions: SubscriptionsTable) -> None:
-    subscriptions.connect("c1", now=NOON)
+    subscriptions.connect("c1", reads=["*"], now=NOON)
     subscriptions.add("site:main", "c1", now=NOON + 5)
     subscriptions.add("site:other", "c1", now=NOON + 6)
     assert subscriptions.of("site:main") == [Subscription("site:main", "c1", NOON + 5, None)]
     assert subscriptions.spaces("c1") == ["site:main", "site:other"]
     assert subscriptions.connected_at("c1") == NOON
     assert subscriptions.connected_at("c2") is None
+
+
+def test_a_connection_knows_what_it_hears_and_may_read(
+    subscriptions: SubscriptionsTable, table: Table
+) -> None:
+    subscriptions.connect("c1", reads={"site:main", "course:*"}, now=NOON)
+    subscriptions.connect("c2", reads=(), now=NOON)
+    subscriptions.add("site:main", "c1", now=NOON)
+    heard, reads = subscriptions.connection("c1")
+    assert (list(heard), list(reads)) == (["site:main"], ["course:*", "site:main"])
+    assert list(subscriptions.connection("c2")[1]) == []
+    assert list(subscriptions.connection("unknown")[1]) == []
+
+
+def test_a_connection_of_an_older_release_is_an_admins(
+    subscriptions: SubscriptionsTable, engine: Engine, table: Table
+) -> None:
+    subscriptions.connect("c1", reads=["site:main"], now=NOON)
+    (row,) = table.rows()
+    key = {name: {"S": row[name]} for name in table_keys()}
+    engine.client.update_item(
+        TableName=table.name,
+        Key=key,
+        UpdateExpression="REMOVE #reads",
+        ExpressionAttributeNames={"#reads": "reads"},
+    )
+    assert list(subscriptions.connection("c1")[1]) == ["*"]
+
+
+def table_keys() -> list[str]:
+    return [one["AttributeName"] for one in template().tables["subscriptions"]["KeySchema"]]
 
 
 def test_a_greeting_is_noted_with_its_version(subscriptions: SubscriptionsTable) -> None:
@@ -102,7 +134,7 @@ def test_a_disconnect_forgets_that_connection_and_no_other(
     subscriptions: SubscriptionsTable,
 ) -> None:
     for connection in ("c1", "c10"):
-        subscriptions.connect(connection, now=NOON)
+        subscriptions.connect(connection, reads=["*"], now=NOON)
         subscriptions.add("site:main", connection, now=NOON)
     subscriptions.disconnect("c1")
     assert subscriptions.spaces("c1") == []
@@ -114,6 +146,6 @@ def test_a_disconnect_forgets_that_connection_and_no_other(
 def test_subscriptions_outlast_the_longest_connection(
     subscriptions: SubscriptionsTable, table: Table
 ) -> None:
-    subscriptions.connect("c1", now=NOON)
+    subscriptions.connect("c1", reads=["*"], now=NOON)
     subscriptions.add("site:main", "c1", now=NOON)
     assert all(row["ttl"] * 1000 >= NOON + 2 * HOUR for row in table.rows())

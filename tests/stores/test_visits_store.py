@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from headcount.headcounts import Views
 from headcount.store.counts import CountsTable
 from headcount.store.visits import RETENTION, VISITS_PER_TRANSACTION, VisitsTable
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.support.clock import NOON
 from tests.support.engines import Engine, Table
+from tests.support.fakes import aws_error
 
 TODAY = "2026-11-21"
 TOMORROW = "2026-11-22"
@@ -46,8 +49,8 @@ def make_ledger(engine: Engine) -> Ledger:
     table, counts = engine.create("visits"), engine.create("counts")
     return Ledger(
         table,
-        VisitsTable(engine.client, table.name, counts.name),
-        CountsTable(engine.client, counts.name),
+        VisitsTable(engine.client, table.name, counts.name, day_rows_days=400),
+        CountsTable(engine.client, counts.name, day_rows_days=400),
     )
 
 
@@ -194,9 +197,9 @@ Steps = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_views_equal_the_ledger_whatever_comes_in_whatever_order(
-    moto: Engine, steps: list[tuple[str, list[int]]]
+    memory: Engine, steps: list[tuple[str, list[int]]]
 ) -> None:
-    ledger = make_ledger(moto)
+    ledger = make_ledger(memory)
     known: set[int] = set()
     for action, names in steps:
         visits = [visit(f"v{number}") for number in names]
@@ -223,3 +226,30 @@ def test_two_processes_that_record_the_same_batch_count_it_once(ledger: Ledger) 
 
 def twin_of(ledger: Ledger) -> Callable[[list[Visit]], int]:
     return ledger.store.record
+
+
+def test_what_conflicts_kept_out_is_not_lost_beside_what_was_known(engine: Engine) -> None:
+    known, new = visit("known"), visit("new", joined_at=NOON + 1)
+    ledger = make_ledger(engine)
+    ledger.store.record([known])
+    tries = []
+
+    def conflict(**_: object) -> None:
+        tries.append(None)
+        if len(tries) < 6:
+            reasons = [{"Code": "None"}, {"Code": "None"}, {"Code": "TransactionConflict"}]
+            error: Any = aws_error("TransactionCanceledException", 400, "TransactWriteItems")
+            error.response["CancellationReasons"] = reasons
+            raise error
+
+    events = engine.client.meta.events
+    event = "before-parameter-build.dynamodb.TransactWriteItems"
+    events.register(event, conflict, unique_id="conflict")
+    try:
+        with pytest.raises(ClientError):
+            ledger.store.record([known, new])
+    finally:
+        events.unregister(event, unique_id="conflict")
+    ledger.store.record([known, new])
+    assert ledger.views().total == 2
+    assert ledger.agrees()

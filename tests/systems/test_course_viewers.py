@@ -123,11 +123,11 @@ def test_three_tabs_are_one_viewer_in_the_chapter_opened_last(world: World) -> N
     assert counted(world) == (0, {})
 
 
-def test_a_chapter_that_is_closed_is_no_chapter(moto_world: World) -> None:
+def test_a_chapter_that_is_closed_is_no_chapter(memory_world: World) -> None:
     for nothing in (None, ""):
-        enter(moto_world, userId="ada", chapterId="one")
-        enter(moto_world, userId="ada", chapterId=nothing)
-        assert counted(moto_world) == (1, {})
+        enter(memory_world, userId="ada", chapterId="one")
+        enter(memory_world, userId="ada", chapterId=nothing)
+        assert counted(memory_world) == (1, {})
 
 
 def test_a_viewer_is_there_for_sixty_seconds_after_the_last_beat(world: World) -> None:
@@ -154,43 +154,43 @@ def test_who_leaves_is_gone_at_once_and_may_come_back(world: World) -> None:
     assert counted(world)[0] == 2
 
 
-def test_leaving_twice_or_without_having_come_changes_nothing(moto_world: World) -> None:
-    enter(moto_world, userId="ada")
-    leave(moto_world, userId="nobody")
-    leave(moto_world, userId="ben")
-    leave(moto_world, userId="ben")
-    assert counted(moto_world)[0] == 1
+def test_leaving_twice_or_without_having_come_changes_nothing(memory_world: World) -> None:
+    enter(memory_world, userId="ada")
+    leave(memory_world, userId="nobody")
+    leave(memory_world, userId="ben")
+    leave(memory_world, userId="ben")
+    assert counted(memory_world)[0] == 1
 
 
-def test_a_leave_may_name_the_viewer_in_its_body(moto_world: World) -> None:
-    enter(moto_world, userId="ada")
-    assert moto_world.http("DELETE", PRESENCE, body={"userId": "ada"}).status == 200
-    assert counted(moto_world)[0] == 0
+def test_a_leave_may_name_the_viewer_in_its_body(memory_world: World) -> None:
+    enter(memory_world, userId="ada")
+    assert memory_world.http("DELETE", PRESENCE, body={"userId": "ada"}).status == 200
+    assert counted(memory_world)[0] == 0
 
 
 def test_courses_are_apart_and_listed_together_for_the_course_wide_total(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    enter(moto_world, userId="ada")
-    enter(moto_world, userId="ben")
-    enter(moto_world, userId="ada", course="c2")
-    leave(moto_world, userId="ada")
-    assert counted(moto_world)[0] == 1
-    moto_world.settle()
-    spaces = moto_world.get("/v1/spaces", token=moto_world.admin, kind="course").body["spaces"]
+    enter(memory_world, userId="ada")
+    enter(memory_world, userId="ben")
+    enter(memory_world, userId="ada", course="c2")
+    leave(memory_world, userId="ada")
+    assert counted(memory_world)[0] == 1
+    memory_world.settle()
+    spaces = memory_world.get("/v1/spaces", token=memory_world.admin, kind="course").body["spaces"]
     assert sum(space["people"] for space in spaces) == 2
 
 
-def test_a_steady_viewer_costs_one_write_and_wakes_nobody(moto_world: World) -> None:
-    enter(moto_world, userId="ada", chapterId="intro")
-    moto_world.settle()
-    moto_world.clock.advance(30)
-    enter(moto_world, userId="ada", chapterId="intro")
-    assert moto_world.filtered("count") == []
+def test_a_steady_viewer_costs_one_write_and_wakes_nobody(memory_world: World) -> None:
+    enter(memory_world, userId="ada", chapterId="intro")
+    memory_world.settle()
+    memory_world.clock.advance(30)
+    enter(memory_world, userId="ada", chapterId="intro")
+    assert memory_world.filtered("count") == []
 
 
-def test_shards_change_no_number(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, ShardsPerSpace="3")
+def test_shards_change_no_number(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, ShardsPerSpace="3")
     for number in range(9):
         enter(world, userId=f"u{number}", chapterId=f"ch{number % 2}")
         enter(world, userId=f"u{number}", chapterId=f"ch{number % 2}")
@@ -245,91 +245,108 @@ def test_viewers_are_listed_with_name_avatar_chapter_and_times(world: World) -> 
     }
 
 
-def test_at_most_twenty_are_listed_and_all_are_counted(moto_world: World) -> None:
+def test_at_most_twenty_are_listed_and_all_are_counted(memory_world: World) -> None:
     for number in range(25):
-        moto_world.clock.advance(0.5)
-        enter(moto_world, userId=f"u{number}", userName=f"User {number}")
-    answer = moto_world.get(VIEWERS, token=moto_world.admin)
+        memory_world.clock.advance(0.5)
+        enter(memory_world, userId=f"u{number}", userName=f"User {number}")
+    answer = memory_world.get(VIEWERS, token=memory_world.admin)
     assert answer.body["total"] == 25
     assert [one["userId"] for one in answer.body["viewers"]] == [f"u{n}" for n in range(20)]
-    assert len(listed(moto_world, limit="5")) == 5
-    assert len(convex(moto_world, "getActiveViewers", moto_world.admin)) == 20
-    assert len(convex(moto_world, "getActiveViewers", moto_world.admin, limit=500)) == 20
+    assert len(listed(memory_world, limit="5")) == 5
+    assert len(convex(memory_world, "getActiveViewers", memory_world.admin)) == 20
+    assert len(convex(memory_world, "getActiveViewers", memory_world.admin, limit=500)) == 20
 
 
 @pytest.mark.parametrize("limit", ["0", "21", "-1", "1.5", "many", "", "1" * 5000, "٣"])
-def test_a_limit_that_is_none_is_refused(moto_world: World, limit: str) -> None:
-    answer = moto_world.get(VIEWERS, token=moto_world.admin, limit=limit)
+def test_a_limit_that_is_none_is_refused(memory_world: World, limit: str) -> None:
+    answer = memory_world.get(VIEWERS, token=memory_world.admin, limit=limit)
     assert (answer.status, answer.body["success"]) == (400, False)
     assert "'limit'" in answer.body["error"]
 
 
-def test_a_token_says_who_is_viewing(moto_world: World) -> None:
-    token = moto_world.token(sub="ada", name="Ada", picture="https://example.test/a.png")
-    enter(moto_world, token, userName="Not Ada", chapterId="intro")
-    (viewer,) = listed(moto_world)
+def test_a_token_says_who_is_viewing(memory_world: World) -> None:
+    token = memory_world.token(sub="ada", name="Ada", picture="https://example.test/a.png")
+    enter(memory_world, token, userName="Not Ada", chapterId="intro")
+    (viewer,) = listed(memory_world)
     assert (viewer["userId"], viewer["name"]) == ("ada", "Ada")
     assert viewer["avatar"] == "https://example.test/a.png"
-    leave(moto_world, token)
-    assert counted(moto_world)[0] == 0
+    leave(memory_world, token)
+    assert counted(memory_world)[0] == 0
 
 
-def test_a_token_without_a_name_leaves_it_to_the_arguments(moto_world: World) -> None:
-    enter(moto_world, moto_world.token(sub="ada"), userName="Ada", userAvatar="/a.png")
-    (viewer,) = listed(moto_world)
+def test_a_token_without_a_name_leaves_it_to_the_arguments(memory_world: World) -> None:
+    enter(memory_world, memory_world.token(sub="ada"), userName="Ada", userAvatar="/a.png")
+    (viewer,) = listed(memory_world)
     assert (viewer["name"], viewer["avatar"]) == ("Ada", "/a.png")
 
 
-def test_what_is_too_long_in_a_token_keeps_nobody_out(moto_world: World) -> None:
-    token = moto_world.token(sub="ada", name="ä" * 99, picture="https://x.test/" + "a" * 300)
-    enter(moto_world, token)
-    (viewer,) = listed(moto_world)
+def test_what_is_too_long_in_a_token_keeps_nobody_out(memory_world: World) -> None:
+    token = memory_world.token(sub="ada", name="ä" * 99, picture="https://x.test/" + "a" * 300)
+    enter(memory_world, token)
+    (viewer,) = listed(memory_world)
     assert (viewer["name"], viewer["avatar"]) == ("ä" * 50, None)
 
 
-def test_a_user_may_not_speak_for_another(moto_world: World) -> None:
-    token = moto_world.token(sub="ada")
+@pytest.mark.parametrize("bad", ["A\nda", "\x00", "Ada\x9b"])
+def test_what_is_no_text_in_a_token_keeps_nobody_out_and_is_not_shown(
+    memory_world: World, bad: str
+) -> None:
+    enter(memory_world, memory_world.token(sub="ada", name=bad, picture=bad))
+    (viewer,) = listed(memory_world)
+    assert (viewer["userId"], viewer["name"], viewer["avatar"]) == ("ada", None, None)
+
+
+def test_a_picture_that_does_not_fit_beside_the_rest_keeps_nobody_out(memory_world: World) -> None:
+    largest = {"sub": "u" * 128, "name": "n" * 200, "picture": "/" + "p" * 299}
+    enter(memory_world, memory_world.token(**largest), sessionId="s" * 128, chapterId="c" * 64)
+    (viewer,) = listed(memory_world)
+    assert (viewer["userId"], viewer["name"]) == ("u" * 128, "n" * 100)
+    assert viewer["avatar"] is None
+
+
+def test_a_user_may_not_speak_for_another(memory_world: World) -> None:
+    token = memory_world.token(sub="ada")
     for method in ("POST", "DELETE"):
-        answer = moto_world.http(method, PRESENCE, body={"userId": "ben"}, token=token)
+        answer = memory_world.http(method, PRESENCE, body={"userId": "ben"}, token=token)
         assert (answer.status, answer.body["success"]) == (403, False)
-    assert moto_world.presence_rows() == []
+    assert memory_world.presence_rows() == []
 
 
-def test_an_admin_speaks_for_anyone_and_else_for_themselves(moto_world: World) -> None:
-    boss = moto_world.token(sub="boss", name="Boss", headcount="admin")
-    enter(moto_world, boss, userId="ada", userName="Ada")
-    enter(moto_world, boss)
-    viewers = listed(moto_world)
+def test_an_admin_speaks_for_anyone_and_else_for_themselves(memory_world: World) -> None:
+    boss = memory_world.token(sub="boss", name="Boss", headcount="admin")
+    enter(memory_world, boss, userId="ada", userName="Ada")
+    enter(memory_world, boss)
+    viewers = listed(memory_world)
     assert {(one["userId"], one["name"]) for one in viewers} == {("ada", "Ada"), ("boss", "Boss")}
-    leave(moto_world, boss, userId="ada")
-    leave(moto_world, boss)
-    assert counted(moto_world)[0] == 0
+    leave(memory_world, boss, userId="ada")
+    leave(memory_world, boss)
+    assert counted(memory_world)[0] == 0
 
 
 def test_nobody_but_they_and_admins_end_or_rename_who_proved_themselves(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    token = moto_world.token(sub="ada", name="Ada")
-    enter(moto_world, token, chapterId="intro")
-    enter(moto_world, userId="ada", userName="Mallory")
-    assert [one["name"] for one in listed(moto_world)] == ["Ada"]
-    assert counted(moto_world)[0] == 1
-    leave(moto_world, userId="ada")
-    leave(moto_world, "no-token", userId="ada")
-    assert [one["name"] for one in listed(moto_world)] == ["Ada"]
-    leave(moto_world, moto_world.admin, userId="ada")
-    assert counted(moto_world)[0] == 0
+    token = memory_world.token(sub="ada", name="Ada")
+    enter(memory_world, token, chapterId="intro")
+    enter(memory_world, userId="ada", userName="Mallory")
+    assert [one["name"] for one in listed(memory_world)] == ["Ada"]
+    assert counted(memory_world)[0] == 1
+    leave(memory_world, userId="ada")
+    leave(memory_world, "no-token", userId="ada")
+    assert [one["name"] for one in listed(memory_world)] == ["Ada"]
+    leave(memory_world, memory_world.admin, userId="ada")
+    assert counted(memory_world)[0] == 0
 
 
-def test_who_proves_later_who_they_are_is_still_one_viewer(moto_world: World) -> None:
-    token = moto_world.token(sub="ada")
-    enter(moto_world, userId="ada", chapterId="one")
-    moto_world.clock.advance(1)
-    enter(moto_world, token, chapterId="two")
-    assert counted(moto_world) == (1, {"two": 1})
-    assert len(listed(moto_world)) == 1
-    leave(moto_world, token)
-    assert counted(moto_world)[0] == 0
+def test_who_proves_later_who_they_are_is_still_one_viewer(memory_world: World) -> None:
+    token = memory_world.token(sub="ada")
+    enter(memory_world, userId="ada", chapterId="one")
+    memory_world.clock.advance(1)
+    enter(memory_world, token, chapterId="two")
+    assert counted(memory_world) == (1, {"two": 1})
+    assert len(listed(memory_world)) == 1
+    leave(memory_world, token)
+    assert counted(memory_world)[0] == 0
 
 
 def test_who_signs_in_is_no_second_viewer(world: World) -> None:
@@ -355,32 +372,32 @@ def test_who_views_in_private_is_counted_and_not_named(world: World) -> None:
     assert counted(world)[0] == 0
 
 
-def test_a_private_viewer_is_not_the_same_stranger_in_two_courses(moto_world: World) -> None:
-    enter(moto_world, userId="ada", anonymous=True)
-    enter(moto_world, userId="ada", anonymous=True, course="c2")
-    first, second = moto_world.presence_rows()
+def test_a_private_viewer_is_not_the_same_stranger_in_two_courses(memory_world: World) -> None:
+    enter(memory_world, userId="ada", anonymous=True)
+    enter(memory_world, userId="ada", anonymous=True, course="c2")
+    first, second = memory_world.presence_rows()
     assert first["visitor"] != second["visitor"]
     assert first["session"] != second["session"]
 
 
-def test_a_proven_viewer_may_view_in_private_too(moto_world: World) -> None:
-    token = moto_world.token(sub="ada", name="Ada", picture="/a.png")
-    enter(moto_world, token, anonymous=True)
-    assert "ada" not in str(moto_world.presence_rows()).lower()
-    leave(moto_world, userId="ada")
-    assert counted(moto_world)[0] == 1, "only Ada's token ends it"
-    leave(moto_world, token)
-    assert counted(moto_world)[0] == 0
+def test_a_proven_viewer_may_view_in_private_too(memory_world: World) -> None:
+    token = memory_world.token(sub="ada", name="Ada", picture="/a.png")
+    enter(memory_world, token, anonymous=True)
+    assert "ada" not in str(memory_world.presence_rows()).lower()
+    leave(memory_world, userId="ada")
+    assert counted(memory_world)[0] == 1, "only Ada's token ends it"
+    leave(memory_world, token)
+    assert counted(memory_world)[0] == 0
 
 
-def test_a_day_counts_a_viewer_once_over_all_their_visits(moto_world: World) -> None:
-    enter(moto_world, sessionId="s1")
-    enter(moto_world, sessionId="s1", userId="ada")
-    moto_world.settle()
-    leave(moto_world, userId="ada")
-    enter(moto_world, userId="ada")
-    moto_world.settle()
-    days = moto_world.get("/v1/spaces/course:c1/days", token=moto_world.admin).body["days"]
+def test_a_day_counts_a_viewer_once_over_all_their_visits(memory_world: World) -> None:
+    enter(memory_world, sessionId="s1")
+    enter(memory_world, sessionId="s1", userId="ada")
+    memory_world.settle()
+    leave(memory_world, userId="ada")
+    enter(memory_world, userId="ada")
+    memory_world.settle()
+    days = memory_world.get("/v1/spaces/course:c1/days", token=memory_world.admin).body["days"]
     assert [day["uniquePeople"] for day in days] == [1]
 
 
@@ -388,13 +405,13 @@ def test_a_day_counts_a_viewer_once_over_all_their_visits(moto_world: World) -> 
 
 
 @pytest.mark.parametrize("token", [None, "nonsense"])
-def test_the_list_of_names_is_for_admins(moto_world: World, token: str | None) -> None:
-    answer = moto_world.get(VIEWERS, token=token)
+def test_the_list_of_names_is_for_admins(memory_world: World, token: str | None) -> None:
+    answer = memory_world.get(VIEWERS, token=token)
     assert (answer.status, answer.body["success"]) == (401, False)
-    assert failed(ask(moto_world, "query", LIST, {"courseId": "c1"}, token), "token")
-    user = moto_world.token(sub="ada")
-    assert moto_world.get(VIEWERS, token=user).status == 403
-    assert failed(ask(moto_world, "query", LIST, {"courseId": "c1"}, user), "admin")
+    assert failed(ask(memory_world, "query", LIST, {"courseId": "c1"}, token), "token")
+    user = memory_world.token(sub="ada")
+    assert memory_world.get(VIEWERS, token=user).status == 403
+    assert failed(ask(memory_world, "query", LIST, {"courseId": "c1"}, user), "admin")
 
 
 LIST = "liveViewers:getActiveViewers"
@@ -404,16 +421,16 @@ LIST = "liveViewers:getActiveViewers"
     ("names", "anyone", "user"), [("admin", 401, 403), ("users", 401, 200), ("public", 200, 200)]
 )
 def test_a_kind_may_open_its_names(
-    moto: Engine, worlds: Worlds, names: str, anyone: int, user: int
+    memory: Engine, worlds: Worlds, names: str, anyone: int, user: int
 ) -> None:
-    world = worlds(moto, Kinds=f"course:counts=public,names={names}")
+    world = worlds(memory, Kinds=f"course:counts=public,names={names}")
     assert world.get(VIEWERS).status == anyone
     assert world.get(VIEWERS, token=world.token(sub="ada")).status == user
     assert world.get(VIEWERS, token=world.admin).status == 200
 
 
-def test_counts_are_for_admins_where_the_kind_says_so(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, Kinds="course:counts=admin")
+def test_counts_are_for_admins_where_the_kind_says_so(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, Kinds="course:counts=admin")
     assert world.get(COUNT).status == 401
     assert failed(ask(world, "query", "liveViewers:getLiveViewerCount", {"courseId": "c1"}))
     answer = world.get(COUNT, token=world.admin)
@@ -421,19 +438,19 @@ def test_counts_are_for_admins_where_the_kind_says_so(moto: Engine, worlds: Worl
 
 
 def test_public_counts_may_be_shared_for_a_second_and_are_asked_anew_by_browsers(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    assert moto_world.get(COUNT).headers["cache-control"] == "public, max-age=0, s-maxage=1"
+    assert memory_world.get(COUNT).headers["cache-control"] == "public, max-age=0, s-maxage=1"
 
 
-def test_a_bearer_that_is_no_token_of_ours_is_nobody_on_open_routes(moto_world: World) -> None:
-    enter(moto_world, "nonsense", userId="ada")
-    convex(moto_world, "recordPresence", "nonsense", userId="ben")
-    assert convex(moto_world, "getLiveViewerCount", "nonsense")["total"] == 2
+def test_a_bearer_that_is_no_token_of_ours_is_nobody_on_open_routes(memory_world: World) -> None:
+    enter(memory_world, "nonsense", userId="ada")
+    convex(memory_world, "recordPresence", "nonsense", userId="ben")
+    assert convex(memory_world, "getLiveViewerCount", "nonsense")["total"] == 2
 
 
-def test_where_users_must_be_proven_a_claim_is_refused(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, RequireVerifiedUsers="true")
+def test_where_users_must_be_proven_a_claim_is_refused(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, RequireVerifiedUsers="true")
     for method in ("POST", "DELETE"):
         answer = world.http(method, PRESENCE, body={"userId": "ada"})
         assert (answer.status, answer.body["success"]) == (401, False)
@@ -465,6 +482,7 @@ def test_where_users_must_be_proven_a_claim_is_refused(moto: Engine, worlds: Wor
         ({"userId": "u", "userAvatar": "a" * 301}, "userAvatar"),
         ({"sessionId": {}}, "sessionId"),
         ({"sessionId": "s" * 129}, "sessionId"),
+        ({"sessionId": "~s"}, "sessionId must not begin with '~'"),
         ({"userId": "u", "chapterId": 3}, "chapterId"),
         ({"userId": "u", "chapterId": "c" * 65}, "chapterId"),
         ({"userId": "u", "chapterId": "\ud800"}, "chapterId"),
@@ -479,48 +497,50 @@ def test_where_users_must_be_proven_a_claim_is_refused(moto: Engine, worlds: Wor
     ],
 )
 def test_a_wrong_field_is_named_and_nothing_is_stored(
-    moto_world: World, said: Any, told: str
+    memory_world: World, said: Any, told: str
 ) -> None:
-    answer = moto_world.http("POST", PRESENCE, body=said)
+    answer = memory_world.http("POST", PRESENCE, body=said)
     assert (answer.status, answer.body["success"]) == (400, False)
     assert told in answer.body["error"]
     if isinstance(said, dict):
         assert failed(
-            ask(moto_world, "mutation", "liveViewers:recordPresence", {**said, "courseId": "c1"}),
+            ask(memory_world, "mutation", "liveViewers:recordPresence", {**said, "courseId": "c1"}),
             told,
         )
-    assert moto_world.presence_rows() == []
+    assert memory_world.presence_rows() == []
 
 
 @pytest.mark.parametrize("said", [{}, {"userId": 7}, [1]])
-def test_a_leave_of_nobody_is_refused(moto_world: World, said: Any) -> None:
-    answer = moto_world.http("DELETE", PRESENCE, body=said)
+def test_a_leave_of_nobody_is_refused(memory_world: World, said: Any) -> None:
+    answer = memory_world.http("DELETE", PRESENCE, body=said)
     assert (answer.status, answer.body["success"]) == (400, False)
 
 
 @pytest.mark.parametrize("course", ["a b", "a%", "ä", "c" * 129, "<b>"])
-def test_a_course_id_that_no_space_may_have_is_refused(moto_world: World, course: str) -> None:
-    answer = moto_world.http("POST", f"/api/courses/{course}/presence", body={"userId": "ada"})
+def test_a_course_id_that_no_space_may_have_is_refused(memory_world: World, course: str) -> None:
+    answer = memory_world.http("POST", f"/api/courses/{course}/presence", body={"userId": "ada"})
     assert answer.status == 400
     assert "courseId" in answer.body["error"]
     said = {"courseId": course, "userId": "ada"}
-    assert failed(ask(moto_world, "mutation", "liveViewers:recordPresence", said), "courseId")
+    assert failed(ask(memory_world, "mutation", "liveViewers:recordPresence", said), "courseId")
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", PRESENCE), ("POST", COUNT), ("DELETE", VIEWERS), ("PUT", VIEWERS)]
 )
-def test_other_methods_are_refused(moto_world: World, method: str, path: str) -> None:
-    answer = moto_world.http(method, path, token=moto_world.admin)
+def test_other_methods_are_refused(memory_world: World, method: str, path: str) -> None:
+    answer = memory_world.http(method, path, token=memory_world.admin)
     assert answer.status == 405
     assert answer.headers["allow"]
 
 
-def test_a_leave_with_a_body_that_is_too_large_is_refused_as_documented(moto_world: World) -> None:
-    answer = moto_world.http("DELETE", PRESENCE, body={"userId": "u" * 17_000})
+def test_a_leave_with_a_body_that_is_too_large_is_refused_as_documented(
+    memory_world: World,
+) -> None:
+    answer = memory_world.http("DELETE", PRESENCE, body={"userId": "u" * 17_000})
     assert answer.status == 413
     assert not answer.body["success"]
-    document = moto_world.get("/openapi.json").body
+    document = memory_world.get("/openapi.json").body
     assert "413" in document["paths"]["/api/courses/{course}/presence"]["delete"]["responses"]
 
 
@@ -550,20 +570,20 @@ def test_the_four_functions_work_as_the_badge_calls_them(world: World) -> None:
     assert convex(world, "getLiveViewerCount") == {"total": 0, "byChapter": {}}
 
 
-def test_rest_and_convex_speak_of_the_same_viewers(moto_world: World) -> None:
-    enter(moto_world, userId="ada", chapterId="one")
-    convex(moto_world, "recordPresence", userId="ada", chapterId="two")
-    assert counted(moto_world) == (1, {"two": 1})
-    convex(moto_world, "removePresence", userId="ada")
-    assert counted(moto_world)[0] == 0
+def test_rest_and_convex_speak_of_the_same_viewers(memory_world: World) -> None:
+    enter(memory_world, userId="ada", chapterId="one")
+    convex(memory_world, "recordPresence", userId="ada", chapterId="two")
+    assert counted(memory_world) == (1, {"two": 1})
+    convex(memory_world, "removePresence", userId="ada")
+    assert counted(memory_world)[0] == 0
 
 
-def test_who_calls_with_setauth_is_whom_the_token_proves(moto_world: World) -> None:
-    token = moto_world.token(sub="ada", name="Ada")
-    convex(moto_world, "recordPresence", token)
-    assert [one["name"] for one in listed(moto_world)] == ["Ada"]
-    convex(moto_world, "removePresence", token)
-    assert counted(moto_world)[0] == 0
+def test_who_calls_with_setauth_is_whom_the_token_proves(memory_world: World) -> None:
+    token = memory_world.token(sub="ada", name="Ada")
+    convex(memory_world, "recordPresence", token)
+    assert [one["name"] for one in listed(memory_world)] == ["Ada"]
+    convex(memory_world, "removePresence", token)
+    assert counted(memory_world)[0] == 0
 
 
 def encoded(value: float) -> dict[str, str]:
@@ -573,12 +593,12 @@ def encoded(value: float) -> dict[str, str]:
     return {"$float": base64.b64encode(struct.pack("<d", value)).decode()}
 
 
-def test_a_bigint_is_a_number(moto_world: World) -> None:
+def test_a_bigint_is_a_number(memory_world: World) -> None:
     for number in range(7):
-        enter(moto_world, userId=f"u{number}")
+        enter(memory_world, userId=f"u{number}")
     assert encoded(5) == {"$integer": "BQAAAAAAAAA="}
     for limit in (5, encoded(5)):
-        assert len(convex(moto_world, "getActiveViewers", moto_world.admin, limit=limit)) == 5
+        assert len(convex(memory_world, "getActiveViewers", memory_world.admin, limit=limit)) == 5
 
 
 @pytest.mark.parametrize(
@@ -601,9 +621,9 @@ def test_a_bigint_is_a_number(moto_world: World) -> None:
         {"$other": 1},
     ],
 )
-def test_a_limit_that_is_no_number_from_one_on_is_refused(moto_world: World, limit: Any) -> None:
+def test_a_limit_that_is_no_number_from_one_on_is_refused(memory_world: World, limit: Any) -> None:
     said = {"courseId": "c1", "limit": limit}
-    assert failed(ask(moto_world, "query", LIST, said, moto_world.admin), "limit")
+    assert failed(ask(memory_world, "query", LIST, said, memory_world.admin), "limit")
 
 
 @pytest.mark.parametrize(
@@ -616,15 +636,15 @@ def test_a_limit_that_is_no_number_from_one_on_is_refused(moto_world: World, lim
     ],
 )
 def test_a_badly_encoded_argument_is_named_where_its_name_can_be_sent(
-    moto_world: World, name: str, shown: str
+    memory_world: World, name: str, shown: str
 ) -> None:
     said = {"courseId": "c1", name: {"$integer": "BQ=="}}
-    answer = ask(moto_world, "query", "liveViewers:getLiveViewerCount", said)
+    answer = ask(memory_world, "query", "liveViewers:getLiveViewerCount", said)
     assert failed(answer, f"{shown} is not encoded as Convex does it.")
     assert answer.body["errorMessage"].isascii()
 
 
-def test_arguments_may_come_unwrapped_and_as_plain_json(moto_world: World) -> None:
+def test_arguments_may_come_unwrapped_and_as_plain_json(memory_world: World) -> None:
     said = {"courseId": "c1", "userId": "ada"}
     name = "liveViewers:recordPresence"
     for call in (
@@ -632,18 +652,18 @@ def test_arguments_may_come_unwrapped_and_as_plain_json(moto_world: World) -> No
         {"path": name, "args": said, "format": "json"},
         {"path": "liveViewers.js:recordPresence", "args": [said], "format": "json"},
     ):
-        answer = moto_world.http("POST", "/api/mutation", body=call)
+        answer = memory_world.http("POST", "/api/mutation", body=call)
         assert answer.body == {"status": "success", "value": None, "logLines": []}, call
-    assert counted(moto_world)[0] == 1
+    assert counted(memory_world)[0] == 1
 
 
-def test_a_consistent_query_asks_for_a_moment_first(moto_world: World) -> None:
-    enter(moto_world, userId="ada")
-    asked = moto_world.http("POST", "/api/query_ts")
+def test_a_consistent_query_asks_for_a_moment_first(memory_world: World) -> None:
+    enter(memory_world, userId="ada")
+    asked = memory_world.http("POST", "/api/query_ts")
     assert asked.status == 200
     assert len(base64.b64decode(asked.body["ts"], validate=True)) == 8
     answer = ask(
-        moto_world,
+        memory_world,
         "query_at_ts",
         "liveViewers:getLiveViewerCount",
         {"courseId": "c1"},
@@ -652,31 +672,31 @@ def test_a_consistent_query_asks_for_a_moment_first(moto_world: World) -> None:
     assert answer.body["value"] == {"total": 1, "byChapter": {}}
 
 
-def test_a_client_whose_url_ends_with_a_slash_is_understood(moto_world: World) -> None:
+def test_a_client_whose_url_ends_with_a_slash_is_understood(memory_world: World) -> None:
     call = {"path": "liveViewers:getLiveViewerCount", "args": [{"courseId": "c1"}]}
-    answer = moto_world.http("POST", "//api/query", body=call)
+    answer = memory_world.http("POST", "//api/query", body=call)
     assert answer.body["value"] == {"total": 0, "byChapter": {}}
 
 
 @pytest.mark.parametrize("chapter", ["größe", "$first", "a\u2028b"])
 def test_a_chapter_the_client_could_not_read_is_refused_or_shown_as_other(
-    moto_world: World, chapter: str
+    memory_world: World, chapter: str
 ) -> None:
     said = {"courseId": "c1", "userId": "ada", "chapterId": chapter}
-    answer = ask(moto_world, "mutation", "liveViewers:recordPresence", said)
+    answer = ask(memory_world, "mutation", "liveViewers:recordPresence", said)
     assert failed(answer, "chapterId")
-    enter(moto_world, userId="ada", chapterId=chapter)
-    enter(moto_world, userId="ben", chapterId="é")
-    enter(moto_world, userId="cyd", chapterId="ok")
-    assert convex(moto_world, "getLiveViewerCount") == {
+    enter(memory_world, userId="ada", chapterId=chapter)
+    enter(memory_world, userId="ben", chapterId="é")
+    enter(memory_world, userId="cyd", chapterId="ok")
+    assert convex(memory_world, "getLiveViewerCount") == {
         "total": 3,
         "byChapter": {"other": 2, "ok": 1},
     }
 
 
-def test_an_unknown_function_is_named(moto_world: World) -> None:
+def test_an_unknown_function_is_named(memory_world: World) -> None:
     for name in ("liveViewers:getMood", "liveViewers:cleanupExpiredViewers", "other:f", "x"):
-        answer = ask(moto_world, "query", name, {})
+        answer = ask(memory_world, "query", name, {})
         assert failed(answer, f"'{name}'", "liveViewers:recordPresence")
 
 
@@ -691,15 +711,15 @@ def test_an_unknown_function_is_named(moto_world: World) -> None:
     ],
 )
 def test_a_function_is_called_as_what_it_is(
-    moto_world: World, endpoint: str, name: str, kind: str
+    memory_world: World, endpoint: str, name: str, kind: str
 ) -> None:
-    answer = ask(moto_world, endpoint, f"liveViewers:{name}", {"courseId": "c1", "userId": "u"})
+    answer = ask(memory_world, endpoint, f"liveViewers:{name}", {"courseId": "c1", "userId": "u"})
     assert failed(answer, f"defined as {kind}")
-    assert moto_world.presence_rows() == []
+    assert memory_world.presence_rows() == []
 
 
-def test_all_wrong_arguments_are_named_together(moto_world: World) -> None:
-    answer = ask(moto_world, "mutation", "liveViewers:recordPresence", {"userId": 7})
+def test_all_wrong_arguments_are_named_together(memory_world: World) -> None:
+    answer = ask(memory_world, "mutation", "liveViewers:recordPresence", {"userId": 7})
     assert failed(answer, "courseId is missing", "userId must be a string")
 
 
@@ -720,20 +740,22 @@ def test_all_wrong_arguments_are_named_together(moto_world: World) -> None:
         {"path": LIST},
     ],
 )
-def test_a_call_that_is_none_is_refused_in_the_clients_shape(moto_world: World, call: Any) -> None:
+def test_a_call_that_is_none_is_refused_in_the_clients_shape(
+    memory_world: World, call: Any
+) -> None:
     for endpoint in ("query", "mutation", "action", "query_at_ts"):
-        assert failed(moto_world.http("POST", f"/api/{endpoint}", body=call))
+        assert failed(memory_world.http("POST", f"/api/{endpoint}", body=call))
 
 
-def test_convexs_endpoints_take_post_alone(moto_world: World) -> None:
+def test_convexs_endpoints_take_post_alone(memory_world: World) -> None:
     for endpoint in ("query", "mutation", "action", "query_ts", "query_at_ts"):
-        answer = moto_world.get(f"/api/{endpoint}")
+        answer = memory_world.get(f"/api/{endpoint}")
         assert (answer.status, answer.headers["allow"]) == (405, "POST")
         assert answer.body["status"] == "error"
 
 
 def test_a_failure_of_ours_says_nothing_of_our_insides(
-    moto_world: World, monkeypatch: pytest.MonkeyPatch
+    memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("secret")
@@ -741,7 +763,7 @@ def test_a_failure_of_ours_says_nothing_of_our_insides(
     monkeypatch.setattr("headcount.systems.course_viewers.record", fail)
     run: Callable[..., Answer] = ask
     answer = run(
-        moto_world, "mutation", "liveViewers:recordPresence", {"courseId": "c1", "userId": "u"}
+        memory_world, "mutation", "liveViewers:recordPresence", {"courseId": "c1", "userId": "u"}
     )
     assert failed(answer, "Something went wrong")
     assert "secret" not in str(answer)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from tests.conftest import Worlds
+from tests.conftest import ENGINES, Worlds
 from tests.support.engines import Engine
 from tests.support.world import World
 from tests.systems.five import Five
@@ -21,6 +21,12 @@ HERE = {
     "site traffic": (4, 5),  # one user in two browsers
 }
 """System -> people and sessions after everybody arrived."""
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, fitted: Callable[[str], Engine]) -> Engine:
+    """Each engine in turn."""
+    return fitted(request.param)
 
 
 def five_in(world: World) -> Five:
@@ -122,8 +128,8 @@ def test_the_day_that_is_aggregated_is_what_every_system_tells_of_it(
     assert daily == {"unique_sessions": 5, "unique_users": 1, "total_heartbeats": 6}
 
 
-def test_shards_change_no_number(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, ShardsPerSpace="3")
+def test_shards_change_no_number(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, ShardsPerSpace="3")
     five = five_in(world)
     five.arrive()
     world.settle()

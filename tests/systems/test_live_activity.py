@@ -194,14 +194,14 @@ def test_the_stats_count_sessions_by_activity_device_country_and_content(
 # ------------------------------------------------------------------------------------- heartbeats
 
 
-def test_browsing_has_no_content(moto_world: World) -> None:
-    beat(moto_world, {**EXAMPLE, "activityType": "browsing"})
-    shown = only(moto_world)
+def test_browsing_has_no_content(memory_world: World) -> None:
+    beat(memory_world, {**EXAMPLE, "activityType": "browsing"})
+    shown = only(memory_world)
     content = ("contentId", "contentTitle", "contentType", "seasonNumber", "episodeNumber")
     assert [shown[name] for name in (*content, "quality")] == [None] * 6
     assert (shown["currentPosition"], shown["duration"]) == (0, 0)
     assert (shown["deviceType"], shown["country"]) == ("desktop", "US")
-    assert read(moto_world)["stats"]["topContent"] == []
+    assert read(memory_world)["stats"]["topContent"] == []
 
 
 def test_whoever_stops_watching_has_no_content_left(world: World) -> None:
@@ -215,10 +215,12 @@ def test_whoever_stops_watching_has_no_content_left(world: World) -> None:
     assert read(world)["stats"]["watching"] == 0
 
 
-def test_the_next_content_does_not_keep_the_last_ones_title(moto_world: World) -> None:
-    beat(moto_world, {**WATCHING, "contentTitle": "One", "seasonNumber": 2, "currentPosition": 60})
-    beat(moto_world, {**WATCHING, "contentId": "two"})
-    shown = only(moto_world)
+def test_the_next_content_does_not_keep_the_last_ones_title(memory_world: World) -> None:
+    beat(
+        memory_world, {**WATCHING, "contentTitle": "One", "seasonNumber": 2, "currentPosition": 60}
+    )
+    beat(memory_world, {**WATCHING, "contentId": "two"})
+    shown = only(memory_world)
     assert (shown["contentId"], shown["contentTitle"], shown["seasonNumber"]) == ("two", None, None)
     assert shown["currentPosition"] == 0
 
@@ -240,28 +242,31 @@ def test_progress_is_a_steady_beat_that_wakes_nobody(world: World) -> None:
 @pytest.mark.parametrize(
     ("sent", "kept"), [(1800.5, 1801), (1800.4, 1800), (0, 0), (0.4, 0), (59.5, 60), (2**31, 2**31)]
 )
-def test_positions_are_rounded_to_whole_seconds(moto_world: World, sent: float, kept: int) -> None:
-    beat(moto_world, {**WATCHING, "currentPosition": sent, "duration": sent})
-    shown = only(moto_world)
+def test_positions_are_rounded_to_whole_seconds(
+    memory_world: World, sent: float, kept: int
+) -> None:
+    beat(memory_world, {**WATCHING, "currentPosition": sent, "duration": sent})
+    shown = only(memory_world)
     assert (shown["currentPosition"], shown["duration"]) == (kept, kept)
     assert isinstance(shown["currentPosition"], int)
 
 
-def test_null_and_empty_fields_are_as_good_as_absent(moto_world: World) -> None:
+def test_null_and_empty_fields_are_as_good_as_absent(memory_world: World) -> None:
     optional = set(EXAMPLE) - {"userId", "sessionId", "activityType"}
     numbers = {"seasonNumber", "episodeNumber", "currentPosition", "duration"}
-    beat(moto_world, {**BROWSING, "activityType": "watching"} | dict.fromkeys(optional))
-    nothing = only(moto_world)
+    beat(memory_world, {**BROWSING, "activityType": "watching"} | dict.fromkeys(optional))
+    nothing = only(memory_world)
     beat(
-        moto_world, {**BROWSING, "activityType": "watching"} | dict.fromkeys(optional - numbers, "")
+        memory_world,
+        {**BROWSING, "activityType": "watching"} | dict.fromkeys(optional - numbers, ""),
     )
-    assert only(moto_world) == nothing
+    assert only(memory_world) == nothing
     assert [nothing[name] for name in optional - {"currentPosition", "duration"}] == [None] * 7
-    assert read(moto_world)["stats"]["byCountry"] == {}
-    assert read(moto_world)["stats"]["watching"] == 1
+    assert read(memory_world)["stats"]["byCountry"] == {}
+    assert read(memory_world)["stats"]["watching"] == 1
 
 
-def test_the_device_is_told_by_the_user_agent_whatever_the_body_says(moto_world: World) -> None:
+def test_the_device_is_told_by_the_user_agent_whatever_the_body_says(memory_world: World) -> None:
     for agent, device in [
         (PHONE, "mobile"),
         (TABLET, "tablet"),
@@ -269,12 +274,12 @@ def test_the_device_is_told_by_the_user_agent_whatever_the_body_says(moto_world:
         ("curl/8.5.0", "desktop"),
         ("", "desktop"),
     ]:
-        beat(moto_world, {**BROWSING, "deviceType": "toaster", "device": "toaster"}, agent)
-        assert only(moto_world)["deviceType"] == device
-        assert read(moto_world)["stats"]["byDevice"] == {device: 1}
+        beat(memory_world, {**BROWSING, "deviceType": "toaster", "device": "toaster"}, agent)
+        assert only(memory_world)["deviceType"] == device
+        assert read(memory_world)["stats"]["byDevice"] == {device: 1}
 
 
-def test_the_country_is_the_bodys_else_the_edges_else_none(moto_world: World) -> None:
+def test_the_country_is_the_bodys_else_the_edges_else_none(memory_world: World) -> None:
     edge = {"cloudfront-viewer-country": "DE"}
     for said, headers, country in [
         ({"country": "us"}, edge, "US"),
@@ -283,8 +288,8 @@ def test_the_country_is_the_bodys_else_the_edges_else_none(moto_world: World) ->
         ({"country": "UK"}, {}, "UK"),
         ({}, {}, None),
     ]:
-        beat(moto_world, {**BROWSING, **said}, headers=headers)
-        assert only(moto_world)["country"] == country
+        beat(memory_world, {**BROWSING, **said}, headers=headers)
+        assert only(memory_world)["country"] == country
 
 
 def test_custom_fields_become_facets_of_their_names(world: World) -> None:
@@ -302,18 +307,18 @@ def test_custom_fields_become_facets_of_their_names(world: World) -> None:
     }
 
 
-def test_eight_custom_fields_fit_beside_the_activitys_own(moto_world: World) -> None:
-    beat(moto_world, {**EXAMPLE, **{f"field{number}": "x" for number in range(8)}})
-    (row,) = moto_world.presence_rows()
+def test_eight_custom_fields_fit_beside_the_activitys_own(memory_world: World) -> None:
+    beat(memory_world, {**EXAMPLE, **{f"field{number}": "x" for number in range(8)}})
+    (row,) = memory_world.presence_rows()
     assert len(row["facets"]) == 8 + 6
 
 
-def test_what_the_server_says_is_not_taken_from_the_client(moto_world: World) -> None:
-    beat(moto_world, WATCHING)
-    before = only(moto_world)
+def test_what_the_server_says_is_not_taken_from_the_client(memory_world: World) -> None:
+    beat(memory_world, WATCHING)
+    before = only(memory_world)
     for name in live_activity._NOT_CUSTOM:
-        beat(moto_world, {**WATCHING, name: "invented"})
-        assert only(moto_world) == before
+        beat(memory_world, {**WATCHING, name: "invented"})
+        assert only(memory_world) == before
 
 
 def test_a_new_user_in_the_same_session_is_counted_once(engine: Engine, worlds: Worlds) -> None:
@@ -329,12 +334,12 @@ def test_a_new_user_in_the_same_session_is_counted_once(engine: Engine, worlds: 
     assert (headcount["people"], headcount["views"]["total"]) == (1, 1)
 
 
-def test_two_tabs_of_one_user_are_two_activities_of_one_person(moto_world: World) -> None:
-    beat(moto_world, BROWSING)
-    beat(moto_world, {**BROWSING, "sessionId": "s2"})
-    assert users(moto_world) == ["u1", "u1"]
-    moto_world.settle()
-    headcount = moto_world.headcount(SPACE)
+def test_two_tabs_of_one_user_are_two_activities_of_one_person(memory_world: World) -> None:
+    beat(memory_world, BROWSING)
+    beat(memory_world, {**BROWSING, "sessionId": "s2"})
+    assert users(memory_world) == ["u1", "u1"]
+    memory_world.settle()
+    headcount = memory_world.headcount(SPACE)
     assert (headcount["people"], headcount["sessions"]) == (1, 2)
 
 
@@ -346,7 +351,7 @@ def test_a_heartbeat_that_is_delivered_twice_is_one(world: World) -> None:
     assert world.snapshot() == before
 
 
-def test_the_largest_heartbeat_stays_within_one_write_unit(moto_world: World) -> None:
+def test_the_largest_heartbeat_stays_within_one_write_unit(memory_world: World) -> None:
     said: dict[str, Any] = {
         **EXAMPLE,
         "userId": "u" * 36,
@@ -358,13 +363,13 @@ def test_the_largest_heartbeat_stays_within_one_write_unit(moto_world: World) ->
         limits = {"contentTitle": 200, **{f"field{number}": 64 for number in range(8)}}
         name = next(name for name, limit in limits.items() if len(said[name]) < limit)
         grown = {**said, name: said[name] + "x"}
-        answer = send(moto_world, grown)
+        answer = send(memory_world, grown)
         if answer.status == 400:
             break
         said = grown
     assert "too large" in answer.body["error"]
-    table = moto_world.tables["presence"].name
-    (item,) = moto_world.engine.client.scan(TableName=table)["Items"]
+    table = memory_world.tables["presence"].name
+    (item,) = memory_world.engine.client.scan(TableName=table)["Items"]
     row: Any = dict(item)
     row["beats"] = {"M": {f"2026-11-{10 + day}": {"N": "2880"} for day in range(DAYS_OF_BEATS)}}
     row["request"] = row["visit"] = {"S": "r" * 16}
@@ -375,48 +380,48 @@ def test_the_largest_heartbeat_stays_within_one_write_unit(moto_world: World) ->
 
 
 @pytest.mark.parametrize("field", ["userId", "sessionId", "activityType"])
-def test_a_required_field_that_is_not_right_is_named(moto_world: World, field: str) -> None:
+def test_a_required_field_that_is_not_right_is_named(memory_world: World, field: str) -> None:
     said: dict[str, Any] = dict(BROWSING)
     del said[field]
-    refused(moto_world, send(moto_world, said), field, "missing")
+    refused(memory_world, send(memory_world, said), field, "missing")
     for wrong in (None, "", 7, True, ["x"], {"x": "y"}, "x\x00", "\ud800"):
-        refused(moto_world, send(moto_world, {**said, field: wrong}), field)
+        refused(memory_world, send(memory_world, {**said, field: wrong}), field)
 
 
-def test_an_activity_of_another_type_is_refused(moto_world: World) -> None:
+def test_an_activity_of_another_type_is_refused(memory_world: World) -> None:
     for kind in ("Watching", "paused", "watching ", "<script>"):
-        answer = send(moto_world, {**BROWSING, "activityType": kind})
-        refused(moto_world, answer, "activityType", "'watching' or 'browsing'")
+        answer = send(memory_world, {**BROWSING, "activityType": kind})
+        refused(memory_world, answer, "activityType", "'watching' or 'browsing'")
 
 
 @pytest.mark.parametrize(
     "field", ["contentId", "contentTitle", "contentType", "quality", "country"]
 )
-def test_a_text_that_is_not_right_is_named(moto_world: World, field: str) -> None:
+def test_a_text_that_is_not_right_is_named(memory_world: World, field: str) -> None:
     for doing in ("watching", "browsing"):
         wrongs: list[object] = [7, True, ["x"], {"x": "y"}, "x\n", "\ud800", "x" * 201]
         for wrong in wrongs:
-            answer = send(moto_world, {**WATCHING, "activityType": doing, field: wrong})
-            refused(moto_world, answer, field)
+            answer = send(memory_world, {**WATCHING, "activityType": doing, field: wrong})
+            refused(memory_world, answer, field)
 
 
 @pytest.mark.parametrize("field", ["currentPosition", "duration", "seasonNumber", "episodeNumber"])
-def test_a_number_that_is_not_right_is_named(moto_world: World, field: str) -> None:
+def test_a_number_that_is_not_right_is_named(memory_world: World, field: str) -> None:
     wrongs: list[object] = ["1", True, -1, -0.5, 2**31 + 1, 10**400, [1], {}]
     for wrong in wrongs:
-        answer = send(moto_world, {**WATCHING, field: wrong})
-        refused(moto_world, answer, field, "must be")
+        answer = send(memory_world, {**WATCHING, field: wrong})
+        refused(memory_world, answer, field, "must be")
 
 
 @pytest.mark.parametrize("wrong", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_what_is_no_finite_number_is_refused(moto_world: World, wrong: str) -> None:
+def test_what_is_no_finite_number_is_refused(memory_world: World, wrong: str) -> None:
     text = f'{{"userId":"u","sessionId":"s","activityType":"watching","duration":{wrong}}}'
-    refused(moto_world, send(moto_world, text), "duration must be a number")
+    refused(memory_world, send(memory_world, text), "duration must be a number")
 
 
-def test_episodes_are_whole_numbers(moto_world: World) -> None:
-    answer = send(moto_world, {**WATCHING, "episodeNumber": 1.5})
-    refused(moto_world, answer, "episodeNumber must be a whole number")
+def test_episodes_are_whole_numbers(memory_world: World) -> None:
+    answer = send(memory_world, {**WATCHING, "episodeNumber": 1.5})
+    refused(memory_world, answer, "episodeNumber must be a whole number")
 
 
 @pytest.mark.parametrize(
@@ -431,58 +436,60 @@ def test_episodes_are_whole_numbers(moto_world: World) -> None:
         ("variant", 64),
     ],
 )
-def test_texts_have_limits_in_bytes(moto_world: World, field: str, limit: int) -> None:
+def test_texts_have_limits_in_bytes(memory_world: World, field: str, limit: int) -> None:
     for letter in ("x", "ü", "😀"):
         longest = letter * (limit // len(letter.encode()))
-        answer = send(moto_world, {**WATCHING, field: longest + letter})
+        answer = send(memory_world, {**WATCHING, field: longest + letter})
         assert (answer.status, str(limit) in answer.body["error"]) == (400, True)
         assert field in answer.body["error"]
-        beat(moto_world, {**WATCHING, field: longest})
+        beat(memory_world, {**WATCHING, field: longest})
 
 
 @pytest.mark.parametrize("country", ["USA", "U", "U1", "United States", "U ", "ÄÖ", "**"])
-def test_a_country_is_two_letters(moto_world: World, country: str) -> None:
+def test_a_country_is_two_letters(memory_world: World, country: str) -> None:
     refused(
-        moto_world, send(moto_world, {**BROWSING, "country": country}), "country", "two letters"
+        memory_world, send(memory_world, {**BROWSING, "country": country}), "country", "two letters"
     )
 
 
 @pytest.mark.parametrize("value", [["B"], {"a": "b"}, 0.5, 2**60, "x" * 65, "a\x07b", "\ud800"])
-def test_a_custom_field_that_is_not_right_is_named(moto_world: World, value: object) -> None:
-    refused(moto_world, send(moto_world, {**BROWSING, "variant": value}), "custom field variant")
+def test_a_custom_field_that_is_not_right_is_named(memory_world: World, value: object) -> None:
+    refused(
+        memory_world, send(memory_world, {**BROWSING, "variant": value}), "custom field variant"
+    )
 
 
 @pytest.mark.parametrize("name", ["", "1st", "a b", "x" * 33, "<script>", "ü", "a.b", "\x00"])
 def test_a_custom_field_of_a_wrong_name_is_refused_and_not_repeated(
-    moto_world: World, name: str
+    memory_world: World, name: str
 ) -> None:
-    answer = send(moto_world, {**BROWSING, name: "x"})
-    refused(moto_world, answer, "custom field", "not valid")
+    answer = send(memory_world, {**BROWSING, name: "x"})
+    refused(memory_world, answer, "custom field", "not valid")
     assert name == "" or name not in answer.body["error"] or name in {"a b", "a.b"}
 
 
-def test_nine_custom_fields_are_refused(moto_world: World) -> None:
-    answer = send(moto_world, {**BROWSING, **{f"f{number}": "x" for number in range(9)}})
-    refused(moto_world, answer, "8 custom fields", "9")
+def test_nine_custom_fields_are_refused(memory_world: World) -> None:
+    answer = send(memory_world, {**BROWSING, **{f"f{number}": "x" for number in range(9)}})
+    refused(memory_world, answer, "8 custom fields", "9")
 
 
-def test_a_heartbeat_too_large_for_its_row_is_refused(moto_world: World) -> None:
+def test_a_heartbeat_too_large_for_its_row_is_refused(memory_world: World) -> None:
     custom = {f"f{number}": "x" * 64 for number in range(8)}
-    answer = send(moto_world, {**EXAMPLE, **custom, "contentTitle": "x" * 200})
-    refused(moto_world, answer, "too large", str(MAX_TOTAL_BYTES))
+    answer = send(memory_world, {**EXAMPLE, **custom, "contentTitle": "x" * 200})
+    refused(memory_world, answer, "too large", str(MAX_TOTAL_BYTES))
 
 
 @pytest.mark.parametrize("body", ["", "{", "null", "[]", '"x"', "7", "[" * 5_000, "\x00"])
-def test_a_body_that_is_no_object_is_refused(moto_world: World, body: str) -> None:
-    refused(moto_world, send(moto_world, body), "body", "JSON")
+def test_a_body_that_is_no_object_is_refused(memory_world: World, body: str) -> None:
+    refused(memory_world, send(memory_world, body), "body", "JSON")
 
 
-def test_a_body_over_sixteen_kilobytes_is_refused(moto_world: World) -> None:
-    answer = send(moto_world, {**BROWSING, "x": "y" * 17_000})
-    refused(moto_world, answer, "too large", status=413)
+def test_a_body_over_sixteen_kilobytes_is_refused(memory_world: World) -> None:
+    answer = send(memory_world, {**BROWSING, "x": "y" * 17_000})
+    refused(memory_world, answer, "too large", status=413)
 
 
-def test_errors_repeat_nothing_personal(moto_world: World) -> None:
+def test_errors_repeat_nothing_personal(memory_world: World) -> None:
     secret = "ada@example.com"
     for said in (
         {"userId": secret, "sessionId": secret},
@@ -490,20 +497,21 @@ def test_errors_repeat_nothing_personal(moto_world: World) -> None:
         {**BROWSING, "contentTitle": secret * 20},
         {**BROWSING, "variant": [secret]},
     ):
-        answer = send(moto_world, said)
+        answer = send(memory_world, said)
         assert answer.status == 400
         assert secret not in str(answer.body)
 
 
-def test_hostile_texts_come_back_as_they_were(moto_world: World) -> None:
+def test_hostile_texts_come_back_as_they_were(memory_world: World) -> None:
     text = "<script>alert(1)</script> '; DROP TABLE live_activity; -- \u202e{{7*7}}"
     beat(
-        moto_world, {**WATCHING, "userId": text[:40], "contentTitle": text, "contentId": text[:60]}
+        memory_world,
+        {**WATCHING, "userId": text[:40], "contentTitle": text, "contentId": text[:60]},
     )
-    shown = only(moto_world)
+    shown = only(memory_world)
     assert (shown["userId"], shown["contentTitle"]) == (text[:40], text)
-    assert end(moto_world, shown["id"]).status == 200
-    assert read(moto_world)["activities"] == []
+    assert end(memory_world, shown["id"]).status == 200
+    assert read(memory_world)["activities"] == []
 
 
 # ------------------------------------------------------------------------------------------ maxAge
@@ -534,9 +542,9 @@ def test_nobody_is_listed_longer_than_the_lease_of_ten_minutes(world: World) -> 
 @pytest.mark.parametrize(
     "age", ["", "0", "0.0", "-1", "x", "5m", "NaN", "Infinity", "1e3", "1_0", " 5", "٥", "9" * 400]
 )
-def test_an_age_that_is_no_number_above_zero_is_refused(moto_world: World, age: str) -> None:
-    answer = moto_world.get(PATH, token=moto_world.admin, maxAge=age)
-    refused(moto_world, answer, "maxAge", "minutes")
+def test_an_age_that_is_no_number_above_zero_is_refused(memory_world: World, age: str) -> None:
+    answer = memory_world.get(PATH, token=memory_world.admin, maxAge=age)
+    refused(memory_world, answer, "maxAge", "minutes")
 
 
 def test_reading_changes_nothing(world: World) -> None:
@@ -553,21 +561,21 @@ def test_reading_changes_nothing(world: World) -> None:
 # ------------------------------------------------------------------------------- lists and contents
 
 
-def test_the_newest_heartbeat_comes_first(moto_world: World) -> None:
+def test_the_newest_heartbeat_comes_first(memory_world: World) -> None:
     for user in ("a", "b", "c"):
-        beat(moto_world, {**BROWSING, "userId": user, "sessionId": user})
-        moto_world.clock.advance(1)
-    beat(moto_world, {**BROWSING, "userId": "a", "sessionId": "a"})
-    assert users(moto_world) == ["a", "c", "b"]
+        beat(memory_world, {**BROWSING, "userId": user, "sessionId": user})
+        memory_world.clock.advance(1)
+    beat(memory_world, {**BROWSING, "userId": "a", "sessionId": "a"})
+    assert users(memory_world) == ["a", "c", "b"]
 
 
-def test_the_ten_most_watched_contents_are_named_most_sessions_first(moto_world: World) -> None:
+def test_the_ten_most_watched_contents_are_named_most_sessions_first(memory_world: World) -> None:
     for content in range(12):
         for viewer in range(content + 1 if content > 9 else 1):
             name = f"{content}-{viewer}"
             said = {"userId": name, "sessionId": name, "activityType": "watching"}
-            beat(moto_world, {**said, "contentId": f"c{content:02d}"})
-    top = read(moto_world)["stats"]["topContent"]
+            beat(memory_world, {**said, "contentId": f"c{content:02d}"})
+    top = read(memory_world)["stats"]["topContent"]
     assert [(one["contentId"], one["count"]) for one in top] == [
         ("c11", 12),
         ("c10", 11),
@@ -575,72 +583,72 @@ def test_the_ten_most_watched_contents_are_named_most_sessions_first(moto_world:
     ]
 
 
-def test_a_contents_title_and_type_are_those_said_last(moto_world: World) -> None:
+def test_a_contents_title_and_type_are_those_said_last(memory_world: World) -> None:
     for user, said in [
         ("a", {"contentTitle": "Old title", "contentType": "film"}),
         ("b", {"contentTitle": "New title", "contentType": "movie"}),
         ("c", {}),
     ]:
-        beat(moto_world, {**WATCHING, "userId": user, "sessionId": user, **said})
-        moto_world.clock.advance(1)
-    assert read(moto_world)["stats"]["topContent"] == [
+        beat(memory_world, {**WATCHING, "userId": user, "sessionId": user, **said})
+        memory_world.clock.advance(1)
+    assert read(memory_world)["stats"]["topContent"] == [
         {"contentId": "film", "contentTitle": "New title", "contentType": "movie", "count": 3}
     ]
 
 
-def test_the_stats_are_whole_however_many_custom_fields_are_said(moto_world: World) -> None:
-    beat(moto_world, {**WATCHING, "country": "US"})
+def test_the_stats_are_whole_however_many_custom_fields_are_said(memory_world: World) -> None:
+    beat(memory_world, {**WATCHING, "country": "US"})
     for number in range(4):
         custom = {f"a{number}{letter}": "x" for letter in "abcdefgh"}
         name = f"v{number}"
-        beat(moto_world, {**BROWSING, "userId": name, "sessionId": name, **custom})
-    stats = read(moto_world)["stats"]
+        beat(memory_world, {**BROWSING, "userId": name, "sessionId": name, **custom})
+    stats = read(memory_world)["stats"]
     assert stats["byCountry"] == {"US": 1}
     assert [one["contentId"] for one in stats["topContent"]] == ["film"]
 
 
 def test_the_rest_of_very_many_contents_is_no_content_of_its_own(
-    moto_world: World, monkeypatch: pytest.MonkeyPatch
+    memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headcount.tally.MAX_VALUES", 3)
     monkeypatch.setattr(live_activity, "MAX_READ", 5)
     assert MAX_VALUES == 200
     for number in range(9):
         name = f"v{number}"
-        beat(moto_world, {**WATCHING, "userId": name, "sessionId": name, "contentId": name})
-    assert len(read(moto_world)["stats"]["topContent"]) == 9
-    moto_world.settle()
-    top = read(moto_world)["stats"]["topContent"]
+        beat(memory_world, {**WATCHING, "userId": name, "sessionId": name, "contentId": name})
+    assert len(read(memory_world)["stats"]["topContent"]) == 9
+    memory_world.settle()
+    top = read(memory_world)["stats"]["topContent"]
     assert [one["contentId"] for one in top] == ["v0", "v1", "v2"]
 
 
-def test_a_content_called_other_is_a_content(moto_world: World) -> None:
-    beat(moto_world, {**WATCHING, "contentId": "other", "contentTitle": "Other"})
-    (top,) = read(moto_world)["stats"]["topContent"]
+def test_a_content_called_other_is_a_content(memory_world: World) -> None:
+    beat(memory_world, {**WATCHING, "contentId": "other", "contentTitle": "Other"})
+    (top,) = read(memory_world)["stats"]["topContent"]
     assert (top["contentId"], top["contentTitle"], top["count"]) == ("other", "Other", 1)
 
 
 def test_a_long_list_ends_but_its_stats_count_everybody(
-    moto_world: World, monkeypatch: pytest.MonkeyPatch
+    memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_activity, "MAX_LISTED", 3)
     for number in range(5):
-        beat(moto_world, {**BROWSING, "userId": f"u{number}", "sessionId": f"s{number}"})
-        moto_world.clock.advance(1)
-    body = read(moto_world)
+        beat(memory_world, {**BROWSING, "userId": f"u{number}", "sessionId": f"s{number}"})
+        memory_world.clock.advance(1)
+    body = read(memory_world)
     assert [shown["userId"] for shown in body["activities"]] == ["u4", "u3", "u2"]
     assert body["stats"]["totalActive"] == 5
 
 
 def test_a_very_large_audience_is_counted_as_published(
-    moto_world: World, monkeypatch: pytest.MonkeyPatch
+    memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_activity, "MAX_READ", 3)
     for number in range(5):
         said = {**WATCHING, "userId": f"u{number}", "sessionId": f"s{number}"}
-        beat(moto_world, {**said, "contentTitle": "Film"})
-    moto_world.settle()
-    body = read(moto_world)
+        beat(memory_world, {**said, "contentTitle": "Film"})
+    memory_world.settle()
+    body = read(memory_world)
     assert len(body["activities"]) == 3
     stats = body["stats"]
     assert (stats["totalActive"], stats["watching"]) == (5, 5)
@@ -648,9 +656,9 @@ def test_a_very_large_audience_is_counted_as_published(
     assert (top["contentTitle"], top["count"]) == ("Film", 5)
 
 
-def test_sessions_of_the_native_api_are_listed_with_what_they_say(moto_world: World) -> None:
-    moto_world.beat("tab", SPACE, facets={"activity": "watching", "content": "film"})
-    shown = only(moto_world)
+def test_sessions_of_the_native_api_are_listed_with_what_they_say(memory_world: World) -> None:
+    memory_world.beat("tab", SPACE, facets={"activity": "watching", "content": "film"})
+    shown = only(memory_world)
     assert (shown["id"], shown["userId"], shown["sessionId"]) == (None, None, "tab")
     assert (shown["activityType"], shown["contentId"]) == ("watching", "film")
     assert (shown["currentPosition"], shown["deviceType"]) == (0, None)
@@ -671,9 +679,9 @@ def test_sessions_of_the_native_api_are_listed_with_what_they_say(moto_world: Wo
     ],
 )
 def test_an_id_is_understood_wherever_its_underscores_are(
-    moto: Engine, worlds: Worlds, shards: str, user: str, session: str
+    memory: Engine, worlds: Worlds, shards: str, user: str, session: str
 ) -> None:
-    world = worlds(moto, ShardsPerSpace=shards)
+    world = worlds(memory, ShardsPerSpace=shards)
     beat(world, {**BROWSING, "userId": "bystander", "sessionId": "other"})
     id_ = beat(world, {**BROWSING, "userId": user, "sessionId": session})
     assert sorted(users(world)) == sorted([user, "bystander"])
@@ -682,9 +690,9 @@ def test_an_id_is_understood_wherever_its_underscores_are(
 
 
 @pytest.mark.parametrize("id_", ["live_u1_s2", "live_u2_s1", "live_u1_s1_", "live_u_1_s_1"])
-def test_an_id_that_names_nobody_ends_nobody(moto_world: World, id_: str) -> None:
-    beat(moto_world, BROWSING)
-    assert (end(moto_world, id_).status, users(moto_world)) == (200, ["u1"])
+def test_an_id_that_names_nobody_ends_nobody(memory_world: World, id_: str) -> None:
+    beat(memory_world, BROWSING)
+    assert (end(memory_world, id_).status, users(memory_world)) == (200, ["u1"])
 
 
 def test_ending_an_activity_again_changes_nothing(world: World) -> None:
@@ -699,14 +707,14 @@ def test_ending_an_activity_again_changes_nothing(world: World) -> None:
 @pytest.mark.parametrize(
     "id_", ["", "x", "live", "live_", "live_u1", "live__s1", "live_u1_", "LIVE_u_s", "u1_s1", "__"]
 )
-def test_an_id_of_another_form_is_refused(moto_world: World, id_: str) -> None:
-    refused(moto_world, end(moto_world, id_), "id", "live_<userId>_<sessionId>")
+def test_an_id_of_another_form_is_refused(memory_world: World, id_: str) -> None:
+    refused(memory_world, end(memory_world, id_), "id", "live_<userId>_<sessionId>")
 
 
 @pytest.mark.parametrize("id_", ["live_a_\x00", "live_" + "x" * 500, "live_a_\ud800"])
-def test_a_hostile_id_is_refused(moto_world: World, id_: str) -> None:
-    answer = moto_world.invoke("api", _delete(id_))
-    refused(moto_world, Answer.of(answer), "id")
+def test_a_hostile_id_is_refused(memory_world: World, id_: str) -> None:
+    answer = memory_world.invoke("api", _delete(id_))
+    refused(memory_world, Answer.of(answer), "id")
 
 
 def _delete(id_: str) -> dict[str, Any]:
@@ -717,19 +725,19 @@ def _delete(id_: str) -> dict[str, Any]:
     return event
 
 
-def test_a_missing_id_is_asked_for(moto_world: World) -> None:
-    refused(moto_world, moto_world.http("DELETE", PATH), "id is missing")
+def test_a_missing_id_is_asked_for(memory_world: World) -> None:
+    refused(memory_world, memory_world.http("DELETE", PATH), "id is missing")
 
 
-def test_every_id_that_can_begin_can_be_ended(moto_world: World) -> None:
+def test_every_id_that_can_begin_can_be_ended(memory_world: World) -> None:
     most = live_activity.MAX_SPLITS - 1
     said = {**BROWSING, "userId": "_" * most, "sessionId": "s"}
-    refused(moto_world, send(moto_world, {**said, "sessionId": "_s"}), "underscores")
-    id_ = beat(moto_world, said)
-    assert end(moto_world, id_).status == 200
-    assert read(moto_world)["activities"] == []
-    with moto_world.engine.metered() as meter:
-        answer = end(moto_world, "live_" + "_" * 40)
+    refused(memory_world, send(memory_world, {**said, "sessionId": "_s"}), "underscores")
+    id_ = beat(memory_world, said)
+    assert end(memory_world, id_).status == 200
+    assert read(memory_world)["activities"] == []
+    with memory_world.engine.metered() as meter:
+        answer = end(memory_world, "live_" + "_" * 40)
     assert (answer.status, meter.operations) == (400, [])
 
 
@@ -776,37 +784,37 @@ def test_the_cleanup_ends_what_is_silent_for_ten_minutes(world: World) -> None:
 # ----------------------------------------------------------------------------------- who may what
 
 
-def test_only_admins_read_the_list(moto_world: World) -> None:
+def test_only_admins_read_the_list(memory_world: World) -> None:
     for token, status in [
         (None, 401),
         ("nonsense", 401),
-        (moto_world.token(headcount="admin", lives=-60), 401),
-        (moto_world.token(headcount="admin", secret="x" * 40), 401),
-        (moto_world.token(sub="u1"), 403),
+        (memory_world.token(headcount="admin", lives=-60), 401),
+        (memory_world.token(headcount="admin", secret="x" * 40), 401),
+        (memory_world.token(sub="u1"), 403),
     ]:
-        refused(moto_world, moto_world.get(PATH, token=token), status=status)
+        refused(memory_world, memory_world.get(PATH, token=token), status=status)
 
 
-def test_a_bearer_that_is_no_token_of_ours_may_beat_and_end(moto_world: World) -> None:
-    answer = send(moto_world, BROWSING, token="nonsense")
+def test_a_bearer_that_is_no_token_of_ours_may_beat_and_end(memory_world: World) -> None:
+    answer = send(memory_world, BROWSING, token="nonsense")
     assert answer.status == 200
-    ended = moto_world.http(
+    ended = memory_world.http(
         "DELETE", PATH, token="nonsense", query={"id": answer.body["activityId"]}
     )
     assert ended.status == 200
-    assert read(moto_world)["activities"] == []
+    assert read(memory_world)["activities"] == []
 
 
-def test_a_token_proves_its_user_and_no_other(moto_world: World) -> None:
-    token = moto_world.token(sub="u1")
-    refused(moto_world, send(moto_world, {**BROWSING, "userId": "u2"}, token=token), status=403)
-    beat(moto_world, BROWSING, token=token)
-    (row,) = moto_world.presence_rows()
+def test_a_token_proves_its_user_and_no_other(memory_world: World) -> None:
+    token = memory_world.token(sub="u1")
+    refused(memory_world, send(memory_world, {**BROWSING, "userId": "u2"}, token=token), status=403)
+    beat(memory_world, BROWSING, token=token)
+    (row,) = memory_world.presence_rows()
     assert (row["user"], row["verified"]) == ("u1", True)
 
 
-def test_where_users_must_be_verified_a_claim_is_refused(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, RequireVerifiedUsers="true")
+def test_where_users_must_be_verified_a_claim_is_refused(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, RequireVerifiedUsers="true")
     refused(world, send(world, BROWSING), "token", status=401)
     refused(world, send(world, BROWSING, token="nonsense"), status=401)
     id_ = beat(world, BROWSING, token=world.token(sub="u1"))
@@ -816,19 +824,19 @@ def test_where_users_must_be_verified_a_claim_is_refused(moto: Engine, worlds: W
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_another_method_is_answered_with_those_there_are(moto_world: World, method: str) -> None:
-    answer = moto_world.http(method, PATH, body=BROWSING)
-    refused(moto_world, answer, "DELETE, GET, POST", status=405)
+def test_another_method_is_answered_with_those_there_are(memory_world: World, method: str) -> None:
+    answer = memory_world.http(method, PATH, body=BROWSING)
+    refused(memory_world, answer, "DELETE, GET, POST", status=405)
     assert answer.headers["allow"] == "DELETE, GET, POST"
 
 
-def test_a_path_below_is_not_found(moto_world: World) -> None:
-    refused(moto_world, moto_world.http("POST", f"{PATH}/x", body=BROWSING), status=404)
+def test_a_path_below_is_not_found(memory_world: World) -> None:
+    refused(memory_world, memory_world.http("POST", f"{PATH}/x", body=BROWSING), status=404)
 
 
-def test_a_session_that_is_named_like_our_own_is_refused(moto_world: World) -> None:
+def test_a_session_that_is_named_like_our_own_is_refused(memory_world: World) -> None:
     body = {"userId": "u1", "sessionId": "~s1", "activityType": "browsing"}
-    answer = moto_world.http("POST", "/api/analytics/live-activity", body=body)
+    answer = memory_world.http("POST", "/api/analytics/live-activity", body=body)
     assert answer.status == 400
     query = {"id": "live_u1_~s1"}
-    assert moto_world.http("DELETE", "/api/analytics/live-activity", query=query).status == 200
+    assert memory_world.http("DELETE", "/api/analytics/live-activity", query=query).status == 200

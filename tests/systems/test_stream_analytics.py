@@ -125,14 +125,14 @@ def test_a_registered_stream_is_idle_and_has_every_field(world: World) -> None:
     assert read(world, "/api/streams") == {"streams": [expected]}
 
 
-def test_a_stream_without_an_id_gets_one(moto_world: World) -> None:
-    made = sent(moto_world, "/api/streams", {"title": "Opening"}, 201)
-    assert read(moto_world, f"/api/streams/{made['id']}") == made
-    assert sent(moto_world, "/api/streams", {}, 201)["id"] != made["id"]
+def test_a_stream_without_an_id_gets_one(memory_world: World) -> None:
+    made = sent(memory_world, "/api/streams", {"title": "Opening"}, 201)
+    assert read(memory_world, f"/api/streams/{made['id']}") == made
+    assert sent(memory_world, "/api/streams", {}, 201)["id"] != made["id"]
 
 
-def test_registering_again_changes_what_is_sent_and_keeps_the_rest(moto_world: World) -> None:
-    world = moto_world
+def test_registering_again_changes_what_is_sent_and_keeps_the_rest(memory_world: World) -> None:
+    world = memory_world
     register(world, title="Opening", channelId="channel-1", eventId="event-1")
     sent(world, f"/api/streams/{STREAM}/start")
     world.clock.advance(60)
@@ -145,11 +145,11 @@ def test_registering_again_changes_what_is_sent_and_keeps_the_rest(moto_world: W
     assert (again["status"], again["createdAt"], again["startedAt"]) == ("live", NOON, NOON)
 
 
-def test_registering_the_same_again_writes_nothing(moto_world: World) -> None:
-    register(moto_world, title="Opening", channelId="channel-1")
-    before = moto_world.snapshot()
-    register(moto_world, title="Opening", channelId="channel-1")
-    assert moto_world.snapshot() == before
+def test_registering_the_same_again_writes_nothing(memory_world: World) -> None:
+    register(memory_world, title="Opening", channelId="channel-1")
+    before = memory_world.snapshot()
+    register(memory_world, title="Opening", channelId="channel-1")
+    assert memory_world.snapshot() == before
 
 
 def test_a_stream_that_moves_is_in_its_new_channel_only(world: World) -> None:
@@ -176,8 +176,8 @@ def test_a_stream_that_moves_while_its_channel_is_read_is_not_in_it(world: World
     assert times
 
 
-def test_streams_come_newest_first_and_by_status(moto_world: World) -> None:
-    world = moto_world
+def test_streams_come_newest_first_and_by_status(memory_world: World) -> None:
+    world = memory_world
     for name in ("a", "b", "c"):
         register(world, name, channelId="channel-1")
         world.clock.advance(1)
@@ -194,14 +194,14 @@ def test_streams_come_newest_first_and_by_status(moto_world: World) -> None:
 
 
 def test_at_most_a_thousand_streams_are_listed_the_newest(
-    moto_world: World, monkeypatch: pytest.MonkeyPatch
+    memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert routes.MAX_STREAMS == 1_000
     monkeypatch.setattr(routes, "MAX_STREAMS", 2)
     for name in ("a", "b", "c"):
-        register(moto_world, name)
-        moto_world.clock.advance(1)
-    found = read(moto_world, "/api/streams")["streams"]
+        register(memory_world, name)
+        memory_world.clock.advance(1)
+    found = read(memory_world, "/api/streams")["streams"]
     assert [one["id"] for one in found] == ["c", "b"]
 
 
@@ -219,8 +219,10 @@ def test_streams_tell_their_viewers(world: World) -> None:
     assert alone == listed
 
 
-def test_a_start_makes_a_stream_live_and_starting_again_changes_nothing(moto_world: World) -> None:
-    world = moto_world
+def test_a_start_makes_a_stream_live_and_starting_again_changes_nothing(
+    memory_world: World,
+) -> None:
+    world = memory_world
     register(world)
     world.clock.advance(60)
     first = sent(world, f"/api/streams/{STREAM}/start")
@@ -229,15 +231,15 @@ def test_a_start_makes_a_stream_live_and_starting_again_changes_nothing(moto_wor
     assert sent(world, f"/api/streams/{STREAM}/start") == first
 
 
-def test_a_start_registers_an_unknown_stream(moto_world: World) -> None:
-    found = sent(moto_world, "/api/streams/new/start")
+def test_a_start_registers_an_unknown_stream(memory_world: World) -> None:
+    found = sent(memory_world, "/api/streams/new/start")
     assert (found["status"], found["createdAt"], found["startedAt"]) == ("live", NOON, NOON)
     assert found["title"] is None
-    assert read(moto_world, "/api/streams/new") == found
+    assert read(memory_world, "/api/streams/new") == found
 
 
-def test_a_stop_ends_it_and_stopping_again_changes_nothing(moto_world: World) -> None:
-    world = moto_world
+def test_a_stop_ends_it_and_stopping_again_changes_nothing(memory_world: World) -> None:
+    world = memory_world
     sent(world, f"/api/streams/{STREAM}/start")
     world.clock.advance(60)
     stopped = sent(world, f"/api/streams/{STREAM}/stop")
@@ -250,8 +252,8 @@ def test_a_stop_ends_it_and_stopping_again_changes_nothing(moto_world: World) ->
     assert sent(world, f"/api/streams/{STREAM}/stop") == stopped
 
 
-def test_a_start_after_a_stop_is_a_new_one(moto_world: World) -> None:
-    world = moto_world
+def test_a_start_after_a_stop_is_a_new_one(memory_world: World) -> None:
+    world = memory_world
     sent(world, f"/api/streams/{STREAM}/start")
     sent(world, f"/api/streams/{STREAM}/stop")
     world.clock.advance(60)
@@ -264,9 +266,9 @@ def test_a_start_after_a_stop_is_a_new_one(moto_world: World) -> None:
     )
 
 
-def test_a_stream_that_never_started_can_be_stopped(moto_world: World) -> None:
-    register(moto_world)
-    stopped = sent(moto_world, f"/api/streams/{STREAM}/stop")
+def test_a_stream_that_never_started_can_be_stopped(memory_world: World) -> None:
+    register(memory_world)
+    stopped = sent(memory_world, f"/api/streams/{STREAM}/stop")
     assert (stopped["status"], stopped["startedAt"], stopped["stoppedAt"]) == (
         "stopped",
         None,
@@ -277,10 +279,10 @@ def test_a_stream_that_never_started_can_be_stopped(moto_world: World) -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", f"/api/streams/{STREAM}"), ("POST", f"/api/streams/{STREAM}/stop")]
 )
-def test_an_unknown_stream_is_not_found(moto_world: World, method: str, path: str) -> None:
-    before = moto_world.snapshot()
-    answer = moto_world.http(method, path, token=moto_world.admin)
-    stays_as_it_is(moto_world, answer, 404, before)
+def test_an_unknown_stream_is_not_found(memory_world: World, method: str, path: str) -> None:
+    before = memory_world.snapshot()
+    answer = memory_world.http(method, path, token=memory_world.admin)
+    stays_as_it_is(memory_world, answer, 404, before)
 
 
 def test_two_who_start_and_rename_at_once_both_get_their_way(world: World) -> None:
@@ -313,13 +315,13 @@ def test_two_who_move_a_stream_at_once_leave_it_in_one_channel(world: World) -> 
     assert channels == ["channel#channel-3"]
 
 
-def test_a_registry_that_is_down_is_said_to_be_busy(moto_world: World) -> None:
+def test_a_registry_that_is_down_is_said_to_be_busy(memory_world: World) -> None:
     def down() -> None:
         raise aws_error("ThrottlingException")
 
-    name = moto_world.tables["streams"].name
-    with moto_world.engine.interrupted("PutItem", name, down, times=100):
-        answer = send(moto_world, f"/api/streams/{STREAM}/start")
+    name = memory_world.tables["streams"].name
+    with memory_world.engine.interrupted("PutItem", name, down, times=100):
+        answer = send(memory_world, f"/api/streams/{STREAM}/start")
     assert is_error(answer, 503)
 
 
@@ -346,44 +348,46 @@ def test_a_registry_that_is_down_is_said_to_be_busy(moto_world: World) -> None:
         None,
     ],
 )
-def test_a_registration_that_is_not_valid_is_refused(moto_world: World, body: object) -> None:
-    before = moto_world.snapshot()
-    stays_as_it_is(moto_world, send(moto_world, "/api/streams", body), 400, before)
+def test_a_registration_that_is_not_valid_is_refused(memory_world: World, body: object) -> None:
+    before = memory_world.snapshot()
+    stays_as_it_is(memory_world, send(memory_world, "/api/streams", body), 400, before)
 
 
 @pytest.mark.parametrize("query", [{"status": "running"}, {"status": ""}, {"channelId": "a b"}])
 def test_a_list_is_of_known_states_and_valid_channels(
-    moto_world: World, query: dict[str, str]
+    memory_world: World, query: dict[str, str]
 ) -> None:
-    assert is_error(moto_world.get("/api/streams", token=moto_world.admin, **query), 400)
+    assert is_error(memory_world.get("/api/streams", token=memory_world.admin, **query), 400)
 
 
 # ------------------------------------------------------------------------------------------ access
 
 
 @pytest.mark.parametrize("path", READS)
-def test_reads_are_admins(moto_world: World, path: str) -> None:
-    register(moto_world)
-    assert is_error(moto_world.get(path), 401)
-    assert is_error(moto_world.get(path, token="nonsense"), 401)
-    assert is_error(moto_world.get(path, token=moto_world.token(sub="u1")), 403)
-    assert moto_world.get(path, token=moto_world.admin).status == 200
+def test_reads_are_admins(memory_world: World, path: str) -> None:
+    register(memory_world)
+    assert is_error(memory_world.get(path), 401)
+    assert is_error(memory_world.get(path, token="nonsense"), 401)
+    assert is_error(memory_world.get(path, token=memory_world.token(sub="u1")), 403)
+    assert memory_world.get(path, token=memory_world.admin).status == 200
 
 
 @pytest.mark.parametrize("path", ADMINS_WRITES)
 def test_registering_starting_stopping_and_reporting_are_admins(
-    moto_world: World, path: str
+    memory_world: World, path: str
 ) -> None:
-    sent(moto_world, f"/api/streams/{STREAM}/start")
-    before = moto_world.snapshot()
+    sent(memory_world, f"/api/streams/{STREAM}/start")
+    before = memory_world.snapshot()
     body = {"source": "rtmp", "load": 1}
-    stays_as_it_is(moto_world, moto_world.http("POST", path, body=body), 401, before)
-    user = moto_world.token(sub="u1")
-    stays_as_it_is(moto_world, moto_world.http("POST", path, body=body, token=user), 403, before)
+    stays_as_it_is(memory_world, memory_world.http("POST", path, body=body), 401, before)
+    user = memory_world.token(sub="u1")
+    stays_as_it_is(
+        memory_world, memory_world.http("POST", path, body=body, token=user), 403, before
+    )
 
 
-def test_a_token_in_the_query_works_too(moto_world: World) -> None:
-    answer = moto_world.http("GET", READS[2], query={"token": moto_world.admin})
+def test_a_token_in_the_query_works_too(memory_world: World) -> None:
+    answer = memory_world.http("GET", READS[2], query={"token": memory_world.admin})
     assert answer.status == 200
 
 
@@ -397,9 +401,9 @@ def test_a_token_in_the_query_works_too(moto_world: World) -> None:
     ],
 )
 def test_another_method_is_told_which_to_use(
-    moto_world: World, method: str, path: str, allowed: str
+    memory_world: World, method: str, path: str, allowed: str
 ) -> None:
-    answer = moto_world.http(method, path, token=moto_world.admin)
+    answer = memory_world.http(method, path, token=memory_world.admin)
     assert is_error(answer, 405)
     assert answer.headers["allow"] == allowed
 
@@ -420,22 +424,22 @@ def test_another_method_is_told_which_to_use(
     ],
 )
 def test_an_id_that_is_not_valid_is_refused(
-    moto_world: World, method: str, before: str, after: str, tail: str
+    memory_world: World, method: str, before: str, after: str, tail: str
 ) -> None:
-    stored = moto_world.snapshot()
-    answer = moto_world.http(method, before + tail + after, body={}, token=moto_world.admin)
-    stays_as_it_is(moto_world, answer, 400, stored)
+    stored = memory_world.snapshot()
+    answer = memory_world.http(method, before + tail + after, body={}, token=memory_world.admin)
+    stays_as_it_is(memory_world, answer, 400, stored)
     assert "script" not in answer.body["error"]
 
 
-def test_every_character_a_stream_may_have_works(moto_world: World) -> None:
+def test_every_character_a_stream_may_have_works(memory_world: World) -> None:
     name = "aZ9._~@:+-"
-    sent(moto_world, f"/api/streams/{name}/start")
-    assert metrics(moto_world, name)["streamId"] == name
+    sent(memory_world, f"/api/streams/{name}/start")
+    assert metrics(memory_world, name)["streamId"] == name
 
 
-def test_where_streams_are_not_declared_they_are_refused(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, Kinds="site")
+def test_where_streams_are_not_declared_they_are_refused(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, Kinds="site")
     before = world.snapshot()
     for path in (*ADMINS_WRITES[1:], f"{ANALYTICS}/streams/{STREAM}/events"):
         body = {"type": "chat", "source": "rtmp", "load": 1}
@@ -507,8 +511,8 @@ def test_a_stream_nobody_was_ever_in_has_zeros_and_nulls(world: World) -> None:
     }
 
 
-def test_answers_are_as_they_are_documented(moto_world: World) -> None:
-    world = moto_world
+def test_answers_are_as_they_are_documented(memory_world: World) -> None:
+    world = memory_world
     sent(world, "/api/streams", {"id": STREAM, "channelId": "channel-1"}, 201)
     world.beat("s1", SPACE, quality={"latency": 85.5}, engagement={"chat": 1}, page="/")
     reports(world, load=0.5)
@@ -524,13 +528,13 @@ def test_answers_are_as_they_are_documented(moto_world: World) -> None:
         assert TypeAdapter(route.answer).validate_json(json.dumps(body)) == body
 
 
-def test_reading_stores_nothing(moto_world: World) -> None:
-    moto_world.beat("s1", SPACE)
-    register(moto_world)
-    before = moto_world.snapshot()
+def test_reading_stores_nothing(memory_world: World) -> None:
+    memory_world.beat("s1", SPACE)
+    register(memory_world)
+    before = memory_world.snapshot()
     for path in READS:
-        read(moto_world, path)
-    assert moto_world.snapshot() == before
+        read(memory_world, path)
+    assert memory_world.snapshot() == before
 
 
 @pytest.mark.parametrize("shards", ["1", "3"])
@@ -568,8 +572,8 @@ def test_a_read_right_after_a_beat_finds_it(world: World) -> None:
     assert metrics(world)["currentViewers"] == 0
 
 
-def test_a_viewer_who_falls_silent_is_gone_after_sixty_seconds(moto_world: World) -> None:
-    world = moto_world
+def test_a_viewer_who_falls_silent_is_gone_after_sixty_seconds(memory_world: World) -> None:
+    world = memory_world
     world.beat("s1", SPACE)
     world.clock.advance(59.999)
     assert metrics(world)["currentViewers"] == 1
@@ -577,12 +581,12 @@ def test_a_viewer_who_falls_silent_is_gone_after_sixty_seconds(moto_world: World
     assert metrics(world)["currentViewers"] == 0
 
 
-def test_the_mean_duration_is_null_until_the_first_visit_ends(moto_world: World) -> None:
-    moto_world.beat("s1", SPACE)
-    assert metrics(moto_world)["avgViewDuration"] is None
-    moto_world.clock.advance(45)
-    moto_world.leave("s1", SPACE)
-    assert metrics(moto_world)["avgViewDuration"] == 45
+def test_the_mean_duration_is_null_until_the_first_visit_ends(memory_world: World) -> None:
+    memory_world.beat("s1", SPACE)
+    assert metrics(memory_world)["avgViewDuration"] is None
+    memory_world.clock.advance(45)
+    memory_world.leave("s1", SPACE)
+    assert metrics(memory_world)["avgViewDuration"] == 45
 
 
 def test_viewers_quality_numbers_are_averaged_or_added_over_those_who_send_them(
@@ -611,16 +615,16 @@ def test_a_number_too_small_to_store_is_zero(world: World) -> None:
     assert real_time(world)["latency"] == 0
 
 
-def test_who_left_takes_its_quality_numbers_along(moto_world: World) -> None:
-    moto_world.beat("s1", SPACE, quality={"latency": 900})
-    moto_world.leave("s1", SPACE)
-    assert real_time(moto_world)["latency"] is None
+def test_who_left_takes_its_quality_numbers_along(memory_world: World) -> None:
+    memory_world.beat("s1", SPACE, quality={"latency": 900})
+    memory_world.leave("s1", SPACE)
+    assert real_time(memory_world)["latency"] is None
 
 
 def test_devices_and_countries_are_people_by_what_their_browser_and_the_edge_say(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    world = moto_world
+    world = memory_world
     phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148"
     desktop = "Mozilla/5.0 (X11; Linux x86_64) Chrome/130.0"
     viewers = [("s1", phone, "DE"), ("s2", desktop, "DE"), ("s3", desktop, "FR")]
@@ -642,9 +646,9 @@ def test_devices_and_countries_are_people_by_what_their_browser_and_the_edge_say
 
 
 def test_larger_streams_are_read_as_published(
-    moto_world: World, monkeypatch: pytest.MonkeyPatch
+    memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = moto_world
+    world = memory_world
     assert routes.UP_TO == 2_000
     monkeypatch.setattr(routes, "UP_TO", 2)
     for number in range(3):
@@ -674,10 +678,10 @@ def test_what_viewers_do_is_added_up_from_events_and_beats(world: World) -> None
 
 
 def test_a_count_is_null_until_the_first_and_zero_where_clients_say_zero(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    moto_world.beat("s1", SPACE, engagement={"chat": 0})
-    state = real_time(moto_world)
+    memory_world.beat("s1", SPACE, engagement={"chat": 0})
+    state = real_time(memory_world)
     assert (state["chatMessages"], state["reactions"], state["shares"]) == (0, None, None)
 
 
@@ -693,9 +697,9 @@ def test_revenue_is_added_up_refunds_included_in_all_and_today(world: World) -> 
 
 
 def test_engagement_per_view_counts_chat_reactions_and_shares_but_no_revenue(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    world = moto_world
+    world = memory_world
     happens(world, "chat")
     assert comprehensive(world)["engagement"]["perView"] is None
     world.beat("s1", SPACE)
@@ -706,8 +710,8 @@ def test_engagement_per_view_counts_chat_reactions_and_shares_but_no_revenue(
     assert comprehensive(world)["engagement"]["perView"] == 1.5
 
 
-def test_a_beat_can_say_no_revenue(moto_world: World) -> None:
-    world = moto_world
+def test_a_beat_can_say_no_revenue(memory_world: World) -> None:
+    world = memory_world
     path = f"/v1/spaces/{SPACE}/presence"
     for name in ("revenue", "$revenue"):
         forged = {"sessionId": "s1", "engagement": {name: 1_000_000}}
@@ -716,8 +720,8 @@ def test_a_beat_can_say_no_revenue(moto_world: World) -> None:
     assert (engagement["revenue"], engagement["revenueToday"]) == (None, None)
 
 
-def test_revenue_is_in_no_public_count(moto_world: World) -> None:
-    world = moto_world
+def test_revenue_is_in_no_public_count(memory_world: World) -> None:
+    world = memory_world
     happens(world, "revenue", amount=10)
     happens(world, "chat")
     world.beat("s1", SPACE)
@@ -726,8 +730,8 @@ def test_revenue_is_in_no_public_count(moto_world: World) -> None:
     assert (answer.status, answer.body["engagement"]) == (200, {"chat": 1})
 
 
-def test_revenue_is_admins_to_report(moto_world: World) -> None:
-    world = moto_world
+def test_revenue_is_admins_to_report(memory_world: World) -> None:
+    world = memory_world
     before = world.snapshot()
     path = f"{ANALYTICS}/streams/{STREAM}/events"
     body = {"type": "revenue", "amount": 5}
@@ -738,24 +742,24 @@ def test_revenue_is_admins_to_report(moto_world: World) -> None:
 
 @pytest.mark.parametrize("verified", ["true", "false"])
 def test_anybody_may_send_events_whatever_their_token(
-    moto: Engine, worlds: Worlds, verified: str
+    memory: Engine, worlds: Worlds, verified: str
 ) -> None:
-    world = worlds(moto, RequireVerifiedUsers=verified)
+    world = worlds(memory, RequireVerifiedUsers=verified)
     path = f"{ANALYTICS}/streams/{STREAM}/events"
     for token in (None, "nonsense", world.token(sub="u1")):
         assert world.http("POST", path, body={"type": "chat"}, token=token).status == 200
     assert metrics(world)["chatMessages"] == 3
 
 
-def test_an_event_may_come_as_text_with_more_fields(moto_world: World) -> None:
-    answer = moto_world.http(
+def test_an_event_may_come_as_text_with_more_fields(memory_world: World) -> None:
+    answer = memory_world.http(
         "POST",
         f"{ANALYTICS}/streams/{STREAM}/events",
         body='{"type": "chat", "sessionId": "s1", "text": "hello"}',
         headers={"content-type": "text/plain"},
     )
     assert answer.status == 200
-    assert "hello" not in str(moto_world.snapshot())
+    assert "hello" not in str(memory_world.snapshot())
 
 
 @pytest.mark.parametrize(
@@ -784,10 +788,10 @@ def test_an_event_may_come_as_text_with_more_fields(moto_world: World) -> None:
         None,
     ],
 )
-def test_an_event_that_is_not_valid_is_refused(moto_world: World, body: object) -> None:
-    before = moto_world.snapshot()
-    answer = send(moto_world, f"{ANALYTICS}/streams/{STREAM}/events", body)
-    stays_as_it_is(moto_world, answer, 400, before)
+def test_an_event_that_is_not_valid_is_refused(memory_world: World, body: object) -> None:
+    before = memory_world.snapshot()
+    answer = send(memory_world, f"{ANALYTICS}/streams/{STREAM}/events", body)
+    stays_as_it_is(memory_world, answer, 400, before)
     assert "Input" not in answer.body["error"]
 
 
@@ -830,19 +834,19 @@ def test_what_servers_report_counts_for_five_minutes(world: World) -> None:
     }
 
 
-def test_a_new_report_takes_the_place_of_the_one_before(moto_world: World) -> None:
-    reports(moto_world, latency=40, load=0.5)
-    moto_world.clock.advance(1)
-    reports(moto_world, latency=30)
-    assert comprehensive(moto_world)["infrastructure"] == {
+def test_a_new_report_takes_the_place_of_the_one_before(memory_world: World) -> None:
+    reports(memory_world, latency=40, load=0.5)
+    memory_world.clock.advance(1)
+    reports(memory_world, latency=30)
+    assert comprehensive(memory_world)["infrastructure"] == {
         "rtmp": {"at": "2026-11-21T12:00:01.000Z", "stale": False, "numbers": {"latency": 30}}
     }
 
 
 def test_viewers_say_bandwidth_and_latency_where_they_do_and_servers_the_error_rate(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    world = moto_world
+    world = memory_world
     reports(world, bandwidth=6000, latency=40, errorRate=0.02)
     world.beat("s1", SPACE, quality={"bandwidth": 4000, "errors": 3})
     state = real_time(world)
@@ -850,16 +854,16 @@ def test_viewers_say_bandwidth_and_latency_where_they_do_and_servers_the_error_r
     assert metrics(world)["errors"] == 3
 
 
-def test_further_numbers_are_kept_to_six_decimals(moto_world: World) -> None:
-    reports(moto_world, "container-7", droppedFrames=12, gpu_load=0.123456789, tiny=1e-300)
-    found = comprehensive(moto_world)["infrastructure"]["container-7"]["numbers"]
+def test_further_numbers_are_kept_to_six_decimals(memory_world: World) -> None:
+    reports(memory_world, "container-7", droppedFrames=12, gpu_load=0.123456789, tiny=1e-300)
+    found = comprehensive(memory_world)["infrastructure"]["container-7"]["numbers"]
     assert found == {"droppedFrames": 12, "gpu_load": 0.123457, "tiny": 0}
 
 
 def test_a_stream_has_at_most_sixteen_sources_and_those_go_on_reporting(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    world = moto_world
+    world = memory_world
     for number in range(16):
         reports(world, f"source-{number}", load=1)
     before = world.snapshot()
@@ -897,10 +901,10 @@ def test_a_stream_has_at_most_sixteen_sources_and_those_go_on_reporting(
         None,
     ],
 )
-def test_a_report_that_is_not_valid_is_refused(moto_world: World, body: object) -> None:
-    before = moto_world.snapshot()
-    answer = send(moto_world, f"{ANALYTICS}/streams/{STREAM}/infrastructure", body)
-    stays_as_it_is(moto_world, answer, 400, before)
+def test_a_report_that_is_not_valid_is_refused(memory_world: World, body: object) -> None:
+    before = memory_world.snapshot()
+    answer = send(memory_world, f"{ANALYTICS}/streams/{STREAM}/infrastructure", body)
+    stays_as_it_is(memory_world, answer, 400, before)
     assert "Input" not in answer.body["error"]
     assert "script" not in str(answer.body)
 
@@ -932,9 +936,9 @@ def test_the_timeline_has_the_last_hours_minutes_and_this_moment(world: World) -
 
 
 def test_the_timelines_first_point_counts_from_the_minute_before_the_hour(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    world = moto_world
+    world = memory_world
     world.services("api").history.add_points(
         Point(SPACE, world.clock() + minute * MINUTE, 1, 1, {"chat": minute})
         for minute in range(63)
@@ -947,8 +951,8 @@ def test_the_timelines_first_point_counts_from_the_minute_before_the_hour(
     assert found[-1] == {"timestamp": "2026-11-21T13:03:00.000Z", "viewers": 0, "chatActivity": 8}
 
 
-def test_without_chat_the_timeline_has_no_chat_activity(moto_world: World) -> None:
-    world = moto_world
+def test_without_chat_the_timeline_has_no_chat_activity(memory_world: World) -> None:
+    world = memory_world
     world.beat("s1", SPACE)
     world.sweep()
     world.clock.advance(20)
@@ -1027,9 +1031,9 @@ def test_a_channels_history_adds_up_its_streams_days(world: World) -> None:
 
 
 def test_a_channels_history_is_of_its_two_hundred_newest_streams(
-    moto_world: World, monkeypatch: pytest.MonkeyPatch
+    memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = moto_world
+    world = memory_world
     assert routes.MAX_CHANNEL_STREAMS == 200
     monkeypatch.setattr(routes, "MAX_CHANNEL_STREAMS", 2)
     for stream in ("a", "b", "c"):
@@ -1050,30 +1054,30 @@ def test_a_channels_history_is_of_its_two_hundred_newest_streams(
     ],
 )
 def test_a_history_is_of_days_that_exist_and_at_most_400(
-    moto_world: World, query: dict[str, str]
+    memory_world: World, query: dict[str, str]
 ) -> None:
     path = f"{ANALYTICS}/historical/channel-1"
-    assert is_error(moto_world.get(path, token=moto_world.admin, **query), 400)
+    assert is_error(memory_world.get(path, token=memory_world.admin, **query), 400)
 
 
-def test_unexpected_errors_say_nothing_of_our_insides(moto_world: World) -> None:
+def test_unexpected_errors_say_nothing_of_our_insides(memory_world: World) -> None:
     def fail() -> None:
         raise RuntimeError("a secret")
 
-    name = moto_world.tables["headcounts"].name
-    with moto_world.engine.interrupted("GetItem", name, fail):
-        answer = moto_world.get(READS[2], token=moto_world.admin)
+    name = memory_world.tables["headcounts"].name
+    with memory_world.engine.interrupted("GetItem", name, fail):
+        answer = memory_world.get(READS[2], token=memory_world.admin)
     assert is_error(answer, 500)
     assert "secret" not in str(answer.body)
 
 
-def test_a_body_over_the_limit_is_refused(moto_world: World) -> None:
+def test_a_body_over_the_limit_is_refused(memory_world: World) -> None:
     event = http_event(
         "POST",
         f"{ANALYTICS}/streams/{STREAM}/events",
         body={"type": "chat", "text": "x" * 20_000},
     )
-    assert is_error(Answer.of(moto_world.invoke("api", event)), 413)
+    assert is_error(Answer.of(memory_world.invoke("api", event)), 413)
 
 
 def test_what_was_done_in_a_visit_that_ran_out_stays_counted(world: World) -> None:
@@ -1110,9 +1114,9 @@ def test_what_was_done_never_falls_while_ends_are_on_their_way(world: World) -> 
 
 
 def test_a_view_that_is_added_during_a_read_is_not_missed(
-    moto_world: World, monkeypatch: pytest.MonkeyPatch
+    memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = moto_world
+    world = memory_world
     world.beat("a", SPACE)
     world.beat("b", SPACE)
     known = VisitsTable.known

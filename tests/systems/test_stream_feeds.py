@@ -64,24 +64,24 @@ def test_a_stream_is_heard_at_once_and_with_each_version(world: World) -> None:
     assert (last["chatMessages"], last["bandwidth"], last["errors"]) == (3, 4.5, 2)
 
 
-def test_other_streams_versions_are_not_heard(moto_world: World) -> None:
-    open_feed(moto_world, "c1", METRICS)
-    moto_world.beat("v1", "stream:s2")
-    moto_world.settle()
-    assert viewers(moto_world, "c1") == [0]
+def test_other_streams_versions_are_not_heard(memory_world: World) -> None:
+    open_feed(memory_world, "c1", METRICS)
+    memory_world.beat("v1", "stream:s2")
+    memory_world.settle()
+    assert viewers(memory_world, "c1") == [0]
 
 
-def test_headcounts_and_metrics_of_a_stream_go_out_side_by_side(moto_world: World) -> None:
-    open_feed(moto_world, "c1", METRICS)
-    moto_world.subscribe("c2", STREAM)
-    moto_world.beat("v1", STREAM)
-    moto_world.settle()
-    assert [frame["type"] for frame in frames(moto_world, "c1")] == ["metrics", "metrics"]
-    assert [frame["type"] for frame in frames(moto_world, "c2")] == ["headcount", "headcount"]
+def test_headcounts_and_metrics_of_a_stream_go_out_side_by_side(memory_world: World) -> None:
+    open_feed(memory_world, "c1", METRICS)
+    memory_world.subscribe("c2", STREAM)
+    memory_world.beat("v1", STREAM)
+    memory_world.settle()
+    assert [frame["type"] for frame in frames(memory_world, "c1")] == ["metrics", "metrics"]
+    assert [frame["type"] for frame in frames(memory_world, "c2")] == ["headcount", "headcount"]
 
 
-def test_chunks_carry_each_form_to_those_who_hear_it(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, InlineFanout="0")
+def test_chunks_carry_each_form_to_those_who_hear_it(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, InlineFanout="0")
     open_feed(world, "c1", METRICS)
     world.subscribe("c2", STREAM)
     world.beat("v1", STREAM)
@@ -93,24 +93,24 @@ def test_chunks_carry_each_form_to_those_who_hear_it(moto: Engine, worlds: World
 @pytest.mark.parametrize("said", ["ping", "", '{"type": "heartbeat"}', "[]", "{"])
 @pytest.mark.parametrize("path", [METRICS, REALTIME])
 def test_whatever_a_feeds_client_says_is_a_heartbeat(
-    moto_world: World, path: str, said: str
+    memory_world: World, path: str, said: str
 ) -> None:
-    open_feed(moto_world, "c1", path)
-    moto_world.say("c1", said)
-    first, second = frames(moto_world, "c1")
+    open_feed(memory_world, "c1", path)
+    memory_world.say("c1", said)
+    first, second = frames(memory_world, "c1")
     assert second == first
 
 
-def test_a_native_ping_is_answered_on_a_feed_too(moto_world: World) -> None:
-    open_feed(moto_world, "c1", METRICS)
-    moto_world.say("c1", {"action": "ping"})
-    assert frames(moto_world, "c1")[-1] == {"type": "pong"}
+def test_a_native_ping_is_answered_on_a_feed_too(memory_world: World) -> None:
+    open_feed(memory_world, "c1", METRICS)
+    memory_world.say("c1", {"action": "ping"})
+    assert frames(memory_world, "c1")[-1] == {"type": "pong"}
 
 
-def test_a_dashboard_without_a_feed_is_told_what_is_wrong(moto_world: World) -> None:
-    moto_world.subscribe("c1")
-    moto_world.say("c1", {"type": "heartbeat"})
-    assert frames(moto_world, "c1")[-1]["type"] == "error"
+def test_a_dashboard_without_a_feed_is_told_what_is_wrong(memory_world: World) -> None:
+    memory_world.subscribe("c1")
+    memory_world.say("c1", {"type": "heartbeat"})
+    assert frames(memory_world, "c1")[-1]["type"] == "error"
 
 
 def test_the_overview_adds_up_all_streams(world: World) -> None:
@@ -132,8 +132,8 @@ def test_the_overview_adds_up_all_streams(world: World) -> None:
     }
 
 
-def test_the_overview_gathers_changes_for_two_seconds(moto_world: World) -> None:
-    world = moto_world
+def test_the_overview_gathers_changes_for_two_seconds(memory_world: World) -> None:
+    world = memory_world
     open_feed(world, "c1", REALTIME)
     for number in range(4):
         world.clock.advance(1)
@@ -145,8 +145,8 @@ def test_the_overview_gathers_changes_for_two_seconds(moto_world: World) -> None
     assert viewers(world, "c1") == [0, 4]
 
 
-def test_a_version_while_the_overview_is_being_said_is_said_too(moto_world: World) -> None:
-    world = moto_world
+def test_a_version_while_the_overview_is_being_said_is_said_too(memory_world: World) -> None:
+    world = memory_world
     open_feed(world, "c1", REALTIME)
 
     def somebody_else() -> None:
@@ -163,9 +163,9 @@ def test_a_version_while_the_overview_is_being_said_is_said_too(moto_world: Worl
 
 
 def test_an_overview_that_was_claimed_and_lost_is_claimed_anew_after_a_minute(
-    moto_world: World,
+    memory_world: World,
 ) -> None:
-    world = moto_world
+    world = memory_world
     open_feed(world, "c1", REALTIME)
     world.beat("v1", STREAM)
     world.count(world.filtered("count"))
@@ -177,29 +177,48 @@ def test_an_overview_that_was_claimed_and_lost_is_claimed_anew_after_a_minute(
     assert viewers(world, "c1") == [0, 0]
 
 
-def test_nobody_listening_to_the_overview_costs_no_errand(moto_world: World) -> None:
-    moto_world.beat("v1", STREAM)
-    moto_world.count(moto_world.filtered("count"))
-    moto_world.publish(moto_world.filtered("publish"))
-    assert moto_world.queue.errands == []
+def test_the_overview_hears_of_a_version_whose_publisher_died_while_sending_it(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    open_feed(world, "c1", REALTIME)
+    world.beat("v1", STREAM)
+    world.count(world.filtered("count"))
+    batch = world.filtered("publish")
+
+    def crash() -> None:
+        raise RuntimeError("the process died here")
+
+    subscriptions = world.tables["subscriptions"].name
+    with world.engine.interrupted("Query", subscriptions, crash), pytest.raises(RuntimeError):
+        world.invoke("publish", {"Records": batch})
+    world.publish(batch)
+    assert [json.loads(one["body"])["do"] for one in world.queue.errands] == ["say"]
 
 
-def test_other_spaces_leave_the_overview_alone(moto_world: World) -> None:
-    open_feed(moto_world, "c1", REALTIME)
-    moto_world.beat("v1", "site:main")
-    moto_world.settle()
-    assert len(frames(moto_world, "c1")) == 1
+def test_nobody_listening_to_the_overview_costs_no_errand(memory_world: World) -> None:
+    memory_world.beat("v1", STREAM)
+    memory_world.count(memory_world.filtered("count"))
+    memory_world.publish(memory_world.filtered("publish"))
+    assert memory_world.queue.errands == []
 
 
-def test_a_first_frame_waits_until_the_connection_is_up(moto_world: World) -> None:
-    moto_world.connect("c1", path=METRICS)
-    moto_world.line.go("c1", times=2)
-    moto_world.run_errands()
-    assert viewers(moto_world, "c1") == [0]
+def test_other_spaces_leave_the_overview_alone(memory_world: World) -> None:
+    open_feed(memory_world, "c1", REALTIME)
+    memory_world.beat("v1", "site:main")
+    memory_world.settle()
+    assert len(frames(memory_world, "c1")) == 1
 
 
-def test_a_version_that_comes_before_the_first_frame_leaves_no_gap(moto_world: World) -> None:
-    world = moto_world
+def test_a_first_frame_waits_until_the_connection_is_up(memory_world: World) -> None:
+    memory_world.connect("c1", path=METRICS)
+    memory_world.line.go("c1", times=2)
+    memory_world.run_errands()
+    assert viewers(memory_world, "c1") == [0]
+
+
+def test_a_version_that_comes_before_the_first_frame_leaves_no_gap(memory_world: World) -> None:
+    world = memory_world
     world.connect("c1", path=METRICS)
     world.beat("v1", STREAM)
     world.count(world.filtered("count"))
@@ -208,12 +227,12 @@ def test_a_version_that_comes_before_the_first_frame_leaves_no_gap(moto_world: W
     assert viewers(world, "c1")[-1] == 1
 
 
-def test_a_feed_that_goes_away_is_forgotten(moto_world: World) -> None:
-    open_feed(moto_world, "c1", METRICS)
-    open_feed(moto_world, "c2", REALTIME)
-    moto_world.disconnect("c1")
-    moto_world.disconnect("c2")
-    rows = moto_world.tables["subscriptions"].rows()
+def test_a_feed_that_goes_away_is_forgotten(memory_world: World) -> None:
+    open_feed(memory_world, "c1", METRICS)
+    open_feed(memory_world, "c2", REALTIME)
+    memory_world.disconnect("c1")
+    memory_world.disconnect("c2")
+    rows = memory_world.tables["subscriptions"].rows()
     assert [row for row in rows if row["topic"] != "claim"] == []
 
 
@@ -228,20 +247,23 @@ def test_a_feed_that_goes_away_is_forgotten(moto_world: World) -> None:
         ("/", 404),
     ],
 )
-def test_a_path_without_a_feed_is_refused(moto_world: World, path: str, status: int) -> None:
-    answer = moto_world.connect("c1", path=path)
+def test_a_path_without_a_feed_is_refused(memory_world: World, path: str, status: int) -> None:
+    answer = memory_world.connect("c1", path=path)
     assert answer["statusCode"] == status
     assert json.loads(answer["body"])["success"] is False
-    assert moto_world.tables["subscriptions"].rows() == []
+    assert memory_world.tables["subscriptions"].rows() == []
 
 
 @pytest.mark.parametrize("path", [METRICS, REALTIME, f"/api/ws/container/{'0' * 32}"])
-def test_a_feed_needs_an_admins_token(moto_world: World, path: str) -> None:
+def test_a_feed_needs_an_admins_token(memory_world: World, path: str) -> None:
     query = {"path": path}
-    answer = moto_world.invoke("socket", socket_event("CONNECT", "c1", query=query))
+    answer = memory_world.invoke("socket", socket_event("CONNECT", "c1", query=query))
     assert answer["statusCode"] == 401
-    assert moto_world.connect("c1", path=path, token=moto_world.token(sub="u"))["statusCode"] == 403
-    assert moto_world.queue.errands == []
+    assert (
+        memory_world.connect("c1", path=path, token=memory_world.token(sub="u"))["statusCode"]
+        == 403
+    )
+    assert memory_world.queue.errands == []
 
 
 def test_the_overviews_topic_is_no_space() -> None:
@@ -270,8 +292,8 @@ def test_revenue_of_a_stream_that_nobody_watches_is_in_the_overview(world: World
     assert listed == []
 
 
-def test_a_live_streams_load_counts_before_anybody_watches(moto_world: World) -> None:
-    world = moto_world
+def test_a_live_streams_load_counts_before_anybody_watches(memory_world: World) -> None:
+    world = memory_world
     world.http("POST", "/api/streams/s1/start", token=world.admin)
     body = {"source": "rtmp", "load": 0.5}
     path = "/api/v1/analytics/streams/s1/infrastructure"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import jwt
 import pytest
 from botocore.exceptions import ClientError
-from headcount.clients import Services
+from headcount.aws.dynamodb import FIRST_BACKOFF, TRIES
+from headcount.clients import READ_TIMEOUT, SDK_TRIES, Services
 from headcount.counting import pace
 from headcount.errors import BusyError
 from headcount.fanning import MAX_CONNECTIONS, Chunk
@@ -17,6 +19,8 @@ from headcount.sockets import to_frame
 from headcount.tally import merge, tally
 
 from tests.support.clock import NOON
+from tests.support.fakes import SECRET
+from tests.support.template import template
 
 FRAME = 128 * 1024  # what API Gateway takes in one post
 QUEUE = 256 * 1024  # what SQS takes in one message
@@ -54,9 +58,20 @@ def test_the_largest_headcount_fits_into_a_frame_and_counts_everybody(value: str
     assert len(chunk.to_json().encode()) < QUEUE
 
 
-def test_recounts_slow_down_from_one_second_to_five() -> None:
-    assert [pace(rows) for rows in (0, 300, 1_000, 1_000_000)] == [1_000, 1_000, 5_000, 5_000]
-    assert 1_000 < pace(500) < pace(800) < 5_000
+def test_recounts_slow_down_from_one_second_to_eight() -> None:
+    assert [pace(rows) for rows in (0, 30, 95, 300, 10**6)] == [1_000, 1_000, 3_002, 5_000, 5_000]
+    paces = [pace(rows) for rows in range(200)]
+    assert paces == sorted(paces)
+
+
+@pytest.mark.parametrize("function", ["api", "socket", "containers"])
+def test_a_dependency_that_never_answers_is_given_up_before_the_function_is_killed(
+    function: str,
+) -> None:
+    own = TRIES * READ_TIMEOUT + FIRST_BACKOFF * (2 ** (TRIES - 1) - 1)
+    # The SDK's standard mode: up to 1 s before the second try, and twice as long each time.
+    the_sdks = SDK_TRIES * READ_TIMEOUT + (2 ** (SDK_TRIES - 1) - 1)
+    assert max(own, the_sdks) < template().functions[function]["Timeout"]
 
 
 def test_a_secret_that_cannot_be_read_is_a_reason_to_try_again() -> None:
@@ -66,6 +81,7 @@ def test_a_secret_that_cannot_be_read_is_a_reason_to_try_again() -> None:
 
     environ = {
         "ADMIN_CLAIM": "headcount=admin",
+        "SCOPE_CLAIM": "",
         "JWKS_URL": "",
         "TOKEN_ISSUER": "",
         "TOKEN_AUDIENCE": "",
@@ -74,4 +90,4 @@ def test_a_secret_that_cannot_be_read_is_a_reason_to_try_again() -> None:
     services = Services(Settings(environ))
     vars(services)["secrets"] = Throttled()
     with pytest.raises(BusyError):
-        services.verifier.verify("a.b.c")
+        services.verifier.verify(jwt.encode({}, SECRET))

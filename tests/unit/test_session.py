@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from headcount.beats import Beat
+from headcount.errors import ForbiddenError, RateLimitError
 from headcount.session import (
     STEADY_MARGIN,
     Facts,
@@ -176,7 +177,12 @@ def test_a_clock_that_steps_back_keeps_the_session_alive() -> None:
 
 def test_a_leave_ends_the_visit_now() -> None:
     assert after_leave(here(), seq=None, request="r2", now=NOON + 7) == here(
-        write=Write.LEAVE, request="r2", ended_at=NOON + 7, ended_by="leave"
+        write=Write.LEAVE,
+        request="r2",
+        changed_at=NOON + 7,
+        ended_at=NOON + 7,
+        ended_by="leave",
+        burst=2,
     )
 
 
@@ -196,9 +202,9 @@ def test_a_leave_without_a_number_leaves_an_ended_session_as_it_is() -> None:
     assert after_leave(gone(), seq=None, request="r3", now=NOON + DAY) == Stale()
 
 
-def test_a_later_leave_of_an_ended_session_only_raises_its_number() -> None:
+def test_a_later_leave_of_an_ended_session_only_raises_its_number_and_says_when() -> None:
     again = after_leave(gone(), seq=12, request="r3", now=NOON + DAY)
-    assert again == gone(write=Write.GONE, request="r3", seq=12)
+    assert again == gone(write=Write.GONE, request="r3", seq=12, changed_at=NOON + DAY)
 
 
 def test_a_leave_that_overtook_its_join_makes_the_join_stale() -> None:
@@ -262,3 +268,97 @@ def test_facts_are_what_a_beat_says_but_for_the_user() -> None:
     assert Facts.of(said, user="proven", verified=True) == Facts(
         user="proven", visitor="v", page="/", facets={"a": "1"}, verified=True
     )
+
+
+# -------------------------------------------------------------------------- how much, and for whom
+
+
+def flood(old: Session | None, every: float, *, limit: int = 20) -> int:
+    """How many messages are taken, so many seconds apart, before one is refused (at most 200)."""
+    for number in range(200):
+        try:
+            next_ = beat(
+                old, request=f"r{number}", now=NOON + round(number * every * SECOND), limit=limit
+            )
+        except RateLimitError:
+            return number
+        assert isinstance(next_, Session)
+        old = next_
+    return 200
+
+
+@pytest.mark.parametrize(
+    ("every", "taken"), [(0, 20), (0.1, 20), (0.4, 20), (0.5, 200), (0.7, 200), (30, 200)]
+)
+def test_a_session_may_send_as_many_messages_as_its_limit_lets_it(every: float, taken: int) -> None:
+    assert flood(None, every) == taken
+
+
+def test_without_a_limit_any_number_of_messages_is_taken() -> None:
+    assert flood(None, 0, limit=0) == 200
+
+
+def test_a_refused_message_says_when_the_next_one_will_be_taken() -> None:
+    for limit, wait in ((20, "1"), (2, "5"), (1, "10")):
+        full = here(burst=limit)
+        with pytest.raises(RateLimitError) as refused:
+            beat(full, now=NOON, limit=limit)
+        assert refused.value.headers == {"Retry-After": wait}
+        assert isinstance(beat(full, now=NOON + int(wait) * SECOND, limit=limit), Session)
+
+
+def test_a_repeat_and_a_late_message_are_not_refused_as_too_many() -> None:
+    full = here(burst=20)
+    assert beat(full, request="r1", now=NOON, limit=20) == Stale()
+    assert beat(full, seq=5, now=NOON, limit=20) == Stale()
+
+
+def test_leaving_and_coming_back_does_not_go_round_the_limit() -> None:
+    old: Session | None = None
+    for number in range(200):
+        try:
+            came = beat(old, request=f"in{number}", now=NOON, limit=20)
+        except RateLimitError:
+            break
+        assert isinstance(came, Session)
+        left = after_leave(came, seq=None, request=f"out{number}", now=NOON)
+        assert isinstance(left, Session), "a leave is never refused"
+        old = left
+    assert number == 10
+
+
+def test_a_clock_that_is_set_back_begins_a_new_burst() -> None:
+    again = beat(here(burst=20), now=NOON - DAY, limit=20)
+    assert isinstance(again, Session)
+    assert (again.burst, again.last_seen) == (1, NOON - DAY)
+
+
+PROVEN = replace(FACTS, user="u1", verified=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "allowed"),
+    [
+        (PROVEN, True),
+        (replace(PROVEN, user="u2"), True),  # somebody else signs in, by their own token
+        (replace(FACTS, user="u2"), False),
+        (replace(FACTS, user="u1"), True),
+        (FACTS, True),  # signs out
+    ],
+)
+def test_a_claim_does_not_take_over_a_session_that_a_token_proved(
+    facts: Facts, *, allowed: bool
+) -> None:
+    if not allowed:
+        with pytest.raises(ForbiddenError, match="Send the token of the user"):
+            beat(here(facts=PROVEN), facts=facts)
+        return
+    after = beat(here(facts=PROVEN), facts=facts)
+    assert isinstance(after, Session)
+    assert (after.facts.user, after.facts.verified) == (facts.user, facts.verified)
+
+
+def test_after_its_visit_a_session_is_anybodys() -> None:
+    after = beat(gone(facts=PROVEN), facts=replace(FACTS, user="u2"), seq=9)
+    assert isinstance(after, Session)
+    assert (after.write, after.facts.user) == (Write.JOIN, "u2")

@@ -101,8 +101,22 @@ export function tell(action, within = ANSWER_WITHIN) {
 
 export const probe = (within) => tell('ping', within);
 
+/** A message of ours; the gateway's own have no type: they say that what was asked got lost. */
+function read(text) {
+  try {
+    const message = JSON.parse(text);
+    return typeof message?.type === 'string' ? message : null;
+  } catch {
+    return null;
+  }
+}
+
 function received(text) {
-  const message = JSON.parse(text);
+  const message = read(text);
+  if (!message) {
+    lost('The server sent what is no message: given up');
+    return;
+  }
   const { facts } = feed;
   facts.frames += 1;
   facts.bytes += text.length;

@@ -40,6 +40,10 @@ export interface Options extends Doing {
   respect?: "dnt" | "gpc" | "dnt gpc" | "gpc dnt" | ("dnt" | "gpc")[];
   /** `"manual"`: wait for `start()`. Else wait until it says true. Nothing is stored or sent before. */
   consent?: "manual" | Consent;
+  /** `"socket"`: be present by holding a WebSocket instead of beating: the same numbers, for less. */
+  presence?: "http" | "socket";
+  /** Where the WebSocket API is; by default where the API says. */
+  socketUrl?: string;
 }
 
 /** What an answer to a beat says: people in the space, and the version of its headcount. */

@@ -11,6 +11,11 @@ const FIRST_RETRY = 2 * SECOND;
 const LONGEST_RETRY = 60 * SECOND;
 const ANSWER_WITHIN = 20 * SECOND;
 const PROGRESS_EVERY = 5 * SECOND;
+const MINUTE = 60 * SECOND;
+const LONGEST_SILENCE = 9 * MINUTE; // API Gateway closes a socket that is silent for 10 minutes
+const LONGEST_SOCKET = 105 * MINUTE; // and any after 2 hours
+const MOST_FAILED = 3; // sockets in a row that did not open, or did not last
+const RETURNING = 4000; // to close a socket with: no leave, the next page goes on
 const LOOK_EVERY = 10 * SECOND;
 const NAVIGATION_TAKES = 5 * SECOND;
 const LONGEST_TIMER = 2 ** 31 - 1;
@@ -63,17 +68,20 @@ export function connect(options) {
     route = rules.route,
     respect = rules.respect,
     consent = rules.consent,
+    presence: means = rules.means,
   } = options ?? {};
   const address = attempt(() => new URL(`/v1/spaces/${encodeURIComponent(space)}/presence`, endpoint).href);
   const known = spaces.get(address);
   if (known) return known.hold();
 
-  if (!spaces.size) rules = { endpoint, hidden, route, respect, consent };
+  if (!spaces.size) rules = { endpoint, hidden, route, respect, consent, means };
 
   let { page, facets, details, quality, engagement } = options ?? {};
   let session;
   let seq;
   let last; // what the last answer said
+  let told; // what the last beat told of the person
+  let taken; // and the last one that was taken
   let holders = 1; // who called connect() and not release()
   let wanted = false; // between start() and leave()
   let here = false; // wanted, and not away: page gone, tab hidden where that is leaving, or refused
@@ -92,6 +100,10 @@ export function connect(options) {
   let complaint;
   let lookedAt;
   let timer;
+  let { socketUrl } = options ?? {};
+  let socket; // an open one that holds the session
+  let failed = 0;
+  let listeners = 0;
 
   const place = () => location.pathname + (route === "hash" ? location.hash : "");
   let seen = inBrowser && place();
@@ -105,19 +117,25 @@ export function connect(options) {
     seq = kept?.seq || 0;
   }
 
-  const message = () =>
-    JSON.stringify({
-      sessionId: session,
-      visitorId: visitor(),
+  function message() {
+    const doing = {
       ...who,
       page: String(page ?? place()).slice(0, PAGE_LENGTH),
       facets: texts(facets),
+      state: document.hidden ? "hidden" : "active",
+    };
+    told = JSON.stringify(doing);
+    return JSON.stringify({
+      sessionId: session,
+      visitorId: visitor(),
+      ...doing,
       details,
       quality,
       engagement,
-      state: document.hidden ? "hidden" : "active",
+      changed: told !== taken || undefined, // saves the server a write
       seq: ++seq,
     });
+  }
 
   // Timers stand still while a computer sleeps: so a beat is due by the clock, which is looked at.
   function arm(at) {
@@ -172,19 +190,16 @@ export function connect(options) {
     cut = false;
     const body = attempt(message);
     if (!body) return refuse("details that are no JSON");
+    if (means === "socket" && failed < MOST_FAILED) return converse(body, headers.authorization);
+    hangUp(RETURNING);
     // Plain text is a "simple" request: without a token no browser asks for permission first.
     const signal = AbortSignal.timeout?.(ANSWER_WITHIN);
     const answer = await fetch(address, { method: "POST", body, headers, signal, keepalive: true });
     const { status, ok } = answer;
     const said = await answer.json().catch(() => ({}));
     if (ok) {
-      last = { space, count: said.count, version: said.version };
-      complaint = "";
-      removed = 0;
-      if (here) {
-        announce("headcount", last);
-        tell(said.notice);
-      }
+      taken = told;
+      hear(said);
       // A little early, so that a thousand tabs opened at once do not go on beating as one.
       return said.nextBeatIn * SECOND * (0.9 + Math.random() / 10);
     }
@@ -197,6 +212,78 @@ export function connect(options) {
     const passes = status > 499 || PASSING.includes(status) || (status === 401 && typeof token === "function");
     if (!passes) return refuse(said.error ?? status);
     calm = Date.now() + after;
+  }
+
+  function hear(said) {
+    last = { space, count: said.count, version: said.version };
+    complaint = "";
+    removed = 0;
+    if (!here) return;
+    announce("headcount", last);
+    tell(said.notice);
+  }
+
+  /** Send a beat by connection, or open one with it. All being well it is not answered. */
+  async function converse(body, bearer) {
+    if (socket?.who === who && socket.token === token && Date.now() - socket.at < LONGEST_SOCKET) {
+      socket.send(`{"action":"beat",${listeners ? '"answer":true,' : ""}${body.slice(1)}`);
+      taken = told;
+    } else {
+      const said = JSON.parse(body);
+      const line = await dial(said, bearer?.slice(7)).catch(() => {
+        cut = true;
+        failed += 1;
+      });
+      if (!line) return undefined;
+      if (!here || seq !== said.seq) {
+        line.close(); // left meanwhile, and maybe back
+        return here ? 1 : LONGEST_RETRY;
+      }
+      hangUp(); // another holds the session now: this changes nothing
+      socket = line;
+      taken = told;
+      if (listeners || details || quality || engagement) return 1; // what only a beat carries
+    }
+    return LONGEST_SILENCE * (0.9 + Math.random() / 10);
+  }
+
+  async function dial({ details: _, quality: __, engagement: ___, ...said }, bearer) {
+    const config = new URL("/dashboard/config.json", endpoint);
+    const url = new URL((socketUrl ??= (await (await fetch(config)).json()).socketUrl), endpoint);
+    url.protocol = url.protocol.replace("http", "ws");
+    for (const [name, value] of Object.entries({ space, token: bearer, ...said }))
+      if (value != null) url.searchParams.set(name, typeof value === "object" ? JSON.stringify(value) : value);
+    return new Promise((resolve, reject) => {
+      const line = Object.assign(new WebSocket(url), { who, token, at: Date.now() });
+      const patience = setTimeout(() => line.close(), ANSWER_WITHIN);
+      line.onopen = () => {
+        clearTimeout(patience);
+        resolve(line);
+      };
+      line.onmessage = ({ data }) => {
+        const heard = attempt(() => JSON.parse(data));
+        if (line !== socket || !heard) return;
+        if (heard.type === "present") return hear(heard);
+        failed = MOST_FAILED; // over HTTP the answer says what is wrong
+        ask();
+      };
+      line.onclose = () => {
+        clearTimeout(patience);
+        reject();
+        if (line !== socket) return;
+        socket = undefined;
+        failed = Date.now() - line.at < MINUTE ? failed + 1 : 0;
+        ask(FIRST_RETRY * Math.random());
+      };
+    });
+  }
+
+  /** Gives the connection that was ended, if there was one. */
+  function hangUp(code = 1000) {
+    const line = socket;
+    socket = undefined;
+    line?.close(code);
+    return line;
   }
 
   /** An admin wants this person out for a while: quiet for as long. */
@@ -242,7 +329,7 @@ export function connect(options) {
     if (!here) return;
     here = false;
     clearTimeout(timer);
-    if (removed > Date.now()) return; // who is not there can't leave
+    if (hangUp() || removed > Date.now()) return; // who is not there can't leave
     const url = `${address}/leave`;
     const body = JSON.stringify({ sessionId: session, seq: ++seq });
     if (attempt(() => navigator.sendBeacon(url, body))) return;
@@ -284,14 +371,19 @@ export function connect(options) {
 
   function subscribe(listener) {
     let count;
-    const hear = ({ detail }) => {
+    const notify = ({ detail }) => {
       if (detail.space !== space || detail.count === count) return;
       ({ count } = detail);
       listener(detail);
     };
-    addEventListener("headcount", hear);
-    if (last) queueMicrotask(() => hear({ detail: last }));
-    return () => removeEventListener("headcount", hear);
+    addEventListener("headcount", notify);
+    listeners += 1;
+    if (last) queueMicrotask(() => notify({ detail: last }));
+    else if (socket) ask();
+    return () => {
+      listeners -= 1;
+      removeEventListener("headcount", notify);
+    };
   }
 
   const presence = {
@@ -344,6 +436,7 @@ export function connect(options) {
       // The next page of the same site goes on with this session: that is no leave. (Should it not
       // embed this client, the lease of the last beat ends the session.)
       if (Date.now() - navigatedAt > NAVIGATION_TAKES) depart();
+      else hangUp(RETURNING);
     },
     show() {
       unloading = false;

@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from headcount.aggregating import Aggregator
-from headcount.badges import Badges
-from headcount.counting import Counter
-from headcount.errands import AlertTopic, ErrandQueue, Overviews, Runner
 from headcount.errors import BusyError
-from headcount.fanning import ChunkQueue
-from headcount.feeds import Forms
-from headcount.launching import Announcer, Launcher
 from headcount.logs import logger
-from headcount.moderating import Moderator
-from headcount.presence import Desk
-from headcount.publishing import Publisher
-from headcount.reading import Reader
 from headcount.settings import Settings
-from headcount.sockets import Courier, Line
-from headcount.store.containers import ContainersTable
-from headcount.store.counts import CountsTable
-from headcount.store.headcounts import HeadcountsTable
-from headcount.store.history import HistoryTable
-from headcount.store.presence import PresenceTable
-from headcount.store.streams import StreamsTable
-from headcount.store.subscriptions import SubscriptionsTable
-from headcount.store.visits import VisitsTable
-from headcount.subscribing import Greeter, Switchboard
-from headcount.sweeping import Sweeper
-from headcount.tokens import Verifier
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
@@ -48,27 +22,49 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-_POSTS_AT_ONCE = 32
+    from headcount.aggregating import Aggregator
+    from headcount.auditing import Auditor
+    from headcount.aws.signing import Signer
+    from headcount.badges import Badges
+    from headcount.counting import Counter, Recounter
+    from headcount.erasing import Eraser, ErasureQueue, Erasures
+    from headcount.errands import ErrandQueue, Runner
+    from headcount.explaining import Explainer
+    from headcount.feeds import Forms
+    from headcount.launching import Announcer, Launcher
+    from headcount.moderating import Moderator
+    from headcount.presence import Desk
+    from headcount.publishing import Publisher
+    from headcount.reading import Reader
+    from headcount.sockets import Courier, Line
+    from headcount.store.containers import ContainersTable
+    from headcount.store.counts import CountsTable
+    from headcount.store.headcounts import HeadcountsTable
+    from headcount.store.history import HistoryTable
+    from headcount.store.presence import PresenceTable
+    from headcount.store.streams import StreamsTable
+    from headcount.store.subscriptions import SubscriptionsTable
+    from headcount.store.visits import VisitsTable
+    from headcount.subscribing import Greeter, Switchboard
+    from headcount.sweeping import Sweeper
+    from headcount.tokens import Verifier
 
-_CONFIG = Config(
-    connect_timeout=2,
-    read_timeout=5,
-    retries={"mode": "standard", "total_max_attempts": 4},
-    max_pool_connections=_POSTS_AT_ONCE,
-)
-# Starting a task can take seconds. A retry carries the same client token: no second one starts.
-_ECS_CONFIG = Config(
-    connect_timeout=2,
-    read_timeout=10,
-    retries={"mode": "standard", "total_max_attempts": 2},
-)
-# The courier has retries of its own; a slow peer must not take the others' time.
-_POST_CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=3,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    max_pool_connections=_POSTS_AT_ONCE,
-)
+
+_POSTS_AT_ONCE = 64
+_CONNECT_TIMEOUT = 2
+READ_TIMEOUT = 2
+"""Seconds. All tries that hear nothing must end before a function that answers runs out of time."""
+SDK_TRIES = 3
+
+
+def _config(*, read_timeout: int = READ_TIMEOUT, tries: int = SDK_TRIES) -> Config:
+    from botocore.config import Config
+
+    return Config(
+        connect_timeout=_CONNECT_TIMEOUT,
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": tries},
+    )
 
 
 def system_clock() -> int:
@@ -89,66 +85,127 @@ class Services:
         self.clock = system_clock
         self.sleep = time.sleep
         self.new_id = random_id
+        self.chance = random.random
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
-        """The DynamoDB client."""
-        return boto3.client("dynamodb", config=_CONFIG)
+        """The DynamoDB client: our own, for its start and its share of a beat."""
+        from headcount.aws.dynamodb import SERVICE, DynamoDB
+        from headcount.aws.http import Pool
+        from headcount.aws.services import endpoint_of
+
+        client = DynamoDB(
+            Pool(endpoint_of(SERVICE, os.environ), _CONNECT_TIMEOUT, READ_TIMEOUT),
+            self._signer(SERVICE),
+            sleep=self.sleep,
+            random=self.chance,
+            new_id=self.new_id,
+        )
+        return cast("DynamoDBClient", client)
 
     @cached_property
     def sqs(self) -> SQSClient:
         """The SQS client."""
-        return boto3.client("sqs", config=_CONFIG)
+        import boto3
+
+        return boto3.client("sqs", config=_config())
 
     @cached_property
     def sns(self) -> SNSClient:
         """The SNS client."""
-        return boto3.client("sns", config=_CONFIG)
+        import boto3
+
+        return boto3.client("sns", config=_config())
 
     @cached_property
     def secrets(self) -> SecretsManagerClient:
         """The Secrets Manager client."""
-        return boto3.client("secretsmanager", config=_CONFIG)
+        import boto3
+
+        return boto3.client("secretsmanager", config=_config())
 
     @cached_property
     def ecs(self) -> ECSClient:
         """The ECS client."""
-        return boto3.client("ecs", config=_ECS_CONFIG)
+        import boto3
+
+        # Starting a task can take seconds. A retry carries the same client token: no second one
+        # starts.
+        return boto3.client("ecs", config=_config(read_timeout=10, tries=2))
 
     @cached_property
     def management(self) -> ApiGatewayManagementApiClient:
         """The management API of our WebSocket API."""
-        return boto3.client(
-            "apigatewaymanagementapi",
-            endpoint_url=self.settings.socket_endpoint,
-            config=_POST_CONFIG,
-        )
+        from headcount.aws.http import Endpoint, Pool
+        from headcount.aws.management import SERVICE, Management
+
+        # The courier has retries of its own; a slow peer must not take the others' time.
+        pool = Pool(Endpoint.of(self.settings.socket_endpoint), connect_timeout=1, read_timeout=3)
+        return cast("ApiGatewayManagementApiClient", Management(pool, self._signer(SERVICE)))
+
+    def _signer(self, service: str) -> Signer:
+        from headcount.aws.services import region_of
+        from headcount.aws.signing import Credentials, Signer
+
+        credentials = Credentials.of(os.environ)
+        if credentials is None:  # not on Lambda: wherever the SDK finds them
+            import boto3
+
+            found = boto3.Session().get_credentials()
+            if found is None:
+                raise RuntimeError("There are no AWS credentials: set AWS_ACCESS_KEY_ID.")
+            frozen = found.get_frozen_credentials()
+            credentials = Credentials(
+                frozen.access_key or "", frozen.secret_key or "", frozen.token or ""
+            )
+        return Signer(credentials, region_of(os.environ), service, self.clock)
 
     @cached_property
     def presence(self) -> PresenceTable:
         """The Presence table."""
+        from headcount.store.presence import PresenceTable
+
         return PresenceTable(self.dynamodb, self.settings.table("presence"))
 
     @cached_property
     def counts(self) -> CountsTable:
         """The Counts table."""
-        return CountsTable(self.dynamodb, self.settings.table("counts"))
+        from headcount.store.counts import CountsTable
+
+        return CountsTable(
+            self.dynamodb,
+            self.settings.table("counts"),
+            day_rows_days=self.settings.day_rows_days,
+        )
 
     @cached_property
     def headcounts(self) -> HeadcountsTable:
         """The Headcounts table."""
-        return HeadcountsTable(self.dynamodb, self.settings.table("headcounts"))
+        from headcount.store.headcounts import HeadcountsTable
+
+        return HeadcountsTable(
+            self.dynamodb,
+            self.settings.table("headcounts"),
+            day_rows_days=self.settings.day_rows_days,
+        )
 
     @cached_property
     def visits(self) -> VisitsTable:
         """The Visits table."""
+        from headcount.store.visits import VisitsTable
+
         return VisitsTable(
-            self.dynamodb, self.settings.table("visits"), self.settings.table("counts")
+            self.dynamodb,
+            self.settings.table("visits"),
+            self.settings.table("counts"),
+            day_rows_days=self.settings.day_rows_days,
         )
 
     @cached_property
     def history(self) -> HistoryTable:
         """The History table."""
+        from headcount.store.history import HistoryTable
+
         return HistoryTable(
             self.dynamodb,
             self.settings.table("history"),
@@ -159,44 +216,62 @@ class Services:
     @cached_property
     def subscriptions(self) -> SubscriptionsTable:
         """The Subscriptions table."""
+        from headcount.store.subscriptions import SubscriptionsTable
+
         return SubscriptionsTable(self.dynamodb, self.settings.table("subscriptions"))
 
     @cached_property
     def containers(self) -> ContainersTable:
         """The containers in the Streams table."""
+        from headcount.store.containers import ContainersTable
+
         return ContainersTable(self.dynamodb, self.settings.table("streams"))
 
     @cached_property
     def streams(self) -> StreamsTable:
         """The registered streams in the Streams table."""
+        from headcount.store.streams import StreamsTable
+
         return StreamsTable(self.dynamodb, self.settings.table("streams"))
 
     @cached_property
     def verifier(self) -> Verifier:
         """The token check."""
-        return Verifier(self.settings.tokens, self._secret)
+        from headcount.tokens import Verifier
+
+        return Verifier(self.settings.tokens, self._secret, self.clock)
 
     def _secret(self) -> str:
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
             found = self.secrets.get_secret_value(SecretId=self.settings.token_secret)
         except (ClientError, BotoCoreError) as error:
             logger().exception("the token secret can't be read")
             raise BusyError("Tokens can't be checked now. Try again in a few seconds.") from error
-        return found["SecretString"]
+        return found.get("SecretString", "")  # one that holds bytes is refused as too short
 
     @cached_property
     def desk(self) -> Desk:
         """Records beats and leaves."""
-        return Desk(self.presence, self.settings.shards)
+        from headcount.presence import Desk
+
+        return Desk(
+            self.presence, self.settings.shards, self.badges, self.settings.beats_per_session
+        )
 
     @cached_property
     def badges(self) -> Badges:
         """The counts that beats' answers carry."""
+        from headcount.badges import Badges
+
         return Badges(self.headcounts)
 
     @cached_property
     def moderator(self) -> Moderator:
         """Does what admins do to a space."""
+        from headcount.moderating import Moderator
+
         return Moderator(
             counts=self.counts,
             headcounts=self.headcounts,
@@ -209,6 +284,8 @@ class Services:
     @cached_property
     def aggregator(self) -> Aggregator:
         """Makes days."""
+        from headcount.aggregating import Aggregator
+
         return Aggregator(
             presence=self.presence,
             counts=self.counts,
@@ -221,6 +298,8 @@ class Services:
     @cached_property
     def reader(self) -> Reader:
         """Answers reads."""
+        from headcount.reading import Reader
+
         return Reader(
             presence=self.presence,
             counts=self.counts,
@@ -234,35 +313,82 @@ class Services:
         )
 
     @cached_property
-    def counter(self) -> Counter:
+    def recounter(self) -> Recounter:
         """Recounts."""
+        from headcount.counting import Recounter
+
+        return Recounter(presence=self.presence, counts=self.counts, clock=self.clock)
+
+    @cached_property
+    def counter(self) -> Counter:
+        """Counts what was written."""
+        from headcount.counting import Counter
+
         return Counter(
-            presence=self.presence,
-            counts=self.counts,
+            recounter=self.recounter,
+            later=self.errand_queue,
             visits=self.visits,
             clock=self.clock,
             sleep=self.sleep,
         )
 
     @cached_property
+    def auditor(self) -> Auditor:
+        """Compares what is published with what a recount gives."""
+        from headcount.auditing import Auditor
+
+        return Auditor(
+            presence=self.presence,
+            counts=self.counts,
+            headcounts=self.headcounts,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Explains numbers."""
+        from headcount.explaining import Explainer
+
+        return Explainer(
+            presence=self.presence,
+            counts=self.counts,
+            headcounts=self.headcounts,
+            auditor=self.auditor,
+            shards=self.settings.shards,
+            clock=self.clock,
+        )
+
+    @cached_property
     def line(self) -> Line:
         """Posts to a connection."""
+        from headcount.sockets import Line
+
         return Line(self.management)
 
     @cached_property
     def courier(self) -> Courier:
         """Posts to many connections."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from headcount.sockets import Courier
+
         return Courier(
             line=self.line,
             subscriptions=self.subscriptions,
             pool=ThreadPoolExecutor(_POSTS_AT_ONCE, thread_name_prefix="post"),
+            at_once=_POSTS_AT_ONCE,
             clock=self.clock,
             sleep=self.sleep,
+            chance=self.chance,
         )
 
     @cached_property
     def publisher(self) -> Publisher:
         """Publishes versions."""
+        from headcount.errands import Overviews
+        from headcount.fanning import ChunkQueue
+        from headcount.publishing import Publisher
+
         return Publisher(
             counts=self.counts,
             headcounts=self.headcounts,
@@ -280,14 +406,18 @@ class Services:
     @cached_property
     def sweeper(self) -> Sweeper:
         """Sweeps."""
+        from headcount.sweeping import Sweeper
+
         return Sweeper(
             presence=self.presence,
             counts=self.counts,
             headcounts=self.headcounts,
             history=self.history,
             visits=self.visits,
-            counter=self.counter,
+            recounter=self.recounter,
+            auditor=self.auditor,
             kinds=self.settings.kinds,
+            shards=self.settings.shards,
             clock=self.clock,
             new_id=self.new_id,
         )
@@ -295,6 +425,8 @@ class Services:
     @cached_property
     def launcher(self) -> Launcher:
         """Launches, stops and looks up containers."""
+        from headcount.launching import Launcher
+
         return Launcher(
             ecs=self.ecs,
             fleet=self.settings.fleet,
@@ -305,6 +437,8 @@ class Services:
     @cached_property
     def announcer(self) -> Announcer:
         """Tells sockets of containers' changes."""
+        from headcount.launching import Announcer
+
         return Announcer(
             containers=self.containers,
             subscriptions=self.subscriptions,
@@ -315,6 +449,8 @@ class Services:
     @cached_property
     def switchboard(self) -> Switchboard:
         """Serves sockets."""
+        from headcount.subscribing import Switchboard
+
         return Switchboard(
             subscriptions=self.subscriptions,
             headcounts=self.headcounts,
@@ -342,18 +478,56 @@ class Services:
     @cached_property
     def greeter(self) -> Greeter:
         """Says first headcounts."""
+        from headcount.subscribing import Greeter
+
         return Greeter(self.subscriptions, self.headcounts, self.forms, self.clock)
 
     @cached_property
     def errand_queue(self) -> ErrandQueue:
         """Where errands are left."""
+        from headcount.errands import ErrandQueue
+
         return ErrandQueue(self.sqs, self.settings.errand_queue)
+
+    @cached_property
+    def erasure_queue(self) -> ErasureQueue:
+        """Where erasures wait to go on."""
+        from headcount.erasing import ErasureQueue
+
+        return ErasureQueue(self.sqs, self.settings.erasure_queue)
+
+    @cached_property
+    def erasures(self) -> Erasures:
+        """Asks for erasures."""
+        from headcount.erasing import Erasures
+
+        return Erasures(self.history, self.erasure_queue, self.clock, self.new_id)
+
+    @cached_property
+    def eraser(self) -> Eraser:
+        """Erases."""
+        from headcount.erasing import Eraser
+
+        return Eraser(
+            presence=self.presence,
+            counts=self.counts,
+            visits=self.visits,
+            history=self.history,
+            subscriptions=self.subscriptions,
+            queue=self.erasure_queue,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
 
     @cached_property
     def runner(self) -> Runner:
         """Runs errands."""
+        from headcount.errands import AlertTopic, Runner
+
         topic = AlertTopic(lambda: self.sns, self.settings.alert_topic)
-        return Runner(self.forms, self.subscriptions, self.courier, self.greeter, topic)
+        return Runner(
+            self.forms, self.subscriptions, self.courier, self.greeter, topic, self.recounter
+        )
 
 
 _services: list[Services] = []
@@ -364,6 +538,18 @@ def services() -> Services:
     if not _services:
         _services.append(Services(Settings(os.environ)))
     return _services[0]
+
+
+def warm_up() -> None:
+    """Build what every beat needs while Lambda starts the process, where there is more CPU for it
+    and nobody waits; elsewhere it is built when it is needed."""
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        from headcount.aws.http import tls_context
+        from headcount.web import native  # noqa: F401 - the beats' route
+
+        tls_context()
+        here = services()
+        _ = here.desk, here.badges
 
 
 def replace_services(replacement: Services | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headcount.headcounts import Headcount
+from headcount.tokens import Scope
 
 Message = Mapping[str, Any]
 
@@ -32,6 +33,9 @@ class Forms(Protocol):
 
     def feed_of(self, path: str) -> Feed:
         """The feed behind a path, or NotFoundError."""
+
+    def needs(self, feed: Feed) -> Scope:
+        """The scope that hearing a feed needs."""
 
     def of_headcount(self, form: str, headcount: Headcount, now: int) -> Message:
         """A version of a space in this form."""

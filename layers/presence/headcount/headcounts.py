@@ -92,6 +92,7 @@ class Headcount:
     peak: Peak | None = None
     day_peaks: Mapping[str, int] = field(default_factory=dict)  # the last few UTC days
     as_of: int = 0
+    shards: int = 1  # sessions may be in shards below this one, whatever the parameter says
     cause: str | None = None  # sequence number of the Counts record that led to this version
     chunked_at: int = 0  # when a version last left in chunks (roughly)
     peak_sessions: int = 0  # the highest number of sessions ever published
@@ -103,6 +104,7 @@ class Headcount:
     denied: Denied = field(default_factory=dict)
     alerts: Memory = field(default_factory=Memory)
     news: Sequence[Mapping[str, Any]] = ()  # what this version has to say beside its numbers
+    readable: bool = True  # False: its row can't be read, so all but the version stands empty
 
     def notice_at(self, now: int) -> Notice | None:
         """The message to everyone, while it is shown."""
@@ -199,6 +201,7 @@ class Numbers:
 
     tally: Tally
     views: Views
+    shards: int = 1  # in use: below this one lie all that hold rows
     avg_seconds: int | None = None
     engagement: Engagement = field(default_factory=Engagement)
     readings: Mapping[str, Reading] = field(default_factory=dict)
@@ -239,6 +242,7 @@ def next_headcount(old: Headcount, numbers: Numbers, *, cause: str | None, now: 
         peak=peak,
         day_peaks=day_peaks,
         as_of=now,
+        shards=numbers.shards,
         cause=cause,
         chunked_at=old.chunked_at,
         peak_sessions=max(old.peak_sessions, tally.sessions),

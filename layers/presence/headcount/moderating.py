@@ -128,7 +128,7 @@ class Moderator:
         for number, session in enumerate(here):
             self.desk.record_leave(
                 space,
-                Leave.model_construct(session_id=session.id),
+                Leave(session_id=session.id),
                 request=f"{request}-{number}",
                 now=self.clock(),
             )

@@ -15,6 +15,9 @@ MAX_DENIED = 160
 """Ids of them that the headcount carries: of each person one, and of their sessions as many as
 fit. It keeps the row that beats' answers are made from within a half-unit read (4 KB)."""
 
+NO_SUBJECT = "admin"
+"""Who did something with a token that names nobody."""
+
 _HASH_BYTES = 8
 _END_BYTES = 4
 

@@ -16,7 +16,7 @@ from headcount.store.headcounts import HeadcountsTable
 from headcount.store.subscriptions import Subscription, SubscriptionsTable
 from headcount.subscribing import frame_of
 from headcount.tally import merge
-from headcount.times import SECOND
+from headcount.times import MINUTE, SECOND
 
 PACE = SECOND
 """At most about one version a second and space."""
@@ -26,8 +26,9 @@ GREETING_PATIENCE = 2 * SECOND
 
 _GREETING_POLL = 0.05
 
-CHUNKING_LINGERS = 30 * SECOND
-"""How long small audiences go on hearing in chunks after a large one did."""
+CHUNKING_LINGERS = 90 * MINUTE
+"""How long small audiences go on hearing in chunks after a large one did: for the hour that a chunk
+may wait in the queue to be tried again, and the third of this by which the mark may be old."""
 
 
 class Overviews(Protocol):
@@ -86,13 +87,13 @@ class Publisher:
         if not self.headcounts.save(new):
             raise PublishContendedError(f"{space}: version {new.version} was published by another")
         self._say(new)
-        self.overviews.published(space, self.clock())
 
     def _say(self, headcount: Headcount) -> None:
         self.send(headcount)
         for message in headcount.messages():
             if message["type"] == "alert":
                 self.bell.ring(message)
+        self.overviews.published(headcount.space, self.clock())
 
     def send(self, headcount: Headcount) -> None:
         """Let everybody who subscribed before this version hear it, and what it sets off."""
@@ -134,7 +135,8 @@ class Publisher:
                 break
             self.sleep(_GREETING_POLL)
         for one in waiting:
-            self.subscriptions.greeted(one.space, one.connection, headcount.version)
+            # Not this version yet: should sending it fail, the next try must not leave them out.
+            self.subscriptions.greeted(one.space, one.connection, headcount.version - 1)
         return [one for one in subscribers if one.after is None or one.after < headcount.version]
 
 
@@ -143,6 +145,7 @@ def numbers_of(counted: SpaceCounts) -> Numbers:
     return Numbers(
         tally=merge(count.tally for count in counted.shards),
         views=counted.views,
+        shards=counted.shards_in_use,
         avg_seconds=average_seconds(latest(*(count.stays for count in counted.shards))),
         engagement=counted.engagement,
         readings=counted.readings,

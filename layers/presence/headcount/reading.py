@@ -166,10 +166,10 @@ class Reader:
         """A UTC day of a space; None when nobody was in it, or it is past keeping."""
         return next(iter(self._days(space, date, date)), None)
 
-    def spaces(self, kind: str | None) -> dict[str, Any]:
-        """Spaces with anyone in them, largest first."""
+    def spaces(self, kind: str | None, shown: Callable[[str], bool]) -> dict[str, Any]:
+        """Spaces with anyone in them, largest first: those that are ``shown``."""
         kinds = [self.kinds.kind(kind)] if kind is not None else list(self.kinds)
-        live = [space for one in kinds for space in self.headcounts.live(one.name)]
+        live = [space for one in kinds for space in self.headcounts.live(one.name) if shown(space)]
         heads = self.headcounts.many(live).values()
         return {
             "success": True,
@@ -189,8 +189,8 @@ class Reader:
 
     def viewers(self, space: Space, limit: str | None, cursor: str | None) -> dict[str, Any]:
         """Who is in a space, page by page, in the order of their session ids."""
-        wanted = _limit(limit)
-        shard, after = _parse_cursor(cursor)
+        wanted = page_size(limit)
+        shard, after = parse_cursor(cursor)
         counts = self.counts.space(space.id).shards
         shards = sorted({count.shard for count in counts} | {0})
         now = self.clock()
@@ -205,7 +205,7 @@ class Reader:
                 if following is None:
                     break
             if after is not None or (len(found) >= wanted and number != shards[-1]):
-                return _viewers(found, _cursor(number if after else number + 1, after))
+                return _viewers(found, cursor_at(number if after else number + 1, after))
         return _viewers(found, None)
 
     def timeline(self, space: Space, since: str | None, until: str | None) -> dict[str, Any]:
@@ -296,7 +296,8 @@ def _viewers(sessions: list[Session], cursor: str | None) -> dict[str, Any]:
     return {"success": True, "viewers": [viewer(one) for one in sessions], "cursor": cursor}
 
 
-def _limit(text: str | None) -> int:
+def page_size(text: str | None) -> int:
+    """``limit`` as a number of sessions, 50 unless told otherwise, or InvalidRequestError."""
     if text is None:
         return 50
     short = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_VIEWERS))
@@ -305,11 +306,13 @@ def _limit(text: str | None) -> int:
     return int(text)
 
 
-def _cursor(shard: int, after: str | None) -> str:
+def cursor_at(shard: int, after: str | None) -> str:
+    """The cursor that goes on behind a session of a shard (None: before its first)."""
     return base64.urlsafe_b64encode(json.dumps([shard, after]).encode()).decode().rstrip("=")
 
 
-def _parse_cursor(cursor: str | None) -> tuple[int, str | None]:
+def parse_cursor(cursor: str | None) -> tuple[int, str | None]:
+    """The shard and the session that a cursor goes on behind, or InvalidRequestError."""
     if cursor is None:
         return 0, None
     try:

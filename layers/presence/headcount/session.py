@@ -10,8 +10,9 @@ from enum import StrEnum
 from typing import Any
 
 from headcount.beats import OWN, Beat
+from headcount.errors import ForbiddenError, RateLimitError
 from headcount.spaces import Kind
-from headcount.times import DAY, SECOND, day_of
+from headcount.times import DAY, MINUTE, SECOND, day_of
 
 STEADY_MARGIN = 5 * SECOND
 """A beat with less lease left than this wakes ``count``: a recount under way may have read the
@@ -19,6 +20,13 @@ session as expired, and nobody else would put it back."""
 
 MAX_FORMER_USERS = 4
 """Users remembered of a visit that went from one to another: more would not fit the row."""
+
+SOCKET_LEASE = 11 * MINUTE // SECOND
+"""Seconds that a session lives on after its connection was last heard of: API Gateway closes one
+that is silent for 10 minutes, and tells of it."""
+
+RATE_PERIOD = 10 * SECOND
+"""What a session's messages are limited in, by the server's clock."""
 
 BIN_AFTER = DAY
 """TTL is only the bin: it comes a day after the lease, long after the cleanup."""
@@ -128,7 +136,7 @@ class Session:
     facts: Facts
     joined_at: int
     visit: str  # unique per stay; the ledger's key
-    changed_at: int  # the latest join or change: decides where a person with many tabs counts
+    changed_at: int  # latest join, change or leave: decides where a person with many tabs counts
     last_seen: int
     expires_at: int
     beats: Mapping[str, int]  # UTC day -> beats
@@ -138,6 +146,9 @@ class Session:
     riding: Riding = field(default_factory=Riding)
     stayed: int | None = None  # seconds, as the client said when it left
     former_users: tuple[str, ...] = ()  # who were signed in during this visit and are no more
+    moved_to: int | None = None  # the shard where the session went on, of a row it left behind
+    burst: int = 1  # messages at the last beat that came faster than they are taken
+    connection: str | None = None  # the WebSocket that holds the session; None: beats do
 
     @property
     def person(self) -> str:
@@ -177,6 +188,46 @@ class Stale:
     """The message is older than what is stored, or a repeat: it changes nothing."""
 
 
+def check_rate(old: Session | None, messages: int, *, limit: int, now: int) -> int:
+    """The session's burst when so many messages come now, or RateLimitError above ``limit``.
+
+    A bucket that holds ``limit`` messages (0: any number) and takes a rate period to run empty.
+    What came before an end of the visit is in it too, or leaving and coming back would go round it.
+    """
+    if not limit:
+        return 1
+    burst = messages + (_undrained(old, limit, now) if old is not None else 0)
+    if burst > limit:
+        raise RateLimitError(
+            f"This session sends too much: at most {limit} messages in "
+            f"{RATE_PERIOD // SECOND} seconds are taken. Wait as long as Retry-After says.",
+            -(-(burst - limit) * RATE_PERIOD // (limit * SECOND)),
+        )
+    return burst
+
+
+def message_drains_in(limit: int) -> int:
+    """Milliseconds after which one message is no longer part of a burst."""
+    return -(-RATE_PERIOD // limit)
+
+
+def _undrained(old: Session, limit: int, now: int) -> int:
+    passed = now - old.last_seen
+    if passed < 0:  # the clock was set back: begin anew
+        return 0
+    return max(0, old.burst - passed * limit // RATE_PERIOD)
+
+
+def check_user(old: Session, facts: Facts) -> None:
+    """Who only claims to be somebody does not take over a session that a token proved."""
+    proven = old.facts.verified and not old.ended
+    if proven and not facts.verified and facts.user not in {None, old.facts.user}:
+        raise ForbiddenError(
+            "A token proved who this session belongs to. Send the token of the user who signs in, "
+            "or no userId to sign out."
+        )
+
+
 def after_beat(
     old: Session | None,
     *,
@@ -189,14 +240,25 @@ def after_beat(
     request: str,
     now: int,
     riding: Riding = NOTHING_RIDES,
+    limit: int = 0,
+    connection: str | None = None,
 ) -> Session | Stale:
-    """The row a beat leads to, given the row that is there."""
+    """The row a beat leads to, given the row that is there.
+
+    ``connection``: the WebSocket it came over, or that was opened with it.
+    Raises RateLimitError above ``limit`` messages in a rate period (0: any number), ForbiddenError
+    where the beat claims a session that a token proved to be another user's.
+    """
     if old is not None:
         if old.request == request:
             return Stale()  # our own write, tried again after its answer got lost
         if seq is not None and old.seq is not None and seq <= old.seq:
             return Stale()
-    expires_at = now + kind.lease_for(facts.state) * SECOND
+        if connection is not None and connection == old.connection and old.ended_by == "leave":
+            return Stale()  # overtaken by the end of its connection, which does not come back
+        check_user(old, facts)
+    burst = check_rate(old, 1, limit=limit, now=now)
+    expires_at = now + lease_of(kind, facts.state, connection) * SECOND
     today = day_of(now)
     if old is None or old.ended:
         return Session(
@@ -214,26 +276,33 @@ def after_beat(
             beats={today: 1},
             seq=seq if seq is not None else (old.seq if old else None),
             riding=riding,
+            burst=burst,
+            connection=connection,
         )
-    steady = (
-        old.facts == facts
-        and old.shard == shard  # a move changes two shards' numbers
-        and old.expires_at > now + STEADY_MARGIN
-    )
+    nothing_new = old.facts == facts and old.expires_at > now + STEADY_MARGIN
+    steady = nothing_new and old.shard == shard  # a move changes two shards' numbers
     return replace(
         old,
         shard=shard,
         write=Write.BEAT if steady else Write.CHANGE,
         request=request,
         facts=facts,
-        changed_at=old.changed_at if steady else now,
+        changed_at=old.changed_at if nothing_new else now,
         last_seen=now,
         expires_at=expires_at,
         beats={**old.beats, today: old.beats.get(today, 0) + 1},
         seq=seq if seq is not None else old.seq,
         riding=riding.over(old.riding),
         former_users=_former_users(old, facts.user),
+        burst=burst,
+        connection=connection,
     )
+
+
+def lease_of(kind: Kind, state: str, connection: str | None) -> int:
+    """How long a beat keeps a session alive, in seconds: over a connection it is no matter of
+    the kind's, nor of the state's."""
+    return kind.lease_for(state) if connection is None else SOCKET_LEASE
 
 
 def _former_users(old: Session, user: str | None) -> tuple[str, ...]:
@@ -253,6 +322,7 @@ def after_leave(
 ) -> Session | Stale:
     """The row a leave leads to: an update, not a delete, so that the end can be recorded.
 
+    It is one of the session's messages, but never one too many: a visit must end.
     ``stayed`` is how many seconds the client says the visit was.
     """
     if seq is not None and old.seq is not None and seq <= old.seq:
@@ -261,15 +331,31 @@ def after_leave(
         if seq is None:
             return Stale()
         # Remember the higher number, or a beat between the two leaves would come back to life.
-        return replace(old, request=request, seq=seq, write=Write.GONE)
+        return replace(old, request=request, seq=seq, write=Write.GONE, changed_at=now)
     return replace(
         old,
         write=Write.LEAVE,
         request=request,
+        changed_at=now,
         ended_at=min(now, old.expires_at),
         ended_by="leave" if old.expires_at > now else "expiry",
         seq=seq if seq is not None else old.seq,
         stayed=stayed,
+        burst=old.burst + 1,
+    )
+
+
+def after_drop(old: Session, *, kind: Kind, request: str, now: int, limit: int = 0) -> Session:
+    """The row that losing its connection leads to: who comes back within the kind's own lease was
+    never away. It wakes nobody. Until now they were here, so this is when they were last seen."""
+    return replace(
+        old,
+        write=Write.BEAT,
+        request=request,
+        last_seen=now,
+        expires_at=min(old.expires_at, now + kind.lease_for(old.facts.state) * SECOND),
+        burst=max(1, _undrained(old, limit, now)),
+        connection=None,
     )
 
 

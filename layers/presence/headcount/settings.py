@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from headcount.containers import Fleet
 from headcount.spaces import Kinds
 from headcount.tokens import TokenSettings
+
+if TYPE_CHECKING:
+    from headcount.containers import Fleet
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Settings:
             jwks_url=self.environ["JWKS_URL"],
             issuer=self.environ["TOKEN_ISSUER"],
             audience=self.environ["TOKEN_AUDIENCE"],
+            scope_claim=self.environ["SCOPE_CLAIM"],
         )
 
     @property
@@ -55,6 +59,11 @@ class Settings:
     def require_verified_users(self) -> bool:
         """Whether a userId must be proven by a token."""
         return self.environ["REQUIRE_VERIFIED_USERS"] == "true"
+
+    @property
+    def beats_per_session(self) -> int:
+        """Messages that are taken of a session in 10 seconds; 0 for any number."""
+        return int(self.environ["BEATS_PER_SESSION"])
 
     @property
     def allowed_origins(self) -> list[str]:
@@ -77,6 +86,11 @@ class Settings:
         return self.environ["ERRAND_QUEUE"]
 
     @property
+    def erasure_queue(self) -> str:
+        """The URL of the queue for erasures."""
+        return self.environ["ERASURE_QUEUE"]
+
+    @property
     def alert_topic(self) -> str:
         """The ARN of the SNS topic that alerts go to; empty for none."""
         return self.environ["ALERT_TOPIC"]
@@ -89,6 +103,8 @@ class Settings:
     @property
     def fleet(self) -> Fleet:
         """Where containers run and from what."""
+        from headcount.containers import Fleet
+
         return Fleet(
             cluster=self.environ["CONTAINER_CLUSTER"],
             task_definition=self.environ["CONTAINER_TASK_DEFINITION"],
@@ -108,6 +124,11 @@ class Settings:
     def day_rows_days(self) -> int:
         """Days the day rows are kept."""
         return int(self.environ["DAY_ROWS_DAYS"])
+
+    @property
+    def stack(self) -> str:
+        """The stack's name, which tells its metrics from another's."""
+        return self.environ["STACK"]
 
     @property
     def sweeps_per_minute(self) -> int:

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from headcount.errors import InvalidRequestError, RequestError
+from headcount.errors import ForbiddenError, InvalidRequestError, RequestError, TooLargeError
 from headcount.feeds import Feed, Forms, Message
 from headcount.headcounts import Headcount
 from headcount.sockets import Line, Outcome, to_frame
 from headcount.spaces import SPACE, Kinds
 from headcount.store.headcounts import HeadcountsTable
-from headcount.store.subscriptions import SubscriptionsTable
+from headcount.store.subscriptions import Held, SubscriptionsTable
+from headcount.tokens import Action, Caller, Scope, covers, require
 
 MAX_SUBSCRIPTIONS = 50
+MAX_FRAME = 4 * 1024
+"""Characters of what a dashboard says."""
 _ACTIONS = "subscribe, unsubscribe, snapshot or ping"
 
 
@@ -66,26 +69,29 @@ class Switchboard:
     greetings: Greetings
     clock: Callable[[], int]
 
-    def connect(self, connection: str, path: str | None = None) -> None:
-        """A dashboard whose token was accepted; with a path, it hears the feed behind it.
+    def connect(self, connection: str, caller: Caller, path: str | None = None) -> None:
+        """A dashboard connects; with a path, to hear the feed behind it. ForbiddenError without
+        the scope. What its token may read is kept with the connection.
 
         Nothing can be said to it before this returns: its first frame is left as an errand.
         """
         feed = self.forms.feed_of(path) if path is not None else None
-        self.subscriptions.connect(connection, now=self.clock())
+        require(caller, self.forms.needs(feed) if feed is not None else Scope(Action.READ, None))
+        reads = caller.spaces(Action.READ)
+        self.subscriptions.connect(connection, reads=reads, now=self.clock())
         if feed is not None:
             self.subscriptions.add(feed.topic, connection, now=self.clock(), form=feed.form)
             self.greetings.greet(connection, feed)
 
-    def disconnect(self, connection: str) -> None:
-        """It went away (best effort: the publisher notices too)."""
-        self.subscriptions.disconnect(connection)
+    def disconnect(self, connection: str) -> Held | None:
+        """It went away (best effort: the publisher notices too); returns the session it held."""
+        return self.subscriptions.disconnect(connection)
 
     def hear(self, connection: str, body: str) -> None:
         """Answer one frame; what is wrong with it goes back as an error frame."""
         space = None
         try:
-            message = _parse(body)
+            message = parse_frame(body)
             space = message.get("space")
             self._act(connection, message)
         except RequestError as error:
@@ -110,7 +116,12 @@ class Switchboard:
         if action == "unsubscribe":
             self.subscriptions.remove(space, connection)
             return
-        heard = self.subscriptions.spaces(connection)
+        heard, reads = self.subscriptions.connection(connection)
+        if not covers(reads, space):
+            raise ForbiddenError(
+                "The token of this connection does not allow this: it needs the scope "
+                f"{Scope(Action.READ, space)}, or the admin claim."
+            )
         if action == "snapshot" and space not in heard:
             self._say(connection, self.headcounts.get(space).message(self.clock()))
             return
@@ -143,14 +154,16 @@ class Switchboard:
 
     def _send(self, connection: str, frame: str) -> None:
         outcome = self.line.post(connection, frame)
-        if outcome is Outcome.GONE:
-            self.subscriptions.disconnect(connection)
-        elif outcome is Outcome.FAILED:
-            self.line.close(connection)
+        if outcome is Outcome.SENT:
+            return
+        if outcome is Outcome.GONE or self.line.close(connection):
             self.subscriptions.disconnect(connection)
 
 
-def _parse(body: str) -> dict[str, Any]:
+def parse_frame(body: str) -> dict[str, Any]:
+    """A frame's JSON object; InvalidRequestError, or TooLargeError."""
+    if len(body) > MAX_FRAME:
+        raise TooLargeError(f"The message is too large: at most {MAX_FRAME} characters are taken.")
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):

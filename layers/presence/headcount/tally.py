@@ -59,17 +59,12 @@ def tally(sessions: Iterable[Session]) -> Tally:
     users = {session.facts.user for session in here if session.facts.user is not None}
     strangers = {session.person for session in here if session.facts.user is None}
     per_value: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    latest: dict[tuple[str, str], tuple[tuple[int, str], str]] = {}
     for session in here:
-        said = (session.changed_at, session.id)
         for facet, value in session.values.items():
             per_value[facet][value] += 1
-            key = (facet, session.person)
-            if key not in latest or latest[key][0] < said:
-                latest[key] = (said, value)
     people: dict[tuple[str, str], int] = defaultdict(int)
-    for (facet, _), (_, value) in latest.items():
-        people[facet, value] += 1
+    for (facet, _), session in deciding(here).items():
+        people[facet, session.values[facet]] += 1
     return Tally(
         sessions=len(here),
         signed_in_sessions=sum(session.facts.user is not None for session in here),
@@ -84,6 +79,17 @@ def tally(sessions: Iterable[Session]) -> Tally:
         quality=_quality_of(here),
         engagement=_added(session.riding.engagement for session in here),
     )
+
+
+def deciding(sessions: Iterable[Session]) -> dict[tuple[str, str], Session]:
+    """(facet, person) -> the live session whose value the person counts under."""
+    latest: dict[tuple[str, str], Session] = {}
+    for session in sessions:
+        for facet in session.values:
+            other = latest.setdefault((facet, session.person), session)
+            if (other.changed_at, other.id) < (session.changed_at, session.id):
+                latest[facet, session.person] = session
+    return latest
 
 
 def tally_of(rows: Iterable[Session], now: int) -> Tally:

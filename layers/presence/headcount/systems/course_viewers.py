@@ -7,20 +7,21 @@ made from who they are, so the chapter they went to last counts.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
-from headcount.beats import OWN, Beat, Identifier, Leave, Message, check_size, parse, text_up_to
+from headcount.beats import Beat, Leave, check_size
 from headcount.errors import InvalidRequestError
+from headcount.messages import Identifier, Message, SessionId, parse, text_up_to
+from headcount.people import own_id
 from headcount.session import Session
 from headcount.spaces import SPACE, Space
 from headcount.tally import ranked
-from headcount.web.calls import Call, Count, Identity
+from headcount.tokens import Action, Scope
+from headcount.web.calls import Call, Count, Identity, proven
 from headcount.web.http import respond_error
 from headcount.web.routing import Query, Reply, Route, Who
 
@@ -49,7 +50,7 @@ class Presence(Message):
     user_id: Identifier | None = None
     user_name: Annotated[str, text_up_to(_NAME_BYTES)] | None = None
     user_avatar: Annotated[str, text_up_to(_AVATAR_BYTES)] | None = None
-    session_id: Identifier | None = None
+    session_id: SessionId | None = None
     chapter_id: Annotated[str, text_up_to(_CHAPTER_BYTES)] | None = None
     anonymous: bool = False
 
@@ -138,7 +139,7 @@ def remove(call: Call, space: Space, said: Presence) -> None:
 
 def counts(call: Call, space: Space) -> tuple[int, dict[str, int]]:
     """People in a course, and in each chapter; for whom the kind's counts are."""
-    call.require_counts(space.kind)
+    call.require_counts(space)
     tally = call.services.reader.now(space, up_to=_FRESH).head.tally
     chapters = ranked(tally.facets.get(CHAPTER, {}))
     return tally.people, {chapter: people for chapter, (_, people) in chapters if people}
@@ -146,7 +147,7 @@ def counts(call: Call, space: Space) -> tuple[int, dict[str, int]]:
 
 def listed(call: Call, space: Space, limit: int) -> tuple[int, list[Viewer]]:
     """How many people are in a course, and some of them; for whom the kind's names are."""
-    call.require_names(space.kind)
+    call.require_names(space)
     now = call.services.reader.now(space, up_to=_FRESH)
     people: dict[str, Session] = {}
     for session in sorted(now.sessions, key=lambda one: (one.facts.verified, one.changed_at)):
@@ -161,7 +162,7 @@ def _who(call: Call, said: Presence) -> Identity:
         return identity
     caller = call.caller()
     if caller is not None and caller.admin and caller.subject is not None:
-        return Identity(caller.subject, True, caller.name, caller.picture)
+        return proven(caller, caller.subject)
     if said.session_id is None:
         raise InvalidRequestError(
             "Nobody is named: send a user's token, or userId, or sessionId for a visitor."
@@ -172,26 +173,24 @@ def _who(call: Call, said: Presence) -> Identity:
 def _row(space: Space, identity: Identity, session: str | None) -> str:
     """The session id of a person's row. Only a token leads to the row of whom a token proved."""
     if identity.user is not None:
-        return _digest(space, "proven" if identity.verified else "claimed", identity.user)
-    return _digest(space, "session", session)
-
-
-def _digest(space: Space, *parts: str | None) -> str:
-    text = json.dumps([space.id, *parts])
-    return OWN + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return own_id(space.id, "proven" if identity.verified else "claimed", identity.user)
+    return own_id(space.id, "session", session)
 
 
 def _beat(space: Space, row: str, identity: Identity, said: Presence) -> Beat:
     name = _cut(identity.name) or said.user_name or None
     avatar = said.user_avatar or None
-    if identity.picture is not None and len(identity.picture.encode()) <= _AVATAR_BYTES:
-        avatar = identity.picture
+    picture = identity.picture
+    if picture is not None and len(picture.encode()) <= _AVATAR_BYTES:
+        avatar = picture
     user, visitor = identity.user, said.session_id
     if said.anonymous:
         name = avatar = None
         if user is not None:
-            user, visitor = None, _digest(space, "person", user)
-    beat = Beat.model_construct(
+            # The row's own id: who only claims to be them has another, is counted beside them, and
+            # so does not learn that they are there.
+            user, visitor = None, row
+    beat = Beat(
         session_id=row,
         visitor_id=visitor,
         user_id=user,
@@ -199,7 +198,13 @@ def _beat(space: Space, row: str, identity: Identity, said: Presence) -> Beat:
         avatar=avatar,
         facets={CHAPTER: said.chapter_id} if said.chapter_id else {},
     )
-    check_size(beat, space.id)
+    try:
+        check_size(beat, space.id)
+    except InvalidRequestError:
+        if beat.avatar is None or beat.avatar != picture:
+            raise
+        beat = replace(beat, avatar=None)  # nor can they shorten a token's picture
+        check_size(beat, space.id)
     return beat
 
 
@@ -209,7 +214,7 @@ def _cut(name: str | None) -> str | None:
 
 
 def _end(call: Call, space: Space, row: str) -> None:
-    call.record_leave(space, Leave.model_construct(session_id=row))
+    call.record_leave(space, Leave(session_id=row))
 
 
 def _is_unnamed(session: Session) -> bool:
@@ -293,11 +298,18 @@ ROUTES = [
         Removed,
         query=[
             Query("userId", "Who leaves, unless a token says it", Identifier),
-            Query("sessionId", "The session that leaves, of who has no user id", Identifier),
+            Query("sessionId", "The session that leaves, of who has no user id", SessionId),
         ],
         errors=[HTTPStatus.REQUEST_ENTITY_TOO_LARGE],  # it may come with a body
     ),
-    Route("GET", "/api/courses/<course>/viewers/count", viewer_count, Who.COUNTS, ViewerCount),
+    Route(
+        "GET",
+        "/api/courses/<course>/viewers/count",
+        viewer_count,
+        Who.COUNTS,
+        ViewerCount,
+        needs=Scope(Action.READ, "course:<course>"),
+    ),
     Route(
         "GET",
         "/api/courses/<course>/viewers",
@@ -305,5 +317,6 @@ ROUTES = [
         Who.NAMES,
         Viewers,
         query=[Query("limit", "At most so many", _LIMIT)],
+        needs=Scope(Action.PEOPLE, "course:<course>"),
     ),
 ]

@@ -18,13 +18,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
 from typing_extensions import TypedDict
 
-from headcount.beats import PRINTABLE, Message, parse, text_up_to
 from headcount.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
     NotFoundError,
     RequestError,
 )
+from headcount.messages import NOT_OURS, Message, parse, text_up_to
 from headcount.spaces import ID
 from headcount.systems import course_viewers
 from headcount.systems.course_viewers import Presence, Viewer
@@ -82,7 +82,7 @@ _NAMED = {
     "type": "object",
     "properties": {
         "courseId": {"type": "string", "pattern": f"^{ID.pattern}$"},
-        "sessionId": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": PRINTABLE},
+        "sessionId": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": NOT_OURS},
     },
     "required": ["courseId"],
 }

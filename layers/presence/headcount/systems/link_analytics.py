@@ -5,24 +5,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from headcount.beats import (
-    Beat,
-    Leave,
-    Message,
-    SessionId,
-    check_size,
-    parse,
-    text_up_to,
-)
+from headcount.beats import Beat, Leave, check_size
+from headcount.messages import Message, SessionId, parse, text_up_to
+from headcount.people import hashed_fingerprint
 from headcount.session import Session
 from headcount.spaces import Space
 from headcount.times import SECOND
+from headcount.tokens import Action, Scope
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
 from headcount.web.routing import Route, Who
@@ -36,7 +30,6 @@ MAX_READ = 2_000
 """Sessions that the numbers are made from; of a larger space they come as published."""
 MAX_LISTED = 1_000
 _LONGEST = 86_400  # seconds
-_HASH_LETTERS = 32
 _FIRST_PAGE = 1
 
 
@@ -99,7 +92,7 @@ def report(call: Call) -> Done:
         call.record_touch(space, said.session_id, page)
     else:
         stayed = None if said.duration is None else round(said.duration)
-        call.record_leave(space, Leave.model_construct(session_id=said.session_id), stayed=stayed)
+        call.record_leave(space, Leave(session_id=said.session_id), stayed=stayed)
     return {"success": True}
 
 
@@ -129,19 +122,14 @@ def _space(call: Call) -> Space:
 
 
 def _join(call: Call, space: Space, said: ViewerMessage) -> None:
-    beat = Beat.model_construct(
+    beat = Beat(
         session_id=said.session_id,
-        visitor_id=_hashed(said.fingerprint) if said.fingerprint else None,
+        visitor_id=hashed_fingerprint(said.fingerprint) if said.fingerprint else None,
         name=said.email or None,
         page=str(said.current_page or _FIRST_PAGE),
     )
     check_size(beat, space.id)
     call.record_beat(space, beat, call.identify(None))
-
-
-def _hashed(fingerprint: str) -> str:
-    """The same for the same browser, and no way back to it."""
-    return hashlib.sha256(fingerprint.encode()).hexdigest()[:_HASH_LETTERS]
 
 
 def _viewer(session: Session, now: int) -> Viewer:
@@ -157,6 +145,13 @@ def _viewer(session: Session, now: int) -> Viewer:
 
 
 ROUTES = [
-    Route("GET", _PATH, analytics, Who.ADMIN, Analytics),
+    Route(
+        "GET",
+        _PATH,
+        analytics,
+        Who.ADMIN,
+        Analytics,
+        needs=Scope(Action.PEOPLE, "link:<linkId>"),
+    ),
     Route("POST", _PATH, report, Who.ANYONE, Done, body=ViewerMessage),
 ]

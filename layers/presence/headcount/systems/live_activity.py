@@ -14,24 +14,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from headcount.beats import (
-    MAX_IDENTIFIER,
-    Beat,
-    Identifier,
-    Leave,
-    Message,
-    Rule,
-    SessionId,
-    check_size,
-    check_text,
-    parse,
-    text_up_to,
-)
+from headcount.beats import MAX_IDENTIFIER, Beat, Leave, check_size, check_text
 from headcount.errors import InvalidRequestError
-from headcount.session import Session, person_of
-from headcount.spaces import Space, shard_of
+from headcount.messages import CONTROLS, Identifier, Message, Rule, SessionId, parse, text_up_to
+from headcount.session import Session
+from headcount.spaces import Space
 from headcount.tally import OTHER, Tally, ranked
 from headcount.times import MINUTE, SECOND
+from headcount.tokens import Action, Scope
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
 from headcount.web.routing import Query, Route, Who
@@ -193,7 +183,7 @@ def activities(call: Call) -> Activities:
     oldest = call.now - _max_age(call.query("maxAge"), space.kind.lease)
     now = call.services.reader.now(space, up_to=MAX_READ)
     here = sorted(
-        (session for session in now.sessions if session.last_seen >= oldest),
+        (one for one in now.sessions if one.connection is not None or one.last_seen >= oldest),
         key=lambda session: (-session.last_seen, session.id),
     )
     tally = now.head.tally
@@ -220,12 +210,10 @@ def deactivate(call: Call) -> Done:
     sent = call.query("id")
     said = parse(Deactivation, {} if sent is None else {"id": sent})
     space = _space(call)
-    shards = call.services.desk.shards
     for user, session in _splits(said.id):
-        shard = shard_of(person_of(user, None, session), shards)
-        row = call.services.desk.table.get(space.id, shard, session)
+        row = call.services.desk.find(space.id, session, call.now)
         if row is not None and row.facts.user == user and not row.ended:
-            call.record_leave(space, Leave.model_construct(session_id=session))
+            call.record_leave(space, Leave(session_id=session))
             break
     return {"success": True}
 
@@ -279,7 +267,7 @@ def _beat(call: Call, said: Heartbeat) -> Beat:
             "seasonNumber": said.season_number,
             "episodeNumber": said.episode_number,
         }
-    return Beat.model_construct(
+    return Beat(
         session_id=said.session_id,
         user_id=said.user_id,
         page=page,
@@ -393,7 +381,7 @@ def _top(contents: dict[str, int], newest_first: list[Session]) -> list[Content]
     ]
 
 
-_ACTIVITY = {"type": "string", "pattern": r"^live_[^\u0000-\u001f\u007f]+_[^\u0000-\u001f\u007f]+$"}
+_ACTIVITY = {"type": "string", "pattern": f"^live_[^{CONTROLS}]+_[^{CONTROLS}]+$"}
 
 ROUTES = [
     Route("POST", _PATH, heartbeat, Who.ANYONE, Recorded, body=Heartbeat),
@@ -410,6 +398,7 @@ ROUTES = [
                 {"type": "number", "exclusiveMinimum": 0, "default": _DEFAULT_AGE},
             )
         ],
+        needs=Scope(Action.PEOPLE, "activity:main"),
     ),
     Route(
         "DELETE",

@@ -11,21 +11,13 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from headcount.beats import (
-    PRINTABLE,
-    Beat,
-    Identifier,
-    Message,
-    Rule,
-    SessionId,
-    check_size,
-    check_text,
-    parse,
-)
+from headcount.beats import Beat, check_size, check_text
 from headcount.errors import InvalidRequestError
+from headcount.messages import PRINTABLE, Identifier, Message, Rule, SessionId, parse
 from headcount.spaces import Space
 from headcount.tally import OTHER, ranked
 from headcount.times import day_of, parse_day
+from headcount.tokens import Action, Scope
 from headcount.visits import Day
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
@@ -38,6 +30,7 @@ _FRESH = 2_000
 """Sessions up to which the live traffic is that of the moment of asking."""
 _PAGE_BYTES = 300
 _PATH_BYTES = 8 * 1024
+READ_SITE = Scope(Action.READ, "site:main")
 _EXAMPLE = '{"sessionId": "s1", "userId": null, "pagePath": "/"}'
 
 
@@ -113,7 +106,7 @@ def site(call: Call) -> Space:
 
 def beat_of(space: Space, *, session: str, user: str | None, page: str) -> Beat:
     """A heartbeat as a beat, or InvalidRequestError where it is too large."""
-    beat = Beat.model_construct(session_id=session, user_id=user, page=page)
+    beat = Beat(session_id=session, user_id=user, page=page)
     check_size(beat, space.id)
     return beat
 
@@ -191,7 +184,7 @@ _DAY = {"type": "string", "format": "date"}
 
 ROUTES = [
     Route("POST", "/api/heartbeats", heartbeat, Who.ANYONE, Recorded, body=Heartbeat),
-    Route("GET", "/api/traffic/live", live, Who.ADMIN, LiveTraffic),
+    Route("GET", "/api/traffic/live", live, Who.ADMIN, LiveTraffic, needs=READ_SITE),
     Route(
         "GET",
         "/api/traffic/daily",
@@ -199,5 +192,6 @@ ROUTES = [
         Who.ADMIN,
         DailyTraffic,
         query=[Query("date", "The UTC day; today by default", _DAY)],
+        needs=READ_SITE,
     ),
 ]

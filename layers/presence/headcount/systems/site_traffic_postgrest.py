@@ -17,18 +17,23 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
-from headcount.beats import Identifier, SessionId, parse
+from headcount.beats import Beat
 from headcount.errors import (
     BusyError,
     ForbiddenError,
     InvalidRequestError,
     MethodNotAllowedError,
     NotFoundError,
+    RateLimitError,
     RequestError,
     TooLargeError,
     UnauthorizedError,
 )
+from headcount.messages import Identifier, SessionId, parse
+from headcount.session import Facts
+from headcount.spaces import Space
 from headcount.systems.site_traffic import (
+    READ_SITE,
     Page,
     TopPage,
     beat_of,
@@ -37,7 +42,8 @@ from headcount.systems.site_traffic import (
     site,
 )
 from headcount.times import day_of, iso
-from headcount.web.calls import Call
+from headcount.tokens import Action, Scope
+from headcount.web.calls import Call, Identity
 from headcount.web.http import Response, respond
 from headcount.web.routing import Query, Reply, Route, Who
 
@@ -46,6 +52,7 @@ MAX_ROWS = 100
 MAX_BODY = 64 * 1024
 
 _TABLE = "heartbeats"
+_PEOPLE = Scope(Action.PEOPLE, "site:main")
 _COLUMNS = ("id", "session_id", "user_id", "page_path", "created_at")
 _NOT_NULL = ("session_id", "page_path")
 _ONE_OBJECT = "application/vnd.pgrst.object"
@@ -57,6 +64,7 @@ _CODES: Mapping[type[RequestError], str] = {
     NotFoundError: "PGRST125",
     MethodNotAllowedError: "PGRST117",
     TooLargeError: "54000",
+    RateLimitError: "53400",
     BusyError: "53000",
     InvalidRequestError: "22P02",
 }
@@ -143,7 +151,12 @@ class DailyActiveUsers(TypedDict, total=False):
 
 
 def insert(call: Call) -> Reply:
-    """Record heartbeats, one or a list of up to 100: all of them, or none when one is wrong."""
+    """Record heartbeats, one or a list of up to 100: all of them, or none when one is refused.
+
+    Only what comes up while they are stored leaves some of them stored: BusyError, or somebody
+    else's message to one of their sessions. Sending all of them again is safe: no row is doubled,
+    but the heartbeats that had been stored count twice.
+    """
     _check_schema(call, "content-profile")
     body = _json(call)
     rows = body if isinstance(body, list) else [body]
@@ -160,10 +173,11 @@ def insert(call: Call) -> Reply:
     shown = _preferred(call, "return") == "representation"
     chosen = _chosen(call, _COLUMNS) if shown else []
     if shown:
-        call.require_admin()  # whoever may not read rows may not have them back either
+        call.require(_PEOPLE)  # whoever may not read rows may not have them back either
         _check_single(call, len(rows))
     for beat in beats:
         call.admit(space, beat, identities[beat.user_id].user)
+    _check_together(call, space, beats, identities)
     for number, beat in enumerate(beats):
         # A row must not be taken for a retry of the one before it.
         part = replace(call.request, id=f"{call.request.id}-{number}") if number else call.request
@@ -182,6 +196,23 @@ def insert(call: Call) -> Reply:
         for row in parsed
     ]
     return Reply(_shaped(call, stored, chosen), HTTPStatus.CREATED, headers)
+
+
+def _check_together(
+    call: Call, space: Space, beats: Sequence[Beat], identities: Mapping[str | None, Identity]
+) -> None:
+    """Refuse, before anything is stored, rows of which some would be refused."""
+    if len(beats) == 1:
+        return  # recording it finds out
+    per_session: dict[str, list[Facts]] = {}
+    for beat in beats:
+        who = identities[beat.user_id]
+        facts = Facts.of(beat, user=who.user, verified=who.verified)
+        per_session.setdefault(beat.session_id, []).append(facts)
+    desk = call.services.desk
+    if desk.limit and max(map(len, per_session.values()), default=0) > desk.limit:
+        raise TooLargeError(f"At most {desk.limit} heartbeats of one session are taken at a time.")
+    desk.check_together(space, per_session, call.now)
 
 
 def select(call: Call) -> Reply:  # noqa: ARG001 - who may is the router's matter
@@ -418,8 +449,9 @@ ROUTES = [
         query=[_COLUMNS_SENT],
         status=_CREATED,
         errors=[_UNACCEPTABLE],
+        needs=_PEOPLE,
     ),
-    Route("GET", f"/rest/v1/{_TABLE}", select, Who.ADMIN, status=_BAD),
+    Route("GET", f"/rest/v1/{_TABLE}", select, Who.ADMIN, status=_BAD, needs=_PEOPLE),
     Route(
         "POST",
         _LIVE,
@@ -428,6 +460,7 @@ ROUTES = [
         list[LiveTraffic],
         query=[_SELECT],
         errors=_CALLED,
+        needs=READ_SITE,
     ),
     Route(
         "GET",
@@ -437,6 +470,7 @@ ROUTES = [
         list[LiveTraffic],
         query=[_SELECT],
         errors=_CALLED,
+        needs=READ_SITE,
     ),
     Route(
         "POST",
@@ -446,6 +480,7 @@ ROUTES = [
         list[DailyActiveUsers],
         query=[_SELECT],
         errors=_CALLED,
+        needs=READ_SITE,
     ),
     Route(
         "GET",
@@ -455,6 +490,7 @@ ROUTES = [
         list[DailyActiveUsers],
         query=[_FOR_DATE, _SELECT],
         errors=_CALLED,
+        needs=READ_SITE,
     ),
     Route("POST", _NO_FUNCTION, other_function, Who.ANYONE, status=_NONE),
     Route("GET", _NO_FUNCTION, other_function, Who.ANYONE, status=_NONE),

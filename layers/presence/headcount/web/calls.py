@@ -7,15 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headcount.beats import Beat, Leave
+from headcount.beats import MAX_IDENTIFIER, Beat, Leave, check_size, check_text
 from headcount.clients import Services
 from headcount.devices import device_of, is_browser
 from headcount.errors import BusyError, ForbiddenError, InvalidRequestError, UnauthorizedError
-from headcount.moderation import Act, Notice, shown, until_when
-from headcount.session import Facts, persons_of
+from headcount.moderation import NO_SUBJECT, Act, Notice, shown, until_when
+from headcount.session import Facts, Session, persons_of
 from headcount.spaces import Kind, Space
 from headcount.times import SECOND, iso
-from headcount.tokens import Caller, require_admin, token_in
+from headcount.tokens import (
+    Action,
+    Caller,
+    Scope,
+    require,
+    require_admin,
+    takes_cookie,
+    token_in,
+)
 from headcount.web.http import Request
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
@@ -30,6 +38,19 @@ class Identity:
     verified: bool
     name: str | None = None
     picture: str | None = None
+
+
+def proven(caller: Caller, subject: str) -> Identity:
+    """Whom a token proves, by its subject. ForbiddenError for one that is no userId: nobody could
+    name it later, to remove or to erase them."""
+    try:
+        check_text(subject, MAX_IDENTIFIER)
+    except ValueError as error:
+        raise ForbiddenError(
+            f"The token's subject can't be a userId here: it {error}. Have it issued with a "
+            "shorter or plainer 'sub', or send no token."
+        ) from None
+    return Identity(subject, True, caller.name, caller.picture)
 
 
 def _check_engagement(beat: Beat, kind: Kind) -> None:
@@ -83,14 +104,22 @@ class Call:
 
     def require_admin(self) -> None:
         """Let admins pass."""
-        token = self._token()
-        require_admin(self.services.verifier.verify(token) if token else None)
+        require_admin(self._verified())
+
+    def require(self, scope: Scope) -> None:
+        """Let pass whose token has the scope, and admins."""
+        require(self._verified(), scope)
+
+    def spaces(self, action: Action) -> frozenset[str]:
+        """Where the caller may do this, as ``covers`` takes it."""
+        caller = self._verified()
+        return caller.spaces(action) if caller is not None else frozenset()
 
     @property
     def who(self) -> str:
         """The admin that calls, for the record: the token's subject where it has one."""
         caller = self.caller()
-        return (caller.subject if caller is not None else None) or "admin"
+        return (caller.subject if caller is not None else None) or NO_SUBJECT
 
     def note(self, space: Space, what: str, **parameters: Any) -> None:
         """Keep what an admin is about to do to a space: what can't be kept is not done."""
@@ -98,20 +127,19 @@ class Call:
             Act(space.id, self.now, self.services.new_id(), self.who, what, parameters)
         )
 
-    def require_counts(self, kind: Kind) -> None:
-        """Let pass whoever may see this kind's counts."""
-        if not kind.counts_are_public:
-            self.require_admin()
+    def require_counts(self, space: Space) -> None:
+        """Let pass whoever may see the space's counts."""
+        if not space.kind.counts_are_public:
+            self.require(Scope(Action.READ, space.id))
 
-    def require_names(self, kind: Kind) -> None:
-        """Let pass whoever may see who is in spaces of this kind."""
-        if kind.names == "public":
+    def require_names(self, space: Space) -> None:
+        """Let pass whoever may see who is in the space."""
+        if space.kind.names == "public":
             return
-        token = self._token()
-        caller = self.services.verifier.verify(token) if token else None
-        if kind.names == "users" and caller is not None:
+        caller = self._verified()
+        if space.kind.names == "users" and caller is not None:
             return
-        require_admin(caller)
+        require(caller, Scope(Action.PEOPLE, space.id))
 
     def caller(self) -> Caller | None:
         """Whoever calls an open route: what is no token of ours makes nobody."""
@@ -129,38 +157,74 @@ class Call:
 
     def identify(self, claimed: str | None) -> Identity:
         """Whom a beat is from. A token proves its subject; an admin's may speak for anyone."""
-        caller = self.caller()
+        return self.identify_as(self.caller(), claimed)
+
+    def identify_as(self, caller: Caller | None, claimed: str | None) -> Identity:
+        """Whom a beat is from, by a token that was checked before."""
         if caller is not None and caller.admin:
             return Identity(claimed, verified=claimed is not None)
         if caller is not None and caller.subject is not None:
             if claimed not in {None, caller.subject}:
                 raise ForbiddenError("The userId is not the token's subject. Leave userId out.")
-            return Identity(caller.subject, True, caller.name, caller.picture)
+            return proven(caller, caller.subject)
         if claimed is not None and self.services.settings.require_verified_users:
             raise UnauthorizedError("A userId needs that user's token here. Send it, or no userId.")
         return Identity(claimed, verified=False)
 
+    def _verified(self) -> Caller | None:
+        """Whoever calls; UnauthorizedError for what is no token of ours."""
+        token = self._token()
+        return self.services.verifier.verify(token) if token else None
+
     def _token(self) -> str | None:
         request = self.request
-        cookie = self.services.settings.token_cookie
+        settings = self.services.settings
+        cookie = settings.token_cookie
+        if cookie and not takes_cookie(request.method, request.headers, settings.allowed_origins):
+            cookie = ""
         return token_in(request.headers, request.query, request.cookies, cookie)
 
     # -------------------------------------------------------------------------------------- beats
 
-    def record_beat(self, space: Space, beat: Beat, identity: Identity) -> Count:
-        """Store a beat, its device and country filled in where they are known."""
+    def record_beat(
+        self, space: Space, beat: Beat, identity: Identity, connection: str | None = None
+    ) -> Count:
+        """Store a beat, its device and country filled in where they are known.
+
+        ``connection``: the WebSocket that holds the session from now on.
+        """
         _check_engagement(beat, space.kind)
+        if identity.user != beat.user_id:  # a token's, which the beat was not measured with
+            check_size(replace(beat, user_id=identity.user), space.id, connection or "")
         self.admit(space, beat, identity.user)
         facts = Facts.of(beat, user=identity.user, verified=identity.verified)
-        facts = replace(facts, facets={**self._seen(), **facts.facets})
+        facts = replace(facts, facets={**self.seen(), **facts.facets})
         now = self.now
-        row = self.services.desk.record_beat(space, beat, facts, request=self.request.id, now=now)
-        return replace(self.count(space, now), changed=row is not None)
+        changed = self.services.desk.record_beat(
+            space, beat, facts, request=self.request.id, now=now, connection=connection
+        )
+        return replace(self.count(space, now), changed=changed)
 
     def record_touch(self, space: Space, session: str, page: str | None) -> None:
         """Store a beat of a client that says who it is only when it joins."""
-        self.admit(space, Beat.model_construct(session_id=session), None)
-        self.services.desk.record_touch(space, session, page, request=self.request.id, now=self.now)
+        caller = self.caller()
+        user = caller.subject if caller is not None else None
+        self.admit(space, Beat(session_id=session), user)
+
+        def admit(row: Session) -> None:
+            who = row.facts
+            self.admit(space, Beat(session_id=session, visitor_id=who.visitor), who.user)
+
+        denied = self.services.badges.glance(space.id, self.now).denied
+        self.services.desk.record_touch(
+            space,
+            session,
+            page,
+            user=user,
+            request=self.request.id,
+            now=self.now,
+            admit=admit if denied else None,  # else nobody has to be looked at
+        )
 
     def admit(self, space: Space, beat: Beat, user: str | None) -> None:
         """Refuse the beat of somebody who was removed from the space.
@@ -174,7 +238,7 @@ class Call:
         until = until_when(denied, persons, now)
         if until is None:
             return
-        self.record_leave(space, Leave.model_construct(session_id=beat.session_id))
+        self.record_leave(space, Leave(session_id=beat.session_id))
         raise ForbiddenError(
             f"You were removed from this space. You may come back after {iso(until)}.",
             headers={"Retry-After": str(max(1, -(-(until - now) // SECOND)))},
@@ -203,7 +267,8 @@ class Call:
         country = self.request.headers.get(_COUNTRY_HEADER, "")
         return country if _COUNTRY.fullmatch(country) else None
 
-    def _seen(self) -> dict[str, str]:
+    def seen(self) -> dict[str, str]:
+        """The facets that the request's headers say."""
         seen = {}
         if is_browser(self.request.headers.get("user-agent", "")):
             seen["device"] = self.device

@@ -83,13 +83,11 @@ class Cors:
 
     def headers(self, request: Request) -> dict[str, str]:
         """What a browser is told."""
-        # When to come back is what a refused page has to know, and how many an insert counted.
-        exposed = {"access-control-expose-headers": "retry-after, content-range"}
         if "*" in self.origins:
-            return {"access-control-allow-origin": "*", **exposed}
+            return {"access-control-allow-origin": "*"}
         origin = request.headers.get("origin", "")
-        allowed = {"access-control-allow-origin": origin, **exposed}
-        return {**(allowed if origin in self.origins else {}), "vary": "origin"}
+        allowed = {"access-control-allow-origin": origin} if origin in self.origins else {}
+        return {**allowed, "vary": "origin"}
 
     def preflight(self, request: Request) -> Response:
         """The answer to OPTIONS."""
@@ -111,6 +109,14 @@ def _allowed_headers(request: Request) -> str:
     return ", ".join(sorted({*_HEADERS, *filter(_HEADER_NAME.fullmatch, names)}))
 
 
+_SECURITY = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "strict-transport-security": "max-age=31536000",
+}
+_EXPOSED = {"retry-after", "content-range"}
+"""When to come back is what a refused page has to know, and how many rows an insert counted."""
 _HEADERS = ("authorization", "content-type")
 _HEADERS_ASKED = 32
 _HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
@@ -123,7 +129,6 @@ def respond(body: Any, status: int = HTTPStatus.OK) -> Response:
         "headers": {
             "content-type": "application/json; charset=utf-8",
             "cache-control": "no-store",
-            "x-content-type-options": "nosniff",
         },
         "body": _sendable(json.dumps(body, separators=(",", ":"), ensure_ascii=False)),
     }
@@ -171,7 +176,11 @@ def answer(
                 response = shape(request, _unexpected(request))
         except Exception:
             response = shape(request, _unexpected(request))
-    response.setdefault("headers", {}).update(cors.headers(request))
+    headers = response.setdefault("headers", {})
+    if exposed := _EXPOSED & headers.keys():
+        headers["access-control-expose-headers"] = ", ".join(sorted(exposed))
+    headers.update(_SECURITY)
+    headers.update(cors.headers(request))
     return response
 
 

@@ -9,16 +9,17 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from headcount.alerts import LONGEST_SPIKE, NAME, Milestone, Rule, Spike, State
-from headcount.beats import Identifier, Message, parse, text_up_to
-from headcount.beats import Rule as Check
 from headcount.errors import InvalidRequestError, NotFoundError
+from headcount.messages import Identifier, Message, parse, text_up_to
+from headcount.messages import Rule as Check
 from headcount.moderation import Removal
 from headcount.reading import time_in
 from headcount.spaces import Space
 from headcount.times import DAY, HOUR, SECOND, iso
+from headcount.tokens import Action, Scope
+from headcount.web.answers import Notice
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
-from headcount.web.native import Notice
 from headcount.web.routing import Query, Route, Who
 
 shape_error = respond_error
@@ -363,8 +364,10 @@ def _space(call: Call) -> Space:
 _OF = "/v1/spaces/<space>"
 _TIME = {"type": "string", "format": "date-time"}
 
+_MODERATE = Scope(Action.MODERATE, "<space>")
+
 ROUTES = [
-    Route("GET", f"{_OF}/alerts", alerts, Who.ADMIN, Alerts),
+    Route("GET", f"{_OF}/alerts", alerts, Who.ADMIN, Alerts, needs=_MODERATE),
     Route(
         "PUT",
         f"{_OF}/alerts/<name>",
@@ -373,16 +376,42 @@ ROUTES = [
         Done,
         body=MilestoneRule | SpikeRule,
         errors=[409],
+        needs=_MODERATE,
     ),
-    Route("DELETE", f"{_OF}/alerts/<name>", delete_alert, Who.ADMIN, Done, errors=[404]),
-    Route("POST", f"{_OF}/messages", send_message, Who.ADMIN, Sent, body=MessageToAll),
-    Route("GET", f"{_OF}/messages", message, Who.ADMIN, CurrentMessage),
-    Route("DELETE", f"{_OF}/messages", end_message, Who.ADMIN, Done, errors=[404]),
     Route(
-        "POST", f"{_OF}/removals", remove, Who.ADMIN, Removed, body=RemovalOfPerson, errors=[409]
+        "DELETE",
+        f"{_OF}/alerts/<name>",
+        delete_alert,
+        Who.ADMIN,
+        Done,
+        errors=[404],
+        needs=_MODERATE,
     ),
-    Route("GET", f"{_OF}/removals", removals, Who.ADMIN, Removals),
-    Route("DELETE", f"{_OF}/removals/<removal>", lift_removal, Who.ADMIN, Done, errors=[404]),
+    Route(
+        "POST", f"{_OF}/messages", send_message, Who.ADMIN, Sent, body=MessageToAll, needs=_MODERATE
+    ),
+    Route("GET", f"{_OF}/messages", message, Who.ADMIN, CurrentMessage, needs=_MODERATE),
+    Route("DELETE", f"{_OF}/messages", end_message, Who.ADMIN, Done, errors=[404], needs=_MODERATE),
+    Route(
+        "POST",
+        f"{_OF}/removals",
+        remove,
+        Who.ADMIN,
+        Removed,
+        body=RemovalOfPerson,
+        errors=[409],
+        needs=_MODERATE,
+    ),
+    Route("GET", f"{_OF}/removals", removals, Who.ADMIN, Removals, needs=_MODERATE),
+    Route(
+        "DELETE",
+        f"{_OF}/removals/<removal>",
+        lift_removal,
+        Who.ADMIN,
+        Done,
+        errors=[404],
+        needs=_MODERATE,
+    ),
     Route(
         "GET",
         f"{_OF}/audit",
@@ -390,5 +419,6 @@ ROUTES = [
         Who.ADMIN,
         Audit,
         query=[Query("from", "The first moment", _TIME), Query("to", "The last moment", _TIME)],
+        needs=_MODERATE,
     ),
 ]

@@ -2,191 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired
+from typing import TYPE_CHECKING, Any
 
-from typing_extensions import TypedDict
-
-from headcount.beats import Beat, Leave, SessionId, parse_beat, parse_leave
+from headcount.beats import Leave, parse_beat, parse_leave
 from headcount.errors import InvalidRequestError
 from headcount.spaces import Space
+from headcount.tokens import Action, Scope, covers
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
 from headcount.web.routing import Query, Reply, Route, Who
 
+if TYPE_CHECKING:
+    from headcount.web.answers import Left, Recorded
+
 shape_error = respond_error
+
+# By name: to import them would cost every start more than all the rest of the beat.
+_ANSWERS, _MESSAGES = "headcount.web.answers:", "headcount.messages:"
 
 _PUBLIC_FOR = "public, max-age=1"
 """Counts that anybody may see may be a second old at the edge: a version a second is published."""
-
-
-class Notice(TypedDict):
-    """A message to everyone in the space: shown until a moment, a new one in its place."""
-
-    id: str
-    text: str
-    level: Literal["info", "warning"]
-    until: str
-
-
-class Recorded(TypedDict):
-    """A beat was stored. ``count`` is the space's people, as published a moment ago; ``notice`` is
-    there while there is a message to everyone."""
-
-    success: bool
-    space: str
-    count: int
-    version: int
-    leaseSeconds: int
-    nextBeatIn: int
-    notice: NotRequired[Notice]
-
-
-class Left(TypedDict):
-    """The session's visit is over, or was."""
-
-    success: bool
-    space: str
-
-
-class FacetValue(TypedDict):
-    """``count`` sessions say it, and ``people`` each once under what their latest beat said."""
-
-    value: str
-    count: int
-    people: int
-
-
-class Peak(TypedDict):
-    """The highest number of people ever published, and when."""
-
-    people: int
-    at: str
-
-
-class Views(TypedDict):
-    """Joins: in all, and in this UTC day, ISO week and month."""
-
-    total: int
-    today: int
-    week: int
-    month: int
-
-
-class Measure(TypedDict):
-    """A quality number: the mean over the ``sessions`` that say it."""
-
-    sessions: int
-    mean: float
-
-
-class Headcount(TypedDict):
-    """The published numbers of a space. ``people`` = ``signedIn`` + ``anonymous``, distinct."""
-
-    success: bool
-    space: str
-    people: int
-    signedIn: int
-    anonymous: int
-    sessions: int
-    signedInSessions: int
-    anonymousSessions: int
-    facets: dict[str, list[FacetValue]]
-    peak: Peak | None
-    peakSessions: int
-    avgSeconds: int | None
-    quality: dict[str, Measure]
-    engagement: dict[str, float]
-    views: Views
-    version: int
-    asOf: str
-    notice: NotRequired[Notice]
-
-
-class LiveSpace(TypedDict):
-    """A space with anyone in it."""
-
-    space: str
-    people: int
-    sessions: int
-    signedIn: int
-    anonymous: int
-    asOf: str
-
-
-class LiveSpaces(TypedDict):
-    """Largest first."""
-
-    success: bool
-    spaces: list[LiveSpace]
-
-
-class Viewer(TypedDict):
-    """A session, as those see it who may."""
-
-    sessionId: str
-    visitorId: str | None
-    userId: str | None
-    verified: bool
-    name: str | None
-    avatar: str | None
-    page: str | None
-    facets: dict[str, str]
-    quality: dict[str, float]
-    engagement: dict[str, int]
-    details: dict[str, str | float]
-    state: str
-    joinedAt: str
-    lastSeen: str
-
-
-class Viewers(TypedDict):
-    """A page of sessions; ``cursor`` leads to the next, null on the last."""
-
-    success: bool
-    viewers: list[Viewer]
-    cursor: str | None
-
-
-class _Point(TypedDict):
-    at: str
-    people: int
-    sessions: int
-
-
-class Point(_Point, total=False):
-    """A minute's sample. ``engagement``: the totals until then, where there are any."""
-
-    engagement: dict[str, float]
-
-
-class Timeline(TypedDict):
-    """Oldest first; minutes with nobody in the space have no point."""
-
-    success: bool
-    space: str
-    points: list[Point]
-
-
-class Day(TypedDict):
-    """A UTC day. ``avgSeconds``: mean time that a visit spent within it."""
-
-    date: str
-    uniquePeople: int
-    uniqueSessions: int
-    uniqueUsers: int
-    views: int
-    beats: int
-    peak: int
-    avgSeconds: int
-    engagement: dict[str, float]
-
-
-class Days(TypedDict):
-    """Oldest first; days with nobody in the space have no row."""
-
-    success: bool
-    space: str
-    days: list[Day]
 
 
 def beat(call: Call) -> Recorded:
@@ -225,7 +60,7 @@ def delete(call: Call) -> Left:
 def headcount(call: Call) -> Any:
     """The published numbers of a space."""
     space = _space(call)
-    call.require_counts(space.kind)
+    call.require_counts(space)
     body = call.services.reader.headcount(space)
     if space.kind.counts_are_public and not call.has_token:
         return Reply(body, headers={"cache-control": _PUBLIC_FOR})
@@ -233,13 +68,19 @@ def headcount(call: Call) -> Any:
 
 
 def spaces(call: Call) -> Any:
-    """Spaces with anyone in them, largest first."""
-    return call.services.reader.spaces(call.query("kind"))
+    """Spaces with anyone in them, largest first: those that the token may read."""
+    allowed = call.spaces(Action.READ)
+    return call.services.reader.spaces(call.query("kind"), lambda space: covers(allowed, space))
 
 
 def viewers(call: Call) -> Any:
     """Who is in a space, a page at a time, in the order of their session ids."""
     return call.services.reader.viewers(_space(call), call.query("limit"), call.query("cursor"))
+
+
+def explain(call: Call) -> Any:
+    """Explain a space's numbers: a fresh recount beside them, and which sessions make them up."""
+    return call.services.explainer.explain(_space(call), call.query("limit"), call.query("cursor"))
 
 
 def timeline(call: Call) -> Any:
@@ -266,48 +107,86 @@ _SEQ = {"type": "string", "pattern": "^[0-9]+$"}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}
 _TIME = {"type": "string", "format": "date-time"}
 _DAY = {"type": "string", "format": "date"}
+_READ, _PEOPLE = Scope(Action.READ, "<space>"), Scope(Action.PEOPLE, "<space>")
 
 ROUTES = [
-    Route("POST", "/v1/spaces/<space>/presence", beat, Who.ANYONE, Recorded, body=Beat),
+    Route(
+        "POST",
+        "/v1/spaces/<space>/presence",
+        beat,
+        Who.ANYONE,
+        _ANSWERS + "Recorded",
+        body=_MESSAGES + "BeatMessage",
+    ),
     Route(
         "DELETE",
         "/v1/spaces/<space>/presence",
         delete,
         Who.ANYONE,
-        Left,
+        _ANSWERS + "Left",
         query=[
-            Query("sessionId", "The session that leaves", SessionId, required=True),
+            Query("sessionId", "The session that leaves", _MESSAGES + "SessionId", required=True),
             Query("seq", "Its number, where the client counts its messages", _SEQ),
         ],
     ),
-    Route("POST", "/v1/spaces/<space>/presence/leave", leave, Who.ANYONE, Left, body=Leave),
-    Route("GET", "/v1/spaces", spaces, Who.ADMIN, LiveSpaces, query=[Query("kind", "Only these")]),
-    Route("GET", "/v1/spaces/<space>", headcount, Who.COUNTS, Headcount),
+    Route(
+        "POST",
+        "/v1/spaces/<space>/presence/leave",
+        leave,
+        Who.ANYONE,
+        _ANSWERS + "Left",
+        body=_MESSAGES + "LeaveMessage",
+    ),
+    Route(
+        "GET",
+        "/v1/spaces",
+        spaces,
+        Who.ADMIN,
+        _ANSWERS + "LiveSpaces",
+        query=[Query("kind", "Only these")],
+        needs=Scope(Action.READ, None),
+    ),
+    Route("GET", "/v1/spaces/<space>", headcount, Who.COUNTS, _ANSWERS + "Headcount", needs=_READ),
     Route(
         "GET",
         "/v1/spaces/<space>/viewers",
         viewers,
         Who.ADMIN,
-        Viewers,
+        _ANSWERS + "Viewers",
         query=[
             Query("limit", "Sessions per page", _LIMIT),
             Query("cursor", "The cursor of the page before"),
         ],
+        needs=_PEOPLE,
+    ),
+    Route(
+        "GET",
+        "/v1/spaces/<space>/explain",
+        explain,
+        Who.ADMIN,
+        _ANSWERS + "Explanation",
+        query=[
+            Query("limit", "Rows per page, counted or not", _LIMIT),
+            Query("cursor", "The cursor of the page before"),
+        ],
+        needs=_PEOPLE,
     ),
     Route(
         "GET",
         "/v1/spaces/<space>/timeline",
         timeline,
         Who.ADMIN,
-        Timeline,
+        _ANSWERS + "Timeline",
         query=[Query("from", "The first moment", _TIME), Query("to", "The last moment", _TIME)],
+        needs=_READ,
     ),
     Route(
         "GET",
         "/v1/spaces/<space>/days",
         days,
         Who.ADMIN,
-        Days,
+        _ANSWERS + "Days",
         query=[Query("from", "The first UTC day", _DAY), Query("to", "The last UTC day", _DAY)],
+        needs=_READ,
     ),
 ]

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from headcount.clients import Services
 from headcount.errors import MethodNotAllowedError, NotFoundError, RequestError
+from headcount.tokens import Scope
 from headcount.web.calls import Call
 from headcount.web.http import Cors, Event, Request, Response, answer, respond, respond_error
 
@@ -29,6 +30,7 @@ class Who(Enum):
     COUNTS = "anyone where the kind's counts are public, else admins"
     NAMES = "whom the kind lets see names, else admins"
     ADMIN = "admins"
+    """All but ANYONE also let pass whose token has the scope that the route needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,11 @@ class Route:
     route's description. ``body`` is the model the request's JSON is parsed with, ``answer`` the
     TypedDict of what comes back; ``status`` that of success (of the error, where a route only
     refuses), ``also`` others with the same answer; ``errors`` statuses beyond those that follow
-    from the rest.
+    from the rest. ``needs``: the scope that does where an admin's token would, its space a
+    pattern with the rule's parameters in it; None: there is none. Of a route that is not for admins
+    alone, the handler enforces it.
+
+    A type may be given by its name, ``module:name``, where only the documents should import it.
     """
 
     method: str
@@ -82,6 +88,19 @@ class Route:
     status: int = HTTPStatus.OK
     also: Sequence[int] = ()
     errors: Sequence[int] = ()
+    needs: Scope | None = None
+
+    def require(self, call: Call) -> None:
+        """Let pass whoever may call the route, as far as that does not depend on the space."""
+        if self.who is not Who.ADMIN:
+            return
+        if self.needs is None:
+            call.require_admin()
+        elif self.needs.space is None:
+            call.require(self.needs)
+        else:
+            space = re.sub(r"<(\w+)>", lambda match: call.params[match[1]], self.needs.space)
+            call.require(Scope(self.needs.action, space))
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -104,6 +123,7 @@ PREFIXES = {
     "/v1/spaces/<space>/messages": "headcount.web.moderation",
     "/v1/spaces/<space>/removals": "headcount.web.moderation",
     "/v1/spaces/<space>/audit": "headcount.web.moderation",
+    "/v1/erasures": "headcount.web.erasures",
     "/v1/spaces": "headcount.web.native",
     "/api/analytics/live-activity": "headcount.systems.live_activity",
     "/api/courses": "headcount.systems.course_viewers",
@@ -162,8 +182,7 @@ class Router:
             if route.method == method:
                 params = {name: unquote(value) for name, value in match.groupdict().items()}
                 call = Call(self._services, request, params)
-                if route.who is Who.ADMIN:
-                    call.require_admin()
+                route.require(call)
                 result = route.handle(call)
                 response = result.response() if isinstance(result, Reply) else respond(result)
                 if request.method == "HEAD":

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from headcount.beats import Message, Rule, text_up_to
+from headcount.messages import Message, Rule, text_up_to
 from headcount.spaces import ID
 
 MAX_NUMBERS = 16

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from headcount.containers import Container
+from headcount.tokens import EVERYWHERE, Action, Scope
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
 from headcount.web.routing import Route, Who
@@ -60,11 +61,34 @@ def _answer(container: Container) -> dict[str, Any]:
 _PATH = "/api/containers"
 _REFUSED = [HTTPStatus.CONFLICT, HTTPStatus.BAD_GATEWAY]
 _UNKNOWN = [HTTPStatus.NOT_FOUND, *_REFUSED]
+_CONTAINERS = Scope(Action.CONTAINERS, EVERYWHERE)
 
 ROUTES = [
-    Route("POST", f"{_PATH}/launch/<eventId>", launch, Who.ADMIN, ContainerAnswer, errors=_REFUSED),
-    Route("POST", f"{_PATH}/stop/<containerId>", stop, Who.ADMIN, ContainerAnswer, errors=_UNKNOWN),
     Route(
-        "GET", f"{_PATH}/status/<containerId>", status, Who.ADMIN, ContainerAnswer, errors=_UNKNOWN
+        "POST",
+        f"{_PATH}/launch/<eventId>",
+        launch,
+        Who.ADMIN,
+        ContainerAnswer,
+        errors=_REFUSED,
+        needs=_CONTAINERS,
+    ),
+    Route(
+        "POST",
+        f"{_PATH}/stop/<containerId>",
+        stop,
+        Who.ADMIN,
+        ContainerAnswer,
+        errors=_UNKNOWN,
+        needs=_CONTAINERS,
+    ),
+    Route(
+        "GET",
+        f"{_PATH}/status/<containerId>",
+        status,
+        Who.ADMIN,
+        ContainerAnswer,
+        errors=_UNKNOWN,
+        needs=_CONTAINERS,
     ),
 ]

@@ -14,6 +14,7 @@ from headcount.headcounts import Headcount
 from headcount.spaces import Kinds
 from headcount.streams import KIND, Status
 from headcount.systems.stream_analytics.state import metrics_data, overview_data
+from headcount.tokens import EVERYWHERE, Action, Scope
 
 if TYPE_CHECKING:
     from headcount.store.containers import ContainersTable
@@ -52,6 +53,14 @@ class StreamForms:
             "There is no feed at this path. Use /api/ws/analytics/realtime, "
             "/api/ws/streams/{id}/metrics or /api/ws/container/{id}; or no path, and subscribe."
         )
+
+    def needs(self, feed: Feed) -> Scope:
+        """One stream's, all streams', or that of containers."""
+        if feed.is_of_a_space:
+            return Scope(Action.READ, feed.topic)
+        if feed == OVERVIEW:
+            return Scope(Action.READ, f"{KIND}:*")
+        return Scope(Action.CONTAINERS, EVERYWHERE)
 
     def of_headcount(self, form: str, headcount: Headcount, now: int) -> Message:
         """A version of a stream's space, as ``{type: metrics, data}``."""

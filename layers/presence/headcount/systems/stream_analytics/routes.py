@@ -8,9 +8,9 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from headcount.beats import parse
 from headcount.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
 from headcount.headcounts import Headcount, Reading
+from headcount.messages import parse
 from headcount.spaces import ID, Space
 from headcount.streams import KIND, Status, Stream, registered, started, stopped
 from headcount.systems.stream_analytics.bodies import Happening, Registration, Report
@@ -29,9 +29,10 @@ from headcount.systems.stream_analytics.state import (
     real_time_data,
 )
 from headcount.times import HOUR, MINUTE, day_of, iso
+from headcount.tokens import Action, Scope, covers
+from headcount.web.answers import FacetValue, Measure
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
-from headcount.web.native import FacetValue, Measure
 from headcount.web.routing import Query, Reply, Route, Who
 
 shape_error = respond_error
@@ -134,6 +135,7 @@ class Historical(_OfChannel, _Period):
 def register(call: Call) -> Reply:
     """Register a stream, or change its title, channel or event: what is left out stays."""
     said = parse(Registration, call.request.json(), '{"id": "stream-1", "title": "Opening"}')
+    call.require(Scope(Action.INGEST, f"{KIND}:{said.id or '*'}"))  # any, where we choose it
     stream = said.id or call.services.new_id()
     now = call.now
     found, is_new = _change(
@@ -147,13 +149,19 @@ def register(call: Call) -> Reply:
 
 
 def streams(call: Call) -> Streams:
-    """Registered streams, newest first, at most 1,000, with viewers as published a moment ago."""
+    """Registered streams, newest first, at most 1,000, with viewers as published a moment ago.
+
+    Those that the token may read.
+    """
     status, channel = call.query("status"), call.query("channelId")
     if status is not None and status not in set(Status):
         raise InvalidRequestError(f"'status' must be one of: {', '.join(Status)}.")
     table = call.services.streams
     found = table.all() if channel is None else table.of_channel(_id("channelId", channel))
-    chosen = [one for one in found if status is None or one.status == status][:MAX_STREAMS]
+    allowed = call.spaces(Action.READ)
+    chosen = [one for one in found if status in {None, one.status} and covers(allowed, one.space)][
+        :MAX_STREAMS
+    ]
     heads = call.services.headcounts.many(one.space for one in chosen)
     return {
         "success": True,
@@ -304,7 +312,7 @@ def happen(call: Call) -> Done:
     said = parse(Happening, call.request.json(), '{"type": "chat"}')
     also = None
     if said.type == "revenue":
-        call.require_admin()
+        call.require(Scope(Action.INGEST, space.id))
         if said.amount is None or said.count is not None:
             raise InvalidRequestError("revenue needs an amount, a number, and takes no count.")
         added = {REVENUE: said.amount}
@@ -352,6 +360,8 @@ def _id(what: str, text: str) -> str:
 _DAY: dict[str, Any] = {"type": "string", "format": "date"}
 _STATUS: dict[str, Any] = {"type": "string", "enum": list(Status)}
 _STREAM = "/api/streams/<id>"
+_READ, _INGEST = Scope(Action.READ, f"{KIND}:<id>"), Scope(Action.INGEST, f"{KIND}:<id>")
+_UNKNOWN = [HTTPStatus.NOT_FOUND]
 _ANALYTICS = "/api/v1/analytics"
 
 ROUTES = [
@@ -364,6 +374,7 @@ ROUTES = [
         body=Registration,
         status=HTTPStatus.CREATED,
         also=[HTTPStatus.OK],
+        needs=Scope(Action.INGEST, None),
     ),
     Route(
         "GET",
@@ -375,11 +386,12 @@ ROUTES = [
             Query("status", "Only these", _STATUS),
             Query("channelId", "Only this channel's"),
         ],
+        needs=Scope(Action.READ, None),
     ),
-    Route("GET", _STREAM, stream, Who.ADMIN, StreamAnswer, errors=[HTTPStatus.NOT_FOUND]),
-    Route("POST", f"{_STREAM}/start", start, Who.ADMIN, StreamAnswer),
-    Route("POST", f"{_STREAM}/stop", stop, Who.ADMIN, StreamAnswer, errors=[HTTPStatus.NOT_FOUND]),
-    Route("GET", f"{_ANALYTICS}/streams/<id>/metrics", metrics, Who.ADMIN, Metrics),
+    Route("GET", _STREAM, stream, Who.ADMIN, StreamAnswer, errors=_UNKNOWN, needs=_READ),
+    Route("POST", f"{_STREAM}/start", start, Who.ADMIN, StreamAnswer, needs=_INGEST),
+    Route("POST", f"{_STREAM}/stop", stop, Who.ADMIN, StreamAnswer, errors=_UNKNOWN, needs=_INGEST),
+    Route("GET", f"{_ANALYTICS}/streams/<id>/metrics", metrics, Who.ADMIN, Metrics, needs=_READ),
     Route(
         "POST",
         f"{_ANALYTICS}/streams/<id>/events",
@@ -388,6 +400,7 @@ ROUTES = [
         Done,
         body=Happening,
         errors=[HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN],
+        needs=_INGEST,
     ),
     Route(
         "POST",
@@ -397,9 +410,17 @@ ROUTES = [
         Done,
         body=Report,
         errors=[HTTPStatus.CONFLICT],
+        needs=_INGEST,
     ),
-    Route("GET", f"{_ANALYTICS}/real-time/<id>", real_time, Who.ADMIN, RealTime),
-    Route("GET", f"{_ANALYTICS}/comprehensive/<id>", comprehensive, Who.ADMIN, Comprehensive),
+    Route("GET", f"{_ANALYTICS}/real-time/<id>", real_time, Who.ADMIN, RealTime, needs=_READ),
+    Route(
+        "GET",
+        f"{_ANALYTICS}/comprehensive/<id>",
+        comprehensive,
+        Who.ADMIN,
+        Comprehensive,
+        needs=_READ,
+    ),
     Route(
         "GET",
         f"{_ANALYTICS}/historical/<id>",
@@ -407,5 +428,6 @@ ROUTES = [
         Who.ADMIN,
         Historical,
         query=[Query("from", "The first UTC day", _DAY), Query("to", "The last UTC day", _DAY)],
+        needs=Scope(Action.READ, f"{KIND}:*"),
     ),
 ]

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict, is_typeddict
 
 import headcount
+from headcount.beats import MAX_AVATAR, MAX_NAME, MAX_PAGE
 from headcount.containers import CONTAINER_ID
+from headcount.messages import (
+    Details,
+    Engagement,
+    Facets,
+    Identifier,
+    Quality,
+    Seq,
+    VisitorId,
+    text_up_to,
+)
 from headcount.spaces import ID
 from headcount.systems.stream_analytics.containers import ContainerData
 from headcount.systems.stream_analytics.state import MetricsData, OverviewData
+from headcount.web.answers import Headcount, Notice
 from headcount.web.documents.schemas import Schema, Schemas, space
-from headcount.web.native import Headcount, Notice
 
 # ------------------------------------------------------------------------------ what clients say
 
@@ -46,6 +57,26 @@ class Ping(TypedDict):
     """Is anybody there? Keeps the connection open, too: it is closed after 10 silent minutes."""
 
     action: Literal["ping"]
+
+
+class Beat(TypedDict):
+    """Still here, and on this: the body of a beat over HTTP, but for the session. It is answered
+    where ``answer`` asks for it."""
+
+    action: Literal["beat"]
+    visitorId: NotRequired[VisitorId]
+    userId: NotRequired[Identifier]
+    name: NotRequired[Annotated[str, text_up_to(MAX_NAME)]]
+    avatar: NotRequired[Annotated[str, text_up_to(MAX_AVATAR)]]
+    page: NotRequired[Annotated[str, text_up_to(MAX_PAGE)]]
+    facets: NotRequired[Facets]
+    state: NotRequired[Literal["active", "hidden"]]
+    seq: NotRequired[Seq]
+    quality: NotRequired[Quality]
+    engagement: NotRequired[Engagement]
+    details: NotRequired[Details]
+    changed: NotRequired[bool]
+    answer: NotRequired[bool]
 
 
 Heartbeat = Annotated[
@@ -107,12 +138,24 @@ class Pong(TypedDict):
     type: Literal["pong"]
 
 
+class PresentMessage(TypedDict):
+    """The answer to a beat that asks for one: people in the space, and what everyone is told."""
+
+    type: Literal["present"]
+    space: str
+    count: int
+    version: int
+    notice: NotRequired[Notice]
+
+
 class ErrorMessage(TypedDict):
-    """What is wrong with what the client said; ``space``: where it named one."""
+    """What is wrong with what the client said; ``space``: where it named one; ``retryAfter``: the
+    seconds after which it may say it again."""
 
     type: Literal["error"]
     error: str
     space: NotRequired[str]
+    retryAfter: NotRequired[int]
 
 
 class Metrics(TypedDict):
@@ -155,6 +198,8 @@ class _Channel:
     description: str
     said: tuple[Any, ...]  # by the client
     heard: tuple[Any, ...]
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Parameters beside the token, and what they are."""
 
 
 _FEED = "A client that says anything at all is told how things are."
@@ -167,6 +212,25 @@ CHANNELS = (
         "Headcounts of the spaces that the client subscribes to, at most 50.",
         (Subscribe, Unsubscribe, Snapshot, Ping),
         (HeadcountMessage, AlertMessage, NoticeMessage, Pong, ErrorMessage),
+    ),
+    _Channel(
+        "presence",
+        "/ws",
+        "Viewers",
+        "Presence by connection: opening it with a space and a session is the join, closing it the "
+        "leave. Anyone may; a token proves who they are.",
+        (Beat, Ping),
+        (PresentMessage, Pong, ErrorMessage),
+        {
+            "space": "Where to be. Required.",
+            "sessionId": "One per tab. Required.",
+            **dict.fromkeys(
+                ("visitorId", "userId", "name", "avatar", "page", "state"), "As in a beat."
+            ),
+            "seq": "As in a beat, in digits.",
+            "facets": "As in a beat, as a JSON object.",
+            "changed": "As in a beat: true or false.",
+        },
     ),
     _Channel(
         "realtime",
@@ -195,9 +259,11 @@ CHANNELS = (
 )
 
 _DESCRIPTION = """\
-What dashboards hear over WebSockets. All of it is for admins: the token is a JWT in `?token=` (what
-browsers can send), the Authorization header or a cookie; without a valid one the connection is
-refused with 401 or 403.
+What dashboards hear over WebSockets, and how viewers are present by one. All but the latter is for
+admins, and for tokens with a scope that allows it: `read:site:main` or `read:site:*` for such
+spaces, `read:stream:*` for all streams together, `containers:*` for containers. The token is a JWT
+in `?token=` (what browsers can send), the Authorization header or a cookie; without a valid one the
+connection is refused with 401 or 403.
 
 The addresses are those behind the edge (`EdgeWebSocketUrl`) and on a local stack. The WebSocket API
 itself (`WebSocketUrl`) has one address only: there the feed is named by the query parameter `path`,
@@ -279,8 +345,14 @@ def _schemes(cookie: str) -> dict[str, Any]:
 
 
 def _channel(channel: _Channel) -> dict[str, Any]:
-    token: Schema = {"type": "string", "description": "An admin's token."}
-    query: Schema = {"type": "object", "properties": {"token": token}}
+    whose = "The viewer's token." if channel.query else "An admin's token, or one with the scope."
+    texts = {"token": whose, **channel.query}
+    query: Schema = {
+        "type": "object",
+        "properties": {
+            name: {"type": "string", "description": text} for name, text in texts.items()
+        },
+    }
     made: dict[str, Any] = {
         "address": channel.address,
         "title": channel.title,

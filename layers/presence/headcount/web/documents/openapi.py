@@ -6,7 +6,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from importlib import import_module
 from types import ModuleType
@@ -24,6 +24,7 @@ from headcount.errors import (
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
+    RateLimitError,
     RequestError,
     TooLargeError,
     UnauthorizedError,
@@ -51,6 +52,7 @@ class Throttled(TypedDict):
     message: str
 
 
+_WAIT = "Retry-After says how long to wait; where it is missing, the gateway refused the request."
 _ERRORS: dict[int, tuple[RequestError, str]] = {
     error.status: (error, description)
     for error, description in (
@@ -60,6 +62,7 @@ _ERRORS: dict[int, tuple[RequestError, str]] = {
         (NotFoundError(""), "There is nothing at this path."),
         (ConflictError(""), "The deployment's state does not allow this."),
         (TooLargeError(""), "The body is too large."),
+        (RateLimitError("", 1), f"Too many messages of one session. {_WAIT}"),
         (UnexpectedError(""), "A fault of ours."),
         (UpstreamError(""), "A service behind this one refuses."),
         (BusyError(), "Busy: nothing was stored, try again in a few seconds."),
@@ -97,7 +100,7 @@ def systems() -> list[ModuleType]:
 def _operations() -> Iterator[_Operation]:
     """Every route, its id made of module and handler; what answers several routes is told apart
     by their paths' last words, and then by their methods."""
-    every = [(system, route) for system in systems() for route in system.ROUTES]
+    every = [(system, _whole(route)) for system in systems() for route in system.ROUTES]
     handlers = Counter(_id(system, route.handle.__name__) for system, route in every)
     words = Counter(_id(system, _last_word(route)) for system, route in every)
     for system, route in every:
@@ -107,6 +110,23 @@ def _operations() -> Iterator[_Operation]:
             if words[name] > 1:
                 name = f"{name}_{route.method.lower()}"
         yield _Operation(system, route, name)
+
+
+def _whole(route: Route) -> Route:
+    """The route with its types themselves, where it gives their names."""
+    return replace(
+        route,
+        answer=_named(route.answer),
+        body=_named(route.body),
+        query=[replace(query, schema=_named(query.schema)) for query in route.query],
+    )
+
+
+def _named(kind: Any) -> Any:
+    if not isinstance(kind, str):
+        return kind
+    module, _, name = kind.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _id(system: ModuleType, word: str) -> str:
@@ -167,7 +187,7 @@ class _Writer:
             "operationId": one.id,
             "tags": [_tag(one.system)["name"]],
             "summary": _summary(said),
-            "description": f"{said}\n\nFor {route.who.value}.",
+            "description": f"{said}\n\nFor {route.who.value}{_or_scope(route)}.",
             "security": self._security(route),
             "responses": self._responses(one),
         }
@@ -181,7 +201,8 @@ class _Writer:
 
     def _security(self, route: Route) -> list[dict[str, list[str]]]:
         """Any one of these. The empty one: no token is needed, or not always."""
-        named: list[dict[str, list[str]]] = [{name: []} for name in self._schemes]
+        scopes = [_scope(route)] if route.needs is not None else []
+        named: list[dict[str, list[str]]] = [{name: scopes} for name in self._schemes]
         return named if route.who is Who.ADMIN else [{}, *named]
 
     def _path_parameters(self, route: Route) -> list[dict[str, Any]]:
@@ -213,8 +234,7 @@ class _Writer:
             answered = _answered(one.system, status)
             said = _ERRORS[status][1] if answered == status in _ERRORS else _ANY_FAILURE
             found.setdefault(answered, self._failure(answered, said, problem(one.system)))
-        throttled = HTTPStatus.TOO_MANY_REQUESTS
-        found[throttled] = self._failure(throttled, _THROTTLED, Throttled)
+        found[HTTPStatus.TOO_MANY_REQUESTS] = self._throttled(one.system)
         return {str(status): found[status] for status in sorted(found)}
 
     def _success(self, status: int, route: Route) -> dict[str, Any]:
@@ -227,9 +247,21 @@ class _Writer:
 
     def _failure(self, status: int, said: str, problem: Any) -> dict[str, str]:
         """A reference to what many operations may answer."""
-        name = f"{problem.__name__}{int(status)}"
-        content = {JSON: {"schema": self._schemas.answer(problem)}}
-        self._failures[name] = {"description": said, "content": content}
+        schema = self._schemas.answer(problem)
+        return self._named(f"{problem.__name__}{int(status)}", said, schema)
+
+    def _throttled(self, system: ModuleType) -> dict[str, str]:
+        """429: the gateway's in its own words, and ours, unless those clients are told another."""
+        status = HTTPStatus.TOO_MANY_REQUESTS
+        schema = self._schemas.answer(Throttled)
+        if _answered(system, status) != status:
+            return self._named(f"{Throttled.__name__}{int(status)}", _THROTTLED, schema)
+        ours = problem(system)
+        either = {"anyOf": [self._schemas.answer(ours), schema]}
+        return self._named(f"{ours.__name__}{int(status)}", _ERRORS[status][1], either)
+
+    def _named(self, name: str, said: str, schema: Schema) -> dict[str, str]:
+        self._failures[name] = {"description": said, "content": {JSON: {"schema": schema}}}
         return {"$ref": f"#/components/responses/{name}"}
 
 
@@ -261,6 +293,7 @@ PATH_PARAMETERS: dict[str, tuple[str, Schema]] = {
     "containerId": ("The container, as its launch answered it.", _matching(CONTAINER_ID)),
     "name": ("The alert rule's name.", _matching(NAME)),
     "removal": ("The removal, as it was answered.", {"type": "string", "minLength": 1}),
+    "erasure": ("The erasure, as it was answered.", {"type": "string", "minLength": 1}),
     "table": ("A table that does not exist.", {"type": "string", "minLength": 1}),
     "function": ("A function that does not exist.", {"type": "string", "minLength": 1}),
 }
@@ -313,6 +346,20 @@ def _failures(route: Route) -> list[int]:
     if route.who is not Who.ANYONE or _names_a_user(route):
         failures |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
     return sorted(failures)
+
+
+def _scope(route: Route) -> str:
+    """The scope a route needs, its parameters as the paths of the document have them."""
+    return re.sub(r"<(\w+)>", r"{\1}", str(route.needs))
+
+
+def _or_scope(route: Route) -> str:
+    """For whom else a route is, in words."""
+    if route.needs is None:
+        return ""
+    if route.who is Who.ANYONE:
+        return f"; parts of it for admins and tokens with the scope {_scope(route)}"
+    return f" and tokens with the scope {_scope(route)}"
 
 
 def _is_failure(status: int) -> bool:

@@ -69,13 +69,15 @@ def space(kinds: Sequence[str]) -> Schema:
 
 def _short(name: str) -> str:
     """``Viewer``; ``CourseViewersViewer`` where other systems have one too."""
-    *package, kind = name.split("__")
+    *package, kind = (_KNOWN_AS.get(part, part) for part in name.split("__"))
     modules = [part for part in package if part not in _INNER]
     return "".join(word.capitalize() for word in modules[-1].split("_")) + kind if modules else kind
 
 
 _INNER = {"routes", "bodies", "state", "days"}
 """Modules of a system that is a package: the system's name says more."""
+_KNOWN_AS = {"answers": "native", "BeatMessage": "Beat", "LeaveMessage": "Leave"}
+"""What readers of the document know modules and models as."""
 
 
 def _renamed(schema: Any, names: Mapping[str, str]) -> Any:

@@ -1,0 +1,211 @@
+"""Two releases run at once, or one after the other: each reads what the other wrote.
+
+``rows/released.json`` holds what a release stores and answers (see ``released.py``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+
+from tests.conftest import Worlds
+from tests.hard_cases.released import PARAMETERS, QUESTIONS, RELEASED, answers, frozen, load
+from tests.support.engines import Engine
+from tests.support.template import template
+from tests.support.world import SITE, World
+
+ENGINES_OWN = {"cause"}  # a stream's sequence number
+
+
+@cache
+def released() -> Any:
+    """What the release stored and answered."""
+    return json.loads(RELEASED.read_text())
+
+
+@pytest.fixture
+def world(engine: Engine, worlds: Worlds) -> World:
+    """Today's code on the tables that the release left."""
+    world = worlds(engine, **PARAMETERS)
+    world.clock.now = released()["now"]
+    load(world, released()["rows"])
+    return world
+
+
+def lacking(known: Any, found: Any, place: str = "") -> Iterator[str]:
+    """Where ``found`` does not hold all that is known; more than that is fine."""
+    if isinstance(known, Mapping) and isinstance(found, Mapping):
+        for name, value in known.items():
+            if name not in found:
+                yield f"{place}.{name} is missing"
+            elif name not in ENGINES_OWN:
+                yield from lacking(value, found[name], f"{place}.{name}")
+    elif isinstance(known, list) and isinstance(found, list) and len(known) == len(found):
+        for index, value in enumerate(known):
+            yield from lacking(value, found[index], f"{place}[{index}]")
+    elif place.endswith(".N"):
+        if float(known) != float(found):
+            yield f"{place} is {found}, not {known}"
+    elif known != found:
+        yield f"{place} is {found!r}, not {known!r}"
+
+
+# ------------------------------------------------------------------ rows of the release, read today
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_rows_of_the_release_are_answered_from_as_it_did(
+    memory: Engine, worlds: Worlds, question: str
+) -> None:
+    world = worlds(memory, **PARAMETERS)
+    world.clock.now = released()["now"]
+    load(world, released()["rows"])
+    said = answers(world, [question])[question]
+    assert list(lacking(released()["answers"][question], said)) == []
+
+
+def test_every_table_has_rows_of_the_release() -> None:
+    assert {role for role, rows in released()["rows"].items() if rows} == set(template().tables)
+
+
+def test_a_beat_on_a_row_of_the_release_is_steady(world: World) -> None:
+    world.clock.advance(20)
+    for session, facts in {
+        "steady": {"visitorId": "v1", "page": "/a", "facets": {"plan": "pro"}, "seq": 3},
+        "tab": {"visitorId": "v1", "page": "/b", "facets": {"plan": "pro"}},
+        "user": {"userId": "u1", "name": "Ada", "avatar": "https://example.test/a"},
+        "signs-in": {"visitorId": "v4", "userId": "u4"},
+        "hidden": {"visitorId": "v6", "state": "hidden"},
+        "proven": {"token": world.token(sub="u8", name="Grace")},
+    }.items():
+        with world.engine.metered() as meter:
+            world.beat(session, **facts)
+        assert meter.writes == ["UpdateItem"], session
+    assert world.filtered("count") == []
+
+
+def test_a_healthy_table_of_the_release_needs_no_repair(world: World) -> None:
+    before = world.headcount()
+    report = world.sweep()
+    assert (report["repaired"], report["ended"], report["moved"]) == ([], 0, 0)
+    world.settle()
+    now = world.headcount()
+    assert {**now, "version": 0, "asOf": ""} == {**before, "version": 0, "asOf": ""}
+
+
+def test_a_change_on_rows_of_the_release_is_the_next_version_for_who_listened_then(
+    world: World,
+) -> None:
+    before = world.headcount()
+    world.clock.advance(5)
+    world.beat("tab", visitorId="v1", page="/c", facets={"plan": "pro"})
+    world.settle()
+    after = world.headcount()
+    assert after["version"] == before["version"] + 1
+    assert (after["people"], after["sessions"]) == (before["people"], before["sessions"])
+    assert after["views"] == before["views"]
+    assert world.versions("c1") == [after["version"]]
+    world.beat("w0", "stream:live-1", page="/watch")
+    world.settle()
+    assert world.line.frames["c3"]
+    world.say("c1", {"action": "subscribe", "space": "site:large"})
+    assert world.versions("c1", "site:large") == [world.headcount("site:large")["version"]]
+
+
+def test_everybody_of_the_release_leaves_or_expires_as_ever(world: World) -> None:
+    live = Counter(row["session"] for row in world.presence_rows() if row["kind"] != "gone")
+    assert live["steady"] == 1
+    views = world.headcount()["views"]["total"]
+    world.clock.advance(5)
+    left_at = world.clock()
+    world.leave("tab")
+    world.leave("steady", seq=3)
+    world.leave("signs-in")
+    world.settle()
+    assert world.headcount()["views"]["total"] == views
+    for _ in range(12):
+        world.clock.advance(60)
+        world.sweep()
+        world.settle()
+    assert world.live_sessions() == []
+    spaces = [SITE, "site:large", "course:c1", "link:abc", "stream:live-1", "activity:main"]
+    assert [world.people(space) for space in spaces] == [0] * 6
+    ended = {visit["session"]: visit for visit in world.ledger() if "ended_at" in visit}
+    assert (ended["tab"]["ended_at"], ended["tab"]["ended_by"]) == (left_at, "leave")
+    assert ended["crashes"]["ended_by"] == "expiry"
+    assert [visit for visit in world.ledger() if "ended_at" not in visit] == []
+    engagement = world.headcount("stream:live-1")["engagement"]
+    assert (engagement["chat"], engagement["share"]) == (2, 1)
+
+
+def test_numbers_of_the_release_hold_back_what_comes_late(world: World) -> None:
+    before = world.presence_rows()
+    world.beat("leaves", visitorId="v2", seq=2)
+    world.beat("overtaken", seq=6)
+    world.leave("steady", seq=1)
+    assert world.presence_rows() == before
+
+
+def test_what_admins_said_to_the_release_holds(world: World) -> None:
+    assert world.beat("new").body["notice"]["text"] == "We close at noon."
+    path = f"/v1/spaces/{SITE}/presence"
+    rude = world.http("POST", path, body={"sessionId": "s", "userId": "rude"})
+    assert rude.status == 403
+    world.settle()
+    assert world.sns.published == []  # the alert rang under the release
+
+
+def test_days_of_the_release_are_what_they_were_and_the_next_one_is_whole(world: World) -> None:
+    def day_rows() -> list[dict[str, Any]]:
+        return [row for row in world.tables["history"].rows() if row["at"].startswith("day#")]
+
+    (before,) = day_rows()
+    assert world.daily("2026-11-20") == 1
+    assert day_rows() == [before]
+    world.clock.set("2026-11-22T01:00:00Z")
+    world.sweep()
+    world.settle()
+    world.daily()
+    rows = {(row["space"], row["at"]): row for row in day_rows()}
+    day = rows[SITE, "day#2026-11-21"]
+    known = released()["answers"][f"/v1/spaces/{SITE}/days"]["days"][-1]
+    assert known["date"] == "2026-11-21"
+    assert (day["views"], day["unique_people"]) == (known["views"], known["uniquePeople"])
+    assert rows["stream:live-1", "day#2026-11-21"]["views"] == 2
+
+
+# ------------------------------------------------------------------- rows of today, read by it
+
+
+def test_todays_rows_hold_all_that_the_release_reads(memory: Engine, worlds: Worlds) -> None:
+    """The release reads attributes by name and passes over those that it does not know: to it,
+    rows that hold what its own hold are its own."""
+    today = frozen(worlds(memory, **PARAMETERS))
+    assert today["now"] == released()["now"]
+    missing = [
+        f"{role}{key}: {what}"
+        for role, rows in released()["rows"].items()
+        for key, row in by_key(role, rows).items()
+        for what in lacking(row, by_key(role, today["rows"][role]).get(key, {}))
+        # The release looks at when a session changed only while it is here.
+        if not (row.get("kind") == {"S": "leave"} and what.startswith(".changed_at"))
+    ]
+    assert missing == []
+
+
+def test_todays_rows_are_no_others_than_the_releases(memory: Engine, worlds: Worlds) -> None:
+    """A row under a key that the release does not expect could be read as something else."""
+    today = frozen(worlds(memory, **PARAMETERS))
+    for role, rows in released()["rows"].items():
+        assert set(by_key(role, today["rows"][role])) == set(by_key(role, rows)), role
+
+
+def by_key(role: str, rows: list[Any]) -> dict[tuple[str, ...], Any]:
+    """The rows of a table by their keys."""
+    names = [key["AttributeName"] for key in template().tables[role]["KeySchema"]]
+    return {tuple(row[name]["S"] for name in names): row for row in rows}

@@ -1,0 +1,128 @@
+// A tab without a browser: headcount.js by connection, with time and the network in our hands.
+//
+//   node tab.mjs <headcount.js>: runs the story on stdin, prints what happened as JSON.
+
+import { readFileSync } from "node:fs";
+
+const [file] = process.argv.slice(2);
+const log = [];
+let now = 1_795_262_400_000;
+let timers = [];
+let ids = 0;
+const closed = new Set();
+let reachable = true;
+
+Date.now = () => now;
+Math.random = () => 0.5;
+globalThis.setTimeout = (run, delay = 0) => {
+  timers.push({ id: ++ids, at: now + delay, run });
+  return ids;
+};
+globalThis.clearTimeout = (id) => {
+  timers = timers.filter((one) => one.id !== id);
+};
+
+const settle = async () => {
+  for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+};
+
+async function pass(seconds) {
+  const end = now + seconds * 1000;
+  for (;;) {
+    await settle();
+    const next = timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at || a.id - b.id)[0];
+    if (!next) break;
+    clearTimeout(next.id);
+    now = Math.max(now, next.at);
+    next.run();
+  }
+  now = end;
+}
+
+const storage = () => {
+  const kept = new Map();
+  return {
+    getItem: (name) => kept.get(name) ?? null,
+    setItem: (name, value) => kept.set(name, value),
+    removeItem: (name) => kept.delete(name),
+  };
+};
+const events = new EventTarget();
+const page = new EventTarget();
+const stub = (name, value) => Object.defineProperty(globalThis, name, { value, configurable: true });
+
+Object.assign(page, { hidden: false, prerendering: false, querySelectorAll: () => [] });
+stub("document", page);
+stub("window", events);
+stub("location", { pathname: "/a", hash: "", origin: "https://shop.example" });
+stub("history", { pushState: () => {}, replaceState: () => {} });
+stub("localStorage", storage());
+stub("sessionStorage", storage());
+stub("navigator", { sendBeacon: (url) => log.push({ beacon: new URL(url).pathname }) });
+stub("addEventListener", events.addEventListener.bind(events));
+stub("removeEventListener", events.removeEventListener.bind(events));
+stub("dispatchEvent", events.dispatchEvent.bind(events));
+stub("fetch", async (url, { body } = {}) => {
+  const { pathname } = new URL(url);
+  if (!body) return { json: async () => ({ socketUrl: "wss://socket.example/live" }) };
+  log.push({ posted: JSON.parse(body).seq });
+  const said = { success: true, count: 1, version: 1, nextBeatIn: 30 };
+  return { ok: true, status: 200, headers: new Headers(), json: async () => said, pathname };
+});
+
+const sockets = [];
+stub(
+  "WebSocket",
+  class {
+    constructor(url) {
+      sockets.push(this);
+      this.number = sockets.length;
+      log.push({ opened: this.number, asked: Object.fromEntries(new URL(url).searchParams) });
+      setImmediate(() => (reachable ? this.onopen() : this.end()));
+    }
+    send(frame) {
+      log.push({ over: this.number, said: JSON.parse(frame) });
+    }
+    close(code = 1005) {
+      log.push({ closed: this.number, code });
+      setImmediate(() => this.end());
+    }
+    end() {
+      if (closed.has(this)) return;
+      closed.add(this);
+      this.onclose();
+    }
+  },
+);
+
+const source = readFileSync(file, "utf8").replaceAll("import.meta.url", '"https://api.example/headcount.js"');
+const client = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const does = {
+  connect: (options) => client.connect({ space: "site:main", presence: "socket", ...options }),
+  identify: (person) => client.identify(person),
+  update: (change) => client.update(change),
+  subscribe: () => client.subscribe(({ count }) => log.push({ count })),
+  leave: () => client.leave(),
+  start: () => client.start(),
+  pass,
+  hide() {
+    page.hidden = true;
+    page.dispatchEvent(new Event("visibilitychange"));
+  },
+  click() {
+    const link = { href: `${location.origin}/next`, target: "", hasAttribute: () => false };
+    events.closest = () => link; // an event's target is whom it is dispatched to
+    events.dispatchEvent(new Event("click"));
+  },
+  unload: () => events.dispatchEvent(new Event("pagehide")),
+  lose: () => sockets.at(-1).end(),
+  hear: (message) => sockets.at(-1).onmessage({ data: JSON.stringify(message) }),
+  network(works) {
+    reachable = works;
+  },
+};
+for (const [name, ...given] of JSON.parse(readFileSync(0, "utf8"))) {
+  await does[name](...given);
+  await settle();
+}
+process.stdout.write(JSON.stringify(log));
