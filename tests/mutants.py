@@ -1,0 +1,813 @@
+"""Does every invariant have a test? Breaks them one by one and runs the tests that should see it.
+
+    python -m tests.mutants [WORD ...]
+
+applies each mutation (those whose name holds a word) to a copy of the product, runs its tests there
+on the engine in memory, and prints which test caught it. Exits 1 if a mutation survives, if its
+text is no longer in the product exactly once, or if a test is red without any mutation.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from tests.support.template import ROOT
+
+WORKERS = 2
+_LIMIT = 180.0  # seconds, for a mutation that makes the product wait for ever
+_LIMIT_OF_ALL = 900.0  # for every test without any mutation
+_COPIED = ("layers/presence", "functions", "events", "tests", "local")
+_LOG = "log"
+_MTIMES = itertools.count(2_000_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A mutation: in ``file``, ``old`` (the first behind ``after``, which is there once) becomes
+    ``new``. ``edits`` are further pairs of old and new."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    after: str = ""
+    edits: tuple[tuple[str, str], ...] = ()
+
+    def applied(self, text: str) -> str:
+        """The file's text with it; ValueError where it does not fit any more."""
+        for old, new in self.edits:
+            text = _replaced(text, "", old, new)
+        return _replaced(text, self.after, self.old, self.new)
+
+
+def _replaced(text: str, after: str, old: str, new: str) -> str:
+    if after:
+        if text.count(after) != 1:
+            raise ValueError(f"in its file {after!r} is there {text.count(after)} times")
+        head, _, tail = text.partition(after)
+        if old not in tail:
+            raise ValueError(f"{old!r} is not there behind {after!r}")
+        return head + after + tail.replace(old, new, 1)
+    if text.count(old) != 1:
+        raise ValueError(f"in its file {old!r} is there {text.count(old)} times")
+    return text.replace(old, new)
+
+
+# ----------------------------------------------------------------------------------------- the list
+
+_PRODUCT = "layers/presence/headcount/"
+SESSION = _PRODUCT + "session.py"
+DESK = _PRODUCT + "presence.py"
+TALLY = _PRODUCT + "tally.py"
+COUNTING = _PRODUCT + "counting.py"
+HEADCOUNTS = _PRODUCT + "headcounts.py"
+PUBLISHING = _PRODUCT + "publishing.py"
+SOCKETS = _PRODUCT + "sockets.py"
+SUBSCRIBING = _PRODUCT + "subscribing.py"
+SWEEPING = _PRODUCT + "sweeping.py"
+AGGREGATING = _PRODUCT + "aggregating.py"
+FANNING = _PRODUCT + "fanning.py"
+PRESENCE_STORE = _PRODUCT + "store/presence.py"
+COUNTS_STORE = _PRODUCT + "store/counts.py"
+HEADCOUNTS_STORE = _PRODUCT + "store/headcounts.py"
+VISITS_STORE = _PRODUCT + "store/visits.py"
+SUBSCRIPTIONS_STORE = _PRODUCT + "store/subscriptions.py"
+TEMPLATE = "template.yaml"
+
+_UNIT = ("tests/unit/test_session.py",)
+_ROWS = ("tests/stores/test_presence_store.py",)
+_LATE = ("tests/stores/test_consistency.py",)
+_CHATTER = "tests/handlers/test_dashboards.py::"
+_BEATS = "tests/handlers/test_beats.py::"
+_BETWEEN = "tests/handlers/test_interleavings.py::"
+_CLEANUP = "tests/handlers/test_cleanup.py::"
+_SHARDS = "tests/handlers/test_shards.py::"
+_ANY_STATE = "attribute_exists(#p) OR attribute_not_exists(#p)"
+_STALE = "if seq is not None and old.seq is not None and seq <= old.seq:"
+_BEFORE = "            before = self.counts.shard(space, shard)\n"
+_WAIT = "        wait = old.as_of + PACE"
+_VIEWS_APART = 16 * " " + 'self._client.update_item(**self._add_views(space, batch)["Update"])\n'
+_EVENTUAL = ("ConsistentRead=True", "ConsistentRead=False")
+
+MUTANTS = [
+    # Who is here.
+    Mutant(
+        "live: expiry is ignored",
+        SESSION,
+        "return not self.ended and self.expires_at > now",
+        "return not self.ended",
+        _UNIT,
+    ),
+    Mutant(
+        "live: still at the very end of the lease",
+        SESSION,
+        "self.expires_at > now",
+        "self.expires_at >= now",
+        _UNIT,
+        after="def live(",
+    ),
+    Mutant(
+        "live: as long as the TTL leaves the row",
+        SESSION,
+        "self.expires_at > now",
+        "self.expires_at + BIN_AFTER > now",
+        _UNIT,
+        after="def live(",
+    ),
+    Mutant(
+        "live: an ended visit too",
+        SESSION,
+        "return not self.ended and self.expires_at > now",
+        "return self.expires_at > now",
+        (
+            *_UNIT,
+            _BEATS + "test_whatever_happens_the_numbers_equal_the_rows_and_the_views_the_ledger",
+        ),
+    ),
+    Mutant(
+        "expiry: a moment early",
+        SESSION,
+        "if old.ended or old.expires_at > now:",
+        "if old.ended or old.expires_at > now + 1:",
+        _UNIT,
+    ),
+    Mutant(
+        "expiry: a moment late",
+        SESSION,
+        "if old.ended or old.expires_at > now:",
+        "if old.ended or old.expires_at >= now:",
+        _UNIT,
+    ),
+    # Steady beats.
+    Mutant(
+        "margin: none",
+        SESSION,
+        "STEADY_MARGIN = 5 * SECOND",
+        "STEADY_MARGIN = 0",
+        (_BEATS + "test_a_beat_with_little_lease_left_is_recounted",),
+    ),
+    Mutant(
+        "margin: 5 s exactly is steady, as decided",
+        SESSION,
+        "old.expires_at > now + STEADY_MARGIN",
+        "old.expires_at >= now + STEADY_MARGIN",
+        _UNIT,
+    ),
+    Mutant(
+        "margin: 5 s exactly is steady, as written",
+        PRESENCE_STORE,
+        "expires_at > :margin",
+        "expires_at >= :margin",
+        _ROWS,
+    ),
+    Mutant(
+        "steady: whatever the facts",
+        PRESENCE_STORE,
+        'condition += " AND #print = :print"',
+        'condition += " AND (#print = :print OR attribute_exists(#print))"',
+        _ROWS,
+    ),
+    Mutant(
+        "steady: a visit that has ended",
+        PRESENCE_STORE,
+        "#kind IN (:beat, :join, :change)",
+        "(#kind IN (:beat, :join, :change) OR attribute_exists(#kind))",
+        _ROWS,
+    ),
+    # Retries and order.
+    Mutant(
+        "retry: a steady beat counts twice",
+        PRESENCE_STORE,
+        " AND #request <> :request",
+        "",
+        (*_ROWS, _BEATS + "test_a_steady_beat_that_is_sent_twice_counts_once"),
+    ),
+    Mutant(
+        "retry: a join or change counts twice",
+        SESSION,
+        "if old.request == request:",
+        "if False:",
+        _UNIT,
+    ),
+    Mutant(
+        "retry: a visit is recorded twice",
+        VISITS_STORE,
+        '"attribute_not_exists(#p)"',
+        f'"{_ANY_STATE}"',
+        ("tests/stores/test_visits_store.py",),
+        after="def _put(",
+    ),
+    Mutant(
+        "retry: engagement of a visit is added twice",
+        VISITS_STORE,
+        "attribute_exists(#p) AND attribute_not_exists(#ended_at)",
+        "attribute_exists(#p)",
+        ("tests/handlers/test_riding.py::test_an_end_that_is_told_twice_adds_engagement_once",),
+    ),
+    Mutant(
+        "order: a late beat is taken, as decided",
+        SESSION,
+        _STALE,
+        "if False:",
+        _UNIT,
+        after="def after_beat(",
+    ),
+    Mutant(
+        "order: a beat of the same number is taken, as decided",
+        SESSION,
+        "seq <= old.seq",
+        "seq < old.seq",
+        _UNIT,
+        after="def after_beat(",
+    ),
+    Mutant(
+        "order: a late leave is taken",
+        SESSION,
+        _STALE,
+        "if False:",
+        _UNIT,
+        after="def after_leave(",
+    ),
+    Mutant(
+        "order: a leave of the same number is taken",
+        SESSION,
+        "seq <= old.seq",
+        "seq < old.seq",
+        _UNIT,
+        after="def after_leave(",
+    ),
+    Mutant(
+        "order: a late beat is steady",
+        PRESENCE_STORE,
+        'condition += " AND (attribute_not_exists(seq) OR seq < :seq)"',
+        "pass",
+        _ROWS,
+    ),
+    Mutant(
+        "order: a beat of the same number is steady",
+        PRESENCE_STORE,
+        "seq < :seq",
+        "seq <= :seq",
+        _ROWS,
+    ),
+    Mutant(
+        "order: no tombstone for a leave that overtook its join",
+        DESK,
+        "if leave.seq is None:",
+        "if True:",
+        (_BEATS + "test_a_leave_that_overtakes_its_join_wins",),
+    ),
+    Mutant(
+        "order: a leave deletes its row",
+        DESK,
+        "done, _ = self.table.replace(old, new)",
+        "done = old is None or self.table.delete_ended(old)",
+        (
+            _BETWEEN
+            + "test_a_beat_that_was_on_its_way_when_its_session_left_does_not_bring_it_back",
+        ),
+    ),
+    Mutant(
+        "races: a row is written over one that changed",
+        PRESENCE_STORE,
+        '"#request = :was"',
+        '"#request = :was OR attribute_exists(#request)"',
+        _ROWS,
+    ),
+    Mutant(
+        "races: of two joins at once the second wins",
+        PRESENCE_STORE,
+        '"attribute_not_exists(#p)"',
+        f'"{_ANY_STATE}"',
+        _ROWS,
+        after="def _unchanged(",
+    ),
+    # Counting.
+    Mutant(
+        "people: a stranger per session",
+        TALLY,
+        "strangers = {session.person for",
+        "strangers = {session.id for",
+        ("tests/unit/test_tally.py",),
+    ),
+    Mutant(
+        "people: a user per session",
+        TALLY,
+        "users = {session.facts.user for",
+        "users = {session.id for",
+        ("tests/unit/test_tally.py",),
+    ),
+    Mutant(
+        "facets: people are sessions",
+        TALLY,
+        "for (facet, _), session in deciding(here).items():",
+        "for facet, session in ((name, one) for one in here for name in one.values):",
+        ("tests/unit/test_tally.py",),
+    ),
+    Mutant(
+        "facets: the first thing said counts",
+        TALLY,
+        "(other.changed_at, other.id) < (session.changed_at, session.id)",
+        "(other.changed_at, other.id) > (session.changed_at, session.id)",
+        ("tests/unit/test_tally.py",),
+    ),
+    Mutant(
+        "recount: the version is read after the rows",
+        COUNTING,
+        _BEFORE,
+        "",
+        (_BETWEEN + "test_a_recount_between_two_reads_of_another_is_not_undone",),
+        after="for _ in range(_TRIES):\n",
+        edits=(("            count = Count(\n", _BEFORE + "            count = Count(\n"),),
+    ),
+    Mutant(
+        "recount: a lost race counts as won",
+        COUNTING,
+        "if self.counts.save(count):",
+        "if self.counts.save(count) or True:",
+        (_BEATS + "test_of_two_recounts_at_once_the_slow_one_does_not_win",),
+    ),
+    Mutant(
+        "recount: any version is overwritten",
+        COUNTS_STORE,
+        '"ConditionExpression": "#version = :before"',
+        '"ConditionExpression": "#version = :before OR attribute_exists(#version)"',
+        ("tests/stores/test_counts_store.py",),
+        after="def save(",
+    ),
+    Mutant(
+        "recount: a first count overwrites another",
+        COUNTS_STORE,
+        '"attribute_not_exists(#p)"',
+        f'"{_ANY_STATE}"',
+        ("tests/stores/test_counts_store.py",),
+        after="def save(",
+    ),
+    Mutant(
+        "recount: without a pace",
+        COUNTING,
+        "last.counted_at + pace(last.rows)",
+        "0 * pace(last.rows)",
+        (_BEATS + "test_recounts_of_a_space_are_paced", "tests/handlers/test_pace.py"),
+    ),
+    Mutant(
+        "visits: recorded after the numbers",
+        COUNTING,
+        "        engaged = self.settle(batch)\n",
+        "",
+        (_BETWEEN + "test_whoever_reads_a_number_finds_the_views_that_led_to_it",),
+        edits=(("self.visits.end(engaged)", "self.visits.end(self.settle(batch))"),),
+    ),
+    Mutant(
+        "visits: a view is added apart from its visit",
+        VISITS_STORE,
+        "                        self._add_views(space, batch),\n",
+        "",
+        (_BETWEEN + "test_a_recording_that_dies_at_any_call_leaves_views_and_ledger_agreed",),
+        edits=(
+            (
+                "            else:\n                self._continue(batch)\n",
+                "            else:\n" + _VIEWS_APART + "                self._continue(batch)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "moves: a farewell ends the visit",
+        COUNTING,
+        "if not session.visit or moved_away(session):",
+        "if not session.visit:",
+        (_SHARDS + "test_a_moved_session_ends_once", "tests/handlers/test_shards.py"),
+    ),
+    Mutant(
+        "moves: an ended row is found before a running visit",
+        PRESENCE_STORE,
+        "(row.ended, moved_away(row))",
+        "(not row.ended, moved_away(row))",
+        _ROWS,
+    ),
+    Mutant(
+        "moves: a running visit is overwritten",
+        PRESENCE_STORE,
+        '"attribute_not_exists(#p) OR #kind IN (:leave, :gone)"',
+        f'"{_ANY_STATE} OR #kind IN (:leave, :gone)"',
+        _ROWS,
+    ),
+    # Publishing.
+    Mutant(
+        "versions: not counted up",
+        HEADCOUNTS,
+        "version=old.version + 1,\n        tally",
+        "version=old.version,\n        tally",
+        ("tests/unit/test_headcounts.py",),
+    ),
+    Mutant(
+        "versions: any is overwritten",
+        HEADCOUNTS_STORE,
+        '"ConditionExpression": "#version = :before"',
+        '"ConditionExpression": "#version = :before OR attribute_exists(#version)"',
+        ("tests/stores/test_counts_store.py",),
+        after="def save(",
+    ),
+    Mutant(
+        "repeats: never noticed",
+        HEADCOUNTS,
+        "return old.cause is not None and int(old.cause) >= int(first_cause)",
+        "return False",
+        ("tests/unit/test_headcounts.py",),
+    ),
+    Mutant(
+        "repeats: everything is one",
+        HEADCOUNTS,
+        "return old.cause is not None and int(old.cause) >= int(first_cause)",
+        "return True",
+        ("tests/unit/test_headcounts.py",),
+    ),
+    Mutant(
+        "repeats: the same record is news",
+        HEADCOUNTS,
+        "int(old.cause) >= int(first_cause)",
+        "int(old.cause) > int(first_cause)",
+        ("tests/unit/test_headcounts.py",),
+    ),
+    Mutant(
+        "repeats: not said again",
+        PUBLISHING,
+        "            self._say(old)\n",
+        "",
+        (_CHATTER + "test_a_publish_that_crashed_after_the_save_is_heard_at_the_retry",),
+    ),
+    Mutant(
+        "publish: the counts are read before the wait",
+        PUBLISHING,
+        "next_headcount(old, numbers,",
+        "next_headcount(old, before,",
+        (_BETWEEN + "test_a_version_carries_what_happened_while_it_waited",),
+        edits=(
+            (
+                _WAIT,
+                "        before = numbers_of(self.counts.space(space))\n" + _WAIT,
+            ),
+        ),
+    ),
+    Mutant(
+        "publish: without a pace",
+        PUBLISHING,
+        "self.sleep(max(0, min(wait, PACE)) / 1000)",
+        "self.sleep(0 * wait)",
+        (_CHATTER + "test_versions_of_a_space_are_at_least_a_second_apart",),
+    ),
+    Mutant(
+        "peak: of the latest version",
+        HEADCOUNTS,
+        "if tally.people and (peak is None or tally.people > peak.people):",
+        "if True:",
+        ("tests/unit/test_headcounts.py",),
+    ),
+    Mutant(
+        "time: a published one steps back",
+        HEADCOUNTS,
+        "now = max(now, old.as_of)",
+        "now = max(now, 0)",
+        ("tests/unit/test_headcounts.py",),
+    ),
+    # Dashboards.
+    Mutant(
+        "greeting: whoever is being greeted hears later versions first",
+        PUBLISHING,
+        "waiting = [one for one in subscribers if one.after is None]",
+        "waiting = []",
+        (_BETWEEN + "test_a_version_waits_for_a_greeting_that_is_on_its_way",),
+    ),
+    Mutant(
+        "greeting: its version is said again, and older ones after it",
+        PUBLISHING,
+        "if one.after is None or one.after < headcount.version]",
+        "]",
+        (_BETWEEN + "test_a_version_that_a_greeting_said_already_is_not_said_after_it",),
+    ),
+    Mutant(
+        "gone: a 410 means nothing",
+        SOCKETS,
+        "if is_gone(error):",
+        "if False:",
+        (_CHATTER + "test_a_410_later_forgets_that_connection_and_no_other",),
+    ),
+    Mutant(
+        "gone: a 410 right after connecting is taken at its word",
+        SOCKETS,
+        "if since is not None and self.clock() - since < SETTLING:",
+        "if False:",
+        (_CHATTER + "test_a_410_right_after_connecting_is_tried_again",),
+    ),
+    Mutant(
+        "chunks: sent again, queued again",
+        FANNING,
+        "MessageDeduplicationId=_name(space, str(number), str(version), message, *part)",
+        "MessageDeduplicationId=__import__('uuid').uuid4().hex",
+        (_CHATTER + "test_a_version_that_is_sent_again_is_queued_once",),
+    ),
+    Mutant(
+        "chunks: a smaller audience hears at once what overtakes them",
+        PUBLISHING,
+        "elif headcount.chunked_at + CHUNKING_LINGERS < now:",
+        "else:",
+        (_CHATTER + "test_an_audience_that_shrinks_goes_on_hearing_in_order",),
+    ),
+    # The cleanup and the day.
+    Mutant(
+        "cleanup: ends nobody",
+        SWEEPING,
+        "return ended is not None and self.presence.replace(session, ended)[0]",
+        "return False and ended is not None",
+        (_CLEANUP + "test_a_lease_ends_a_session_exactly_when_it_is_over",),
+    ),
+    Mutant(
+        "cleanup: bins what ended a moment ago",
+        SWEEPING,
+        "< now - BIN_ENDED_AFTER",
+        "< now",
+        (_CLEANUP + "test_ended_rows_are_binned_after_five_minutes",),
+    ),
+    Mutant(
+        "cleanup: bins what the ledger does not hold",
+        SWEEPING,
+        "self.visits.end(lost.values())",
+        "pass",
+        (_CLEANUP + "test_an_end_that_the_stream_lost_is_in_the_ledger_before_its_row_is_binned",),
+    ),
+    Mutant(
+        "cleanup: bins a row that was written since",
+        PRESENCE_STORE,
+        "**_unchanged(session),",
+        "",
+        _ROWS,
+        after="def delete_ended(",
+    ),
+    Mutant(
+        "day: one whose visits have begun to expire is zeroed",
+        AGGREGATING,
+        "if day_start(date) + RETENTION <= now:",
+        "if False:",
+        (_CLEANUP + "test_a_day_that_is_not_over_or_has_begun_to_expire_is_refused",),
+    ),
+    Mutant(
+        "day: one that is not over is written",
+        AGGREGATING,
+        "if date >= today:",
+        "if False:",
+        (_CLEANUP + "test_a_day_that_is_not_over_or_has_begun_to_expire_is_refused",),
+    ),
+    Mutant(
+        "day: a visit that is live and in the ledger counts twice",
+        _PRODUCT + "visits.py",
+        "by_id[visit.id] = visit",
+        "by_id[visit.id + str(len(by_id))] = visit",
+        ("tests/unit/test_visits.py",),
+    ),
+    # Streams.
+    Mutant(
+        "stream: steady beats wake count",
+        TEMPLATE,
+        '["join", "change", "leave"]',
+        '["join", "change", "leave", "beat"]',
+        (_BEATS + "test_a_steady_beat_is_one_write_call_and_wakes_nobody",),
+    ),
+    Mutant(
+        "stream: leaves wake nobody",
+        TEMPLATE,
+        '["join", "change", "leave"]',
+        '["join", "change"]',
+        ("tests/handlers/test_flow.py",),
+    ),
+    Mutant(
+        "stream: numbers wake nobody",
+        TEMPLATE,
+        '[{"prefix": "shard#"}, ',
+        "[",
+        ("tests/handlers/test_flow.py",),
+    ),
+    # Reads on which a decision rests.
+    *(
+        Mutant(f"late: {what}", file, *_EVENTUAL, _LATE, after=after)
+        for what, file, after in [
+            ("a shard's sessions", PRESENCE_STORE, "def partition("),
+            ("a session", PRESENCE_STORE, "def get("),
+            ("a person's sessions", PRESENCE_STORE, "def said_by("),
+            ("a page of sessions", PRESENCE_STORE, "def page("),
+            ("every session", PRESENCE_STORE, "def scan("),
+            ("a shard's count", COUNTS_STORE, "def shard("),
+            ("a space's counts", COUNTS_STORE, "def space("),
+            ("a headcount", HEADCOUNTS_STORE, "def get("),
+            ("a headcount's facets", HEADCOUNTS_STORE, "def _headcount(self"),
+            ("subscribers", SUBSCRIPTIONS_STORE, "def _rows("),
+            ("when a connection came", SUBSCRIPTIONS_STORE, "def connected_at("),
+        ]
+    ),
+    Mutant(
+        "late: many headcounts",
+        HEADCOUNTS_STORE,
+        "consistent=True",
+        "consistent=False",
+        _LATE,
+        after="def many(",
+    ),
+    Mutant(
+        "late: which visits are known",
+        VISITS_STORE,
+        "consistent=True",
+        "consistent=False",
+        _LATE,
+        after="def known(",
+    ),
+]
+
+
+# ---------------------------------------------------------------------------------------- running
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a mutation. ``caught_by``: the first red test; None: it survived."""
+
+    mutant: Mutant
+    caught_by: str | None
+    trouble: str | None
+    seconds: float
+
+
+class _Watch:
+    """The red tests of a run, and whether the tests could be collected."""
+
+    def __init__(self) -> None:
+        self.red: list[str] = []
+        self.passed = 0
+        self.trouble: str | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a failure, or an error of a fixture."""
+        if report.failed:
+            self.red.append(report.nodeid)
+        self.passed += report.when == "call" and report.passed
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what can't be imported."""
+        if report.failed:
+            self.trouble = f"{report.nodeid} can't be collected"
+
+
+def _run_tests(tree: Path, tests: tuple[str, ...], options: list[str], answer: Any) -> None:
+    """In a process of its own: run tests in a copy, and say what was red."""
+    os.chdir(tree)
+    sys.path[:] = [one for one in sys.path if one not in {"", str(ROOT)}]
+    for name in [one for one in sys.modules if one.partition(".")[0] in {"tests", "local"}]:
+        del sys.modules[name]
+    log = os.open(tree / _LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    watch = _Watch()
+    options += ["-q", "-p", "no:cacheprovider", "--rootdir", str(tree)]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # some are imported already
+    in_memory = ["-m", "not dynamodb_local", "-k", "not moto"]
+    code = pytest.main([*options, *in_memory, *tests], plugins=[watch])
+    if code not in {0, 1} and not watch.red and watch.trouble is None:
+        watch.trouble = f"no such tests (pytest exits {int(code)})"
+    if code == 0 and not watch.passed:
+        watch.trouble = "no test ran"
+    answer.send((watch.red, watch.trouble))
+
+
+def _tested(
+    tree: Path, tests: tuple[str, ...], *options: str, limit: float = _LIMIT
+) -> tuple[list[str], str | None]:
+    """The red tests in a copy of the product, and what else went wrong."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_run_tests, args=(tree, tests, [*options], theirs))
+    with _forking:
+        child.start()
+    theirs.close()
+    try:
+        if not ours.poll(limit):
+            child.kill()
+            return [f"(none: it did not end within {limit:g} s)"], None
+        red, trouble = ours.recv()
+    except EOFError:
+        return [], "the tests died"
+    finally:
+        child.join()
+    return red, trouble
+
+
+_forking = threading.Lock()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a source file with a time it never had, or its old bytecode could pass for the new."""
+    path.write_text(text)
+    now = next(_MTIMES)
+    os.utime(path, (now, now))
+
+
+def _copy(to: Path) -> Path:
+    """A copy of what the tests need."""
+    ignored = shutil.ignore_patterns("__pycache__", "stack", "node_modules", "built")
+    for folder in _COPIED:
+        shutil.copytree(ROOT / folder, to / folder, ignore=ignored)
+    for file in ("pyproject.toml", TEMPLATE):
+        shutil.copy(ROOT / file, to / file)
+    # The scheduling of the tests on the stack is part of the tests' configuration.
+    (to / "tests" / "stack").mkdir()
+    for file in ("__init__.py", "scheduling.py"):
+        shutil.copy(ROOT / "tests" / "stack" / file, to / "tests" / "stack" / file)
+    return to
+
+
+def _is_there(test: str) -> bool:
+    file, _, name = test.partition("::")
+    path = ROOT / file
+    return path.is_file() and (not name or f"def {name}(" in path.read_text())
+
+
+def _judge(mutant: Mutant, trees: Queue[Path], red_before: list[str]) -> Verdict:
+    tree = trees.get()
+    path = tree / mutant.file
+    original = path.read_text()
+    start = time.monotonic()
+    red: list[str] = []
+    trouble: str | None = None
+    without = [option for test in red_before for option in ("--deselect", test)]
+    try:
+        if missing := [test for test in mutant.tests if not _is_there(test)]:
+            raise ValueError(f"there is no {missing[0]}")
+        _write(path, mutant.applied(original))
+        red, trouble = _tested(tree, mutant.tests, "-x", *without)
+    except ValueError as error:
+        trouble = f"can't be tried: {error}"
+    finally:
+        _write(path, original)
+        trees.put(tree)
+    return Verdict(mutant, red[0] if red else None, trouble, time.monotonic() - start)
+
+
+def run(mutants: list[Mutant]) -> bool:
+    """Try them all and print the table; whether every one was caught."""
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(WORKERS) as pool:
+        trees: Queue[Path] = Queue()
+        for number in range(WORKERS):
+            trees.put(_copy(Path(scratch) / str(number)))
+        named = sorted({test for mutant in mutants for test in mutant.tests})
+        tests = tuple(test for test in named if _is_there(test))
+        tree = trees.get()
+        red, trouble = _tested(tree, tests, limit=_LIMIT_OF_ALL)
+        trees.put(tree)
+        for one in red:
+            print(f"red without any mutation, and left out: {one}", file=sys.stderr)
+        if trouble:
+            print((tree / _LOG).read_text(), trouble, sep="\n", file=sys.stderr)
+            return False
+        print("| mutation | caught by | s |\n|---|---|--:|", flush=True)
+        bad = 0
+        for verdict in pool.map(lambda mutant: _judge(mutant, trees, red), mutants):
+            said = verdict.caught_by or f"**{verdict.trouble or 'SURVIVES'}**"
+            bad += verdict.caught_by is None or verdict.trouble is not None
+            print(f"| {verdict.mutant.name} | {said} | {verdict.seconds:.1f} |", flush=True)
+    print(f"\n{len(mutants) - bad} of {len(mutants)} mutations caught")
+    return not bad and not red
+
+
+def _preload() -> None:
+    """Import what the tests import and no mutation changes: every run is a fork of this process."""
+    import boto3
+    import hypothesis
+    import jwt
+    import moto.dynamodb
+    import samtranslator.translator.transform  # noqa: F401
+    import yaml
+
+    assert all((boto3, hypothesis, jwt, moto, yaml))
+
+
+def main(words: list[str]) -> int:
+    """The mutations whose names hold one of the words; all without any."""
+    chosen = [one for one in MUTANTS if not words or any(word in one.name for word in words)]
+    _preload()
+    return 0 if run(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
