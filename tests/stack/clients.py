@@ -223,6 +223,11 @@ class Dashboard:
             async for message in socket:
                 self.frames.append(Frame(time.time(), json.loads(message.data)))
 
+    @property
+    def closed(self) -> bool:
+        """Whether the server ended it."""
+        return self._done.done()
+
     def say(self, action: str, space: str | None = None) -> None:
         """Send an action."""
         message = {"action": action} if space is None else {"action": action, "space": space}

@@ -29,7 +29,7 @@ from tests.support.missing import missing
 HERE = Path(__file__).parent
 # The long story starts first and ends beside the others; what breaks things for all comes last.
 FIRST = ["test_numbers.py"]
-LAST = ["test_history.py", "test_expiry.py", "test_no_shortcut.py"]
+LAST = ["test_history.py", "test_expiry.py", "test_no_shortcut.py", "test_failures.py"]
 
 
 @pytest.hookimpl(tryfirst=True)

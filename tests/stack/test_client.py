@@ -532,14 +532,17 @@ def test_one_request_at_a_time_however_much_happens(site: Site, here: Callable[[
     assert len(held) == 2
 
 
+@pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_is_left_alone_for_as_long_as_it_says(
-    site: Site, here: Callable[[], Any]
+    site: Site, here: Callable[[], Any], status: int
 ) -> None:
     tab = site.tab("/a", clock=True)
     becomes(here, (1, 1, ["/a"]))
     told = {"retry-after": "90", "access-control-allow-origin": "*"}
     told["access-control-expose-headers"] = "retry-after"
-    tab.page.route("**/presence", lambda route: route.fulfill(status=503, headers=told, body="{}"))
+    tab.page.route(
+        "**/presence", lambda route: route.fulfill(status=status, headers=told, body="{}")
+    )
     tab.beat_after(lambda: tab.page.evaluate("history.pushState({}, '', '/b')"))
     before = len(tab.beats)
     tab.page.clock.fast_forward(80_000)

@@ -56,7 +56,7 @@ def launch(world: World, event: str = "event-42", **how: Any) -> str:
 def listen(world: World, container: str, connection: str) -> None:
     """Have a socket listen to a container."""
     subscriptions = world.services("container_changes").subscriptions
-    subscriptions.connect(connection, now=world.clock())
+    subscriptions.connect(connection, reads=(), now=world.clock())
     subscriptions.add(topic(container), connection, now=world.clock())
 
 

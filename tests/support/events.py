@@ -65,15 +65,17 @@ def socket_event(
     body: str | None = None,
     query: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
+    request: str | None = None,
+    code: int = 1001,
 ) -> dict[str, Any]:
-    """A WebSocket API event: ``CONNECT``, ``DISCONNECT`` or ``MESSAGE``."""
+    """A WebSocket API event: ``CONNECT``, ``DISCONNECT`` (with a code) or ``MESSAGE``."""
     route = {"CONNECT": "$connect", "DISCONNECT": "$disconnect"}.get(kind, "$default")
     event: dict[str, Any] = {
         "requestContext": {
             "routeKey": route,
             "eventType": kind,
             "connectionId": connection,
-            "requestId": f"{connection}-request",
+            "requestId": request or f"{connection}-request",
             "apiId": "socket1234",
             "stage": "live",
             "domainName": "socket.example.test",
@@ -86,6 +88,8 @@ def socket_event(
         event["headers"] = {"Host": "socket.example.test", **(headers or {})}
         if query:
             event["queryStringParameters"] = dict(query)
+    if kind == "DISCONNECT":
+        event["requestContext"]["disconnectStatusCode"] = code
     if body is not None:
         event["body"] = body
     return event

@@ -33,6 +33,7 @@ class FakeLine:
         self.tries: dict[str, int] = defaultdict(int)
         self.gone: dict[str, int] = {}
         self.failing: dict[str, int] = {}
+        self.throttled: dict[str, int] = {}
         self.before_post: Callable[[], object] = lambda: None
         self.after_post: Callable[[], object] = lambda: None
 
@@ -43,6 +44,10 @@ class FakeLine:
     def fail(self, connection: str, *, times: int = 1_000_000) -> None:
         """Time out for a connection, for the next ``times`` posts."""
         self.failing[connection] = times
+
+    def throttle(self, connection: str, *, times: int = 1_000_000) -> None:
+        """Answer 429 for a connection, for the next ``times`` calls."""
+        self.throttled[connection] = times
 
     def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> None:  # noqa: N803
         """One frame, or the error that is due."""
@@ -55,24 +60,32 @@ class FakeLine:
         if self.failing.get(ConnectionId, 0) > 0:
             self.failing[ConnectionId] -= 1
             raise ReadTimeoutError(endpoint_url="https://example.test")
+        self._limit(ConnectionId, "PostToConnection")
         self.frames[ConnectionId].append(frame)
         self.after_post()
 
     def delete_connection(self, *, ConnectionId: str) -> None:  # noqa: N803
         """Close; gone ones say so."""
+        self._limit(ConnectionId, "DeleteConnection")
         self.closed.append(ConnectionId)
         if ConnectionId in self.gone:
             raise aws_error("GoneException", 410, "DeleteConnection")
 
+    def _limit(self, connection: str, operation: str) -> None:
+        if self.throttled.get(connection, 0) > 0:
+            self.throttled[connection] -= 1
+            raise aws_error("LimitExceededException", 429, operation)
+
 
 class FakeQueue:
     """A FIFO queue, which deduplicates and keeps the order of each message group; and beside it
-    the queue of errands, whose messages have no group."""
+    the queues of errands and of erasures, whose messages have no group."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.errands: list[dict[str, Any]] = []
         self.delays: list[int] = []
+        self.erasures: list[tuple[int, str]] = []  # seconds it waits, and the message
         self._seen: set[tuple[str, str]] = set()
 
     def send_message(
@@ -86,6 +99,10 @@ class FakeQueue:
     ) -> None:
         """Take a message unless its group has seen it (DeduplicationScope: messageGroup)."""
         assert len(MessageBody.encode()) < 256 * 1024
+        assert 0 <= DelaySeconds <= 900
+        if QueueUrl == "ErasureQueue":
+            self.erasures.append((DelaySeconds, MessageBody))
+            return
         if not MessageGroupId:
             assert QueueUrl == "ErrandQueue"
             self.errands.append({"messageId": "errand", "body": MessageBody})

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import json
 import os
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class World:
         self.sns = FakeSns()
         self.ecs = FakeEcs(clock)
         self._ids = itertools.count(1)
+        self.chance = random.Random(20).random  # noqa: S311 - a script, not a secret
         self._running: list[Services] = []
         self._processes: dict[str, tuple[ModuleType, Services]] = {}
         for role in template().tables:
@@ -101,6 +103,8 @@ class World:
         self._running.append(services)
         replace_services(services)
         try:
+            if function != "site":  # it alone reads the environment while it serves
+                return module.handler(event, None)
             with patch.dict(os.environ, {"SOCKET_URL": "wss://socket.example.test/live"}):
                 return module.handler(event, None)
         finally:
@@ -119,6 +123,7 @@ class World:
             services.clock = self.clock
             services.sleep = self.clock.sleep
             services.new_id = self.new_id
+            services.chance = self.chance
             wired: Any = services
             wired.dynamodb = self.engine.client
             wired.management = self.line
@@ -228,17 +233,22 @@ class World:
 
     def settle(self) -> None:
         """Let everything that was written have its effect."""
-        while counts := self.filtered("count"):
-            self.count(counts)
-        while changes := self.filtered("publish"):
-            self.publish(changes)
-        self.fan_out()
-        self.run_errands()
+        while True:
+            while counts := self.filtered("count"):
+                self.count(counts)
+            while changes := self.filtered("publish"):
+                self.publish(changes)
+            self.fan_out()
+            if not self.run_errands():
+                return
 
-    def run_errands(self) -> None:
-        """Have the errands function run whatever waits, its delay over."""
+    def run_errands(self) -> bool:
+        """Have the errands function run whatever waits, its delay over; whether anything did."""
+        ran = False
         while (event := self.queue.take_errand()) is not None:
             self.invoke("errands", event)
+            ran = True
+        return ran
 
     # ------------------------------------------------------------------------------- schedules
 
@@ -273,6 +283,37 @@ class World:
     def disconnect(self, connection: str) -> None:
         """A dashboard goes away."""
         self.invoke("socket", socket_event("DISCONNECT", connection))
+
+    def attend(
+        self,
+        connection: str,
+        session: str,
+        space: str = SITE,
+        *,
+        request: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **fields: Any,
+    ) -> Any:
+        """A viewer connects to be present; what is no text goes as JSON."""
+        said = {"space": space, "sessionId": session, **fields}
+        query = {
+            name: text if isinstance(text, str) else json.dumps(text) for name, text in said.items()
+        }
+        event = socket_event(
+            "CONNECT", connection, query=query, headers=headers, request=request or self.new_id()
+        )
+        return self.invoke("socket", event)
+
+    def tell(self, connection: str, **fields: Any) -> None:
+        """A viewer who is present by connection sends a beat."""
+        body = json.dumps({"action": "beat", **fields})
+        event = socket_event("MESSAGE", connection, body=body, request=self.new_id())
+        assert self.invoke("socket", event) == {"statusCode": 200}
+
+    def hang_up(self, connection: str, code: int = 1000, *, request: str | None = None) -> None:
+        """A connection ends with a code."""
+        request = request or self.new_id()
+        self.invoke("socket", socket_event("DISCONNECT", connection, request=request, code=code))
 
     def versions(self, connection: str, space: str = SITE) -> list[int]:
         """The versions of a space that a dashboard heard, in order."""
