@@ -75,11 +75,15 @@ def _measure(world: World) -> list[Cost]:
     note("publish a version to 1 dashboard", lambda: world.publish(changed))
     world.clock.advance(30)
     note("steady beat", lambda: beat(2))
+    world.clock.advance(0.6)
     note("steady beat, the count remembered", lambda: beat(3))
-    note("page change", lambda: beat(4, page="/exit"))
+    world.clock.advance(5)
+    note("page change", lambda: beat(4, page="/exit", changed=True))
+    world.clock.advance(5)
+    note("page change of a client that does not say `changed`", lambda: beat(5, page="/help"))
     world.clock.advance((60 * SECOND - STEADY_MARGIN) / SECOND)
-    note("beat with 5 s of lease left", lambda: beat(5, page="/exit"))
-    note("leave", lambda: world.leave(SESSION, seq=6))
+    note("beat with 5 s of lease left", lambda: beat(6, page="/help"))
+    note("leave", lambda: world.leave(SESSION, seq=7))
     left = world.filtered("count")[-1:]
     note("visit ends: the end in its row", lambda: settle(_sessions(left)))
     note("join: a first message without `seq`", lambda: world.beat("second", **FIELDS))
@@ -96,7 +100,7 @@ def _measure(world: World) -> list[Cost]:
 
 
 def _recount(world: World) -> None:
-    world.services("count").counter.recount(SITE, 0)
+    world.services("count").recounter.recount(SITE, 0)
 
 
 def _sessions(records: list[dict[str, Any]]) -> list[Session]:
@@ -104,8 +108,12 @@ def _sessions(records: list[dict[str, Any]]) -> list[Session]:
 
 
 @contextmanager
-def handing_over_rows(engine: Engine) -> Iterator[None]:
-    """Have failed conditions hand over the row, as DynamoDB does and the build of 2020 does not."""
+def handing_over_rows(engine: Engine) -> Iterator[list[str]]:
+    """Have failed conditions hand over the row, as DynamoDB does and the build of 2020 does not.
+
+    Gives a list with the table of each row that was handed over.
+    """
+    handed: list[str] = []
     asked: list[dict[str, Any]] = []
 
     def note(params: dict[str, Any], **_: Any) -> None:
@@ -123,6 +131,7 @@ def handing_over_rows(engine: Engine) -> Iterator[None]:
             )
             if "Item" in answer:
                 parsed["Item"] = answer["Item"]
+                handed.append(params["TableName"])
 
     silent = engine.twin()
     events = engine.client.meta.events
@@ -131,7 +140,7 @@ def handing_over_rows(engine: Engine) -> Iterator[None]:
         events.register(f"before-parameter-build.{call}", note, unique_id=f"over-{call}-ask")
         events.register(f"after-call.{call}", hand_over, unique_id=f"over-{call}-answer")
     try:
-        yield
+        yield handed
     finally:
         for call in calls:
             events.unregister(f"before-parameter-build.{call}", unique_id=f"over-{call}-ask")

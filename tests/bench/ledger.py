@@ -1,0 +1,338 @@
+"""What a replay is billed for: every call, second, message and byte, by what it was for."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from functools import cache
+from io import TextIOBase
+from typing import Any
+from unittest.mock import patch
+
+from headcount.clients import replace_services
+from headcount.store import visits
+
+from tests.bench.prices import Amounts, Prices, Usage, messages_units
+from tests.bench.timeline import Timeline
+from tests.support.engines import WRITES, Call, Engine
+from tests.support.fakes import FakeLine
+from tests.support.template import Template, template
+from tests.support.world import World
+from tests.units_table import handing_over_rows
+
+NOT_IN_A_VIEWER_HOUR = {
+    "containers": "launching containers is no part of watching",
+    "container_changes": "without a cluster the template leaves it out",
+    "erase": "erasing a person is no part of watching",
+}
+"""Functions that no replay needs to invoke, and why."""
+
+
+MEMORY = "memory"
+"""The engine that is in this process."""
+
+VISITS_PER_TRANSACTION = visits.VISITS_PER_TRANSACTION
+"""As the product has it; the engine takes fewer."""
+
+
+class NeverInvokedError(AssertionError):
+    """A replay left out a function that costs money."""
+
+
+@dataclass
+class Account:
+    """One invocation, as it is billed."""
+
+    function: str
+    calls: list[Call] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)  # bytes of each post
+    queued: Counter[str] = field(default_factory=Counter)
+    log_bytes: float = 0
+    cpu: float = 0
+    slept: float = 0
+
+
+@dataclass
+class Part:
+    """All that was for one thing."""
+
+    times: int = 0
+    usage: Usage = field(default_factory=Amounts)
+    operations: Amounts[tuple[str, str]] = field(default_factory=Amounts)
+    """(operation, table's role) -> units; conditions that failed are units too"""
+    calls_of: Amounts[tuple[str, str]] = field(default_factory=Amounts)
+    cpu: float = 0
+    slept: float = 0
+
+
+class Ledger:
+    """The parts, the functions invoked, and what the engine could not do as DynamoDB does."""
+
+    def __init__(self, prices: Prices) -> None:
+        self.prices = prices
+        self.parts: dict[str, Part] = defaultdict(Part)
+        self.invoked: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.handed_over = 0  # rows that DynamoDB hands over with a failed condition
+        self.split_transactions = 0  # the engine takes 10 actions at once, DynamoDB 100
+        self.engine = ""
+        self.on = False
+        self.roles: dict[str, str] = {}
+
+    def add(self, part: str, *, times: int = 0, **usage: float) -> None:
+        """Quantities that no invocation brings along."""
+        if self.on:
+            self.parts[part].times += times
+            self.parts[part].usage.add(usage)
+
+    def close(self, part: str, account: Account) -> None:
+        """Enter an invocation under a part; what ``count`` does for the ledger is its own."""
+        self.invoked[account.function] += 1
+        if not self.on:
+            return
+        entry = self.parts[part]
+        entry.times += 1
+        account.cpu += self.prices.assumed["client_cpu"] * len(account.calls)
+        self._enter_calls(part, account)
+        memory, platform_lines = _terms(account.function)
+        seconds = self.prices.seconds(
+            cpu=account.cpu + len(account.frames) * self.prices.assumed["post_cpu"],
+            memory=memory,
+            waited=self.prices.waited(
+                calls=len(account.calls),
+                posts=len(account.frames),
+                queued=sum(account.queued.values()),
+                slept=account.slept,
+            ),
+        )
+        overhead = self.prices.assumed["frame_overhead"]
+        entry.usage.add(
+            {
+                "lambda_requests": 1,
+                "lambda_gb_seconds": seconds * memory / 1024,
+                "log_bytes": account.log_bytes
+                + platform_lines * self.prices.assumed["platform_lines"],
+            }
+        )
+        entry.cpu += account.cpu
+        entry.slept += account.slept
+        if account.frames:
+            self.parts["dashboards"].usage.add(
+                {
+                    "socket_messages": messages_units(account.frames),
+                    "bytes_out": sum(account.frames) + overhead * len(account.frames),
+                }
+            )
+        for queue, number in account.queued.items():
+            if number:  # sent, received, deleted
+                entry.usage[f"{queue}_requests"] += 3 * number
+
+    def _enter_calls(self, part: str, account: Account) -> None:
+        for call in account.calls:
+            roles = {self.roles[name] for name in call.tables}
+            kept = "visits" if account.function == "count" and "visits" in roles else part
+            units = units_of(call)
+            entry = self.parts[kept]
+            entry.usage["write_units" if call.operation in WRITES else "read_units"] += units
+            what = call.operation, "+".join(sorted(roles))
+            entry.operations[what] += units
+            entry.calls_of[what] += 1
+            if part == "recounts" and call.operation == "PutItem" and not call.failed:
+                self.counts["recounts"] += 1
+        self._join_transactions(account)
+
+    def _join_transactions(self, account: Account) -> None:
+        """Take off what more transactions for the same visits cost: each updates the views."""
+        made = [
+            units_of(call) / 2 - 1
+            for call in account.calls
+            if call.operation == "TransactWriteItems"
+            and {self.roles[name] for name in call.tables} == {"visits", "counts"}
+        ]
+        extra = len(made) - math.ceil(sum(made) / VISITS_PER_TRANSACTION)
+        if extra > 0:
+            self.parts["visits"].usage["write_units"] -= 2 * extra
+            self.parts["visits"].operations["TransactWriteItems", "counts+visits"] -= 2 * extra
+            self.split_transactions += extra
+
+    def require_every_function(self, of: Template | None = None) -> None:
+        """Raise NeverInvokedError unless all of a template's functions were invoked or excused."""
+        functions = set((of or template()).functions)
+        if missing := sorted(functions - set(self.invoked) - set(NOT_IN_A_VIEWER_HOUR)):
+            raise NeverInvokedError(
+                f"never invoked, so their cost is missing: {', '.join(missing)}. Have the replay "
+                "do what they are for, or say in NOT_IN_A_VIEWER_HOUR why no viewer needs them."
+            )
+        if stale := sorted(set(NOT_IN_A_VIEWER_HOUR) - functions):
+            raise NeverInvokedError(f"excused, but not in the template: {', '.join(stale)}.")
+
+
+@cache
+def _terms(function: str) -> tuple[int, bool]:
+    """A function's memory, and whether Lambda logs START, END and REPORT for it."""
+    spec = template().functions[function]
+    logging = spec.get("LoggingConfig", {})
+    quiet = logging.get("LogFormat") == "JSON" and logging.get("SystemLogLevel") == "WARN"
+    return int(spec["MemorySize"]), not quiet
+
+
+def units_of(call: Call) -> float:
+    """Units of a call. A write whose condition fails costs what it would have written, which is
+    one unit (rows are under 1 KB): DynamoDB's answer does not say so. A query that finds nothing
+    costs half a unit at least: DynamoDB Local says none."""
+    if call.failed and call.operation in WRITES:
+        return call.units or 1.0
+    if call.operation == "Query":
+        return call.units or 0.5
+    return call.units or 0.0
+
+
+class BilledWorld(World):
+    """A deployment whose invocations are entered in a ledger, on a clock with an agenda."""
+
+    def __init__(self, engine: Engine, clock: Timeline, bill: Ledger, **parameters: str) -> None:
+        super().__init__(engine, clock, **parameters)
+        self.agenda = clock
+        self.bill = bill
+        bill.engine = engine.name
+        bill.roles = {table.name: role for role, table in self.tables.items()}
+        self.line = _CountedLine(self)
+        self.part = ""
+        self.left_errands: Callable[[], object] = lambda: None
+        """Called when an invocation has left errands in their queue."""
+        self.account: Account | None = None
+        self._asked_at = 0.0
+        self._calls: list[Call] = []
+        clock_sleep = clock.sleep
+
+        def sleep(seconds: float) -> None:
+            mine = self._switch(None)
+            clock_sleep(seconds)
+            self._switch(mine)
+            if mine is not None:
+                mine.slept += max(0.0, seconds)
+
+        self._sleep: Callable[[float], None] = sleep
+
+    def new_id(self) -> str:
+        """A unique word, as long as a real one: rows are to have their real sizes."""
+        return f"{next(self._ids):032x}"
+
+    def request_id(self) -> str:
+        """A request's id, as long as the gateway's."""
+        return f"{next(self._ids):015x}="
+
+    @contextmanager
+    def metered(self) -> Iterator[None]:
+        """Have the engine's calls and the handlers' lines entered."""
+        with ExitStack() as stack:
+            handed = stack.enter_context(handing_over_rows(self.engine))
+            self._calls = stack.enter_context(self.engine.metered(capacity=True)).calls
+            stack.enter_context(self._without_the_engine())
+            stack.enter_context(redirect_stdout(_LOG))
+            stack.enter_context(patch.object(_LOG, "world", self))
+            if self.engine.name != MEMORY:
+                # The build of 2020 takes 10 actions at once: Ledger puts right what that adds.
+                stack.enter_context(patch.object(visits, "VISITS_PER_TRANSACTION", 9))
+            stack.enter_context(patch.dict(os.environ, SOCKET_URL="wss://socket.example.test/live"))
+            yield
+            self.bill.handed_over += len(handed)
+
+    @contextmanager
+    def _without_the_engine(self) -> Iterator[None]:
+        """Take off what the engine and its client take of a handler's CPU: they are not ours."""
+
+        def ask(**_: Any) -> None:
+            self._asked_at = time.thread_time()
+
+        def answer(**_: Any) -> None:
+            if self.account is not None:
+                self.account.cpu -= time.thread_time() - self._asked_at
+
+        events = self.engine.client.meta.events
+        events.register_first("before-parameter-build.dynamodb", ask, unique_id="engine-ask")
+        events.register_last("after-call.dynamodb", answer, unique_id="engine-answer")
+        try:
+            yield
+        finally:
+            events.unregister("before-parameter-build.dynamodb", unique_id="engine-ask")
+            events.unregister("after-call.dynamodb", unique_id="engine-answer")
+
+    def invoke(self, function: str, event: Mapping[str, Any]) -> Any:
+        """Call a function's real handler, and enter what that costs under the present part."""
+        part, account = self.part, Account(function)
+        module, services = self._process(function)
+        services.sleep = self._sleep  # type: ignore[assignment]
+        replace_services(services)
+        before = self._switch(account)
+        queued = len(self.queue.messages), len(self.queue.errands)
+        started = time.thread_time()
+        try:
+            return module.handler(event, None)
+        finally:
+            account.cpu += time.thread_time() - started
+            self._switch(before)
+            account.queued["fifo"] = max(0, len(self.queue.messages) - queued[0])
+            account.queued["queue"] = max(0, len(self.queue.errands) - queued[1])
+            self.bill.close(part, account)
+            if self.queue.errands:
+                self.left_errands()
+
+    def ask(self, part: str, event: Mapping[str, Any], *, function: str = "api") -> Any:
+        """An HTTP request, with what its answer costs to send; returns the response."""
+        self.part = part
+        response = self.invoke(function, event)
+        assumed = self.bill.prices.assumed
+        body = response.get("body") or ""
+        size = len(base64.b64decode(body) if response.get("isBase64Encoded") else body.encode())
+        said = response.get("headers", {})
+        size += sum(len(name) + len(str(value)) + 4 for name, value in said.items())
+        self.bill.add(part, http_requests=1, bytes_out=size + assumed["response_overhead"])
+        return response
+
+    def _switch(self, account: Account | None) -> Account | None:
+        """Enter the calls so far under whoever made them, and those from now on under another."""
+        before = self.account
+        if before is not None:
+            before.calls += self._calls
+        self._calls.clear()
+        self.account = account
+        return before
+
+
+class _CountedLine(FakeLine):
+    """The WebSocket API's management side, with the size of each post noted."""
+
+    def __init__(self, world: BilledWorld) -> None:
+        super().__init__()
+        self._world = world
+
+    def post_to_connection(self, **params: Any) -> None:
+        if self._world.account is not None:
+            self._world.account.frames.append(len(params["Data"]))
+        super().post_to_connection(**params)
+
+
+class _Log(TextIOBase):
+    """Standard output as it goes to the log. There is one: a logger keeps the first it saw."""
+
+    world: BilledWorld | None = None
+
+    def write(self, text: str) -> int:
+        world = self.world
+        account = world.account if world is not None else None
+        if world is None or account is None:
+            return sys.stderr.write(text)
+        overhead = world.bill.prices.assumed["log_line_overhead"]
+        account.log_bytes += len(text.encode()) + overhead * text.count("\n")
+        return len(text)
+
+
+_LOG = _Log()

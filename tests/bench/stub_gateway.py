@@ -1,0 +1,63 @@
+"""A management API over TLS that takes every post after 10 ms, in a process of its own.
+
+Connections named ``gone-...`` are answered 410, ``slow-...`` never. Arguments: certificate and key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import sys
+
+DELAY = 0.01
+_HEADERS = (
+    b"Content-Type: application/json\r\n"
+    b"Date: Sat, 21 Nov 2026 12:00:00 GMT\r\n"
+    b"x-amzn-RequestId: 2f1f2f1d-6e5b-4f3c-9a50-0d8f9a7f7d11\r\n"
+    b"x-amz-apigw-id: VVC8GU0GSK6KSLC=\r\n"
+    b"Connection: keep-alive\r\n"
+)
+_TAKEN = b"HTTP/1.1 200 OK\r\n" + _HEADERS + b"Content-Length: 0\r\n\r\n"
+_GONE = b"HTTP/1.1 410 Gone\r\n" + _HEADERS + b"Content-Length: 2\r\n\r\n{}"
+
+
+class Gateway(asyncio.Protocol):
+    """One connection of a poster."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody calls."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every whole request, a moment later."""
+        self._data += data
+        while (end := self._data.find(b"\r\n\r\n")) >= 0:
+            head = self._data[:end]
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            if len(self._data) < end + 4 + length:
+                return
+            self._data = self._data[end + 4 + length :]
+            name = head.split(b" ", 2)[1].rpartition(b"/")[2]
+            if name.startswith(b"slow-"):
+                continue
+            answer = _GONE if name.startswith(b"gone-") else _TAKEN
+            asyncio.get_running_loop().call_later(DELAY, self._transport.write, answer)
+
+
+async def main(certificate: str, key: str) -> None:
+    """Listen until ended."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = await asyncio.get_running_loop().create_server(
+        Gateway, "127.0.0.1", 0, ssl=context, backlog=1024
+    )
+    print(f"https://localhost:{server.sockets[0].getsockname()[1]}/live", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
