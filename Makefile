@@ -8,10 +8,10 @@ export GATEWAY_PORT ?= 4566
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token deploy-local picture bench-dashboard units build test check lock clean dev stack python
+.PHONY: help run demo token deploy-local picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout mutants units load build soak test check lock audit-dependencies clean dev stack python
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-18s%s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-20s%s\n' "$$target" "$$what"; done
 
 run: stack ## the whole product on http://localhost:8787 (PORT, GATEWAY_PORT), until Ctrl-C
 	@exec $(TOOLS)/python -m local.run
@@ -31,11 +31,35 @@ picture: dev ## the pictures of the dashboard in docs/, from the running stack (
 bench-dashboard: dev ## what an update of 1,000 sessions costs the dashboard (needs Chromium)
 	@exec $(TOOLS)/python -m local.bench_dashboard $(ARGS)
 
+bench-cost: dev ## what 1,000 viewer-hours cost, by part (needs Java and npm; ARGS=--write renews docs/cost.md)
+	@exec $(TOOLS)/python -m tests.bench.cost $(ARGS)
+
+bench-check: dev ## whether units, calls and bytes are still as good as committed (needs Java and npm)
+	@exec $(TOOLS)/python -m tests.bench.check $(ARGS)
+
+bench-beat: dev ## a beat's CPU beside a plain Powertools and boto3 handler's
+	@exec $(TOOLS)/python -m tests.bench.beat_cpu $(ARGS)
+
+bench-cold-start: dev ## how long the built functions take to start, beside a plain one
+	@exec $(TOOLS)/python -m tests.bench.cold_start $(ARGS)
+
+bench-fanout: dev ## posts to dashboards per second and core, beside boto3 in threads
+	@exec $(TOOLS)/python -m tests.bench.fanout $(ARGS)
+
+mutants: dev ## break every invariant once, and see that a test notices (ARGS: words of names)
+	@exec $(TOOLS)/python -m tests.mutants $(ARGS)
+
 units: dev ## what a beat, a join, a leave cost in DynamoDB units (needs Java and npm)
 	@exec $(TOOLS)/python -m tests.units_table
 
+load: dev ## what one core carries, and the running stack if there is one (ARGS=--help)
+	@exec $(TOOLS)/python -m tests.load $(ARGS)
+
 build: dev ## build for AWS, ready for `sam deploy`
 	@exec $(TOOLS)/python -m local.build $(ARGS)
+
+soak: dev ## fault schedules and fuzzed inputs for SECONDS=60, or SEED=number once more, with its trace
+	@exec $(TOOLS)/python -m tests.simulator.soak $(if $(SEED),--seed $(SEED),--seconds $(or $(SECONDS),60)) $(ARGS)
 
 test: stack ## run every test, the stack's beside the others (ARGS go to pytest, WORKERS=0 runs them in one process)
 	@exec $(TOOLS)/python -m pytest -n $(WORKERS) $(ARGS)
@@ -47,9 +71,12 @@ check: dev ## lint, formatting, types, template
 	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/sam validate --lint --template-file template.yaml
 
 lock: dev ## pin again what local/locks/*.in ask for
-	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --upgrade local/locks/dev.in -o local/locks/dev.txt
-	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --upgrade local/locks/emulator.in -o local/locks/emulator.txt
-	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --upgrade layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
+	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/dev.in -o local/locks/dev.txt
+	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/emulator.in -o local/locks/emulator.txt
+	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
+
+audit-dependencies: dev ## ask osv.dev for known vulnerabilities of all that is locked
+	@exec $(TOOLS)/python -m local.advisories
 
 clean: ## remove all that was built or installed
 	@rm -rf .venv .local .aws-sam functions/site/built .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -61,6 +61,27 @@ def route_options() -> None:
     apigateway._handle_execute_in_scope = handle_or_route
 
 
+def tell_close_codes() -> None:
+    """Say which code a client closed its WebSocket with: Hypercorn calls every end 1006."""
+    from hypercorn.protocol import ws_stream  # type: ignore[import-not-found]
+
+    stream: Any = ws_stream.WSStream
+    send, handle = stream._send_wsproto_event, stream.handle
+
+    async def send_and_note(self: Any, event: Any) -> None:
+        if isinstance(event, ws_stream.CloseConnection):  # what answers a close repeats its code
+            self.closed_with = int(event.code)
+        await send(self, event)
+
+    async def handle_and_tell(self: Any, event: Any) -> None:
+        put, code = self.app_put, getattr(self, "closed_with", None)
+        if isinstance(event, ws_stream.StreamClosed) and put is not None and code is not None:
+            self.app_put = lambda message: put({**message, "code": code})
+        await handle(self, event)
+
+    stream._send_wsproto_event, stream.handle = send_and_note, handle_and_tell
+
+
 def share_layers() -> None:
     """Unpack a layer once for all workers: a cold start is then an import, not an unzip.
 
@@ -101,5 +122,6 @@ if __name__ == "__main__":
     sys.path.pop(0)  # this folder: none of its modules is the emulator's
     sys.argv = ["ministack"]
     route_options()
+    tell_close_codes()
     share_layers()
     runpy.run_module("ministack", run_name="__main__")

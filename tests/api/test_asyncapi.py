@@ -21,6 +21,7 @@ from tests.support.world import World
 _settings = Settings(template().environment("api"))
 DOCUMENT = asyncapi.document(tuple(_settings.kinds.names), _settings.token_cookie)
 DASHBOARD, REALTIME, METRICS, CONTAINER = "dashboard", "realtime", "metrics", "container"
+PRESENCE = "presence"
 GUIDE = (ROOT / "docs" / "websocket.md").read_text()
 
 
@@ -68,8 +69,8 @@ def test_a_schema_is_json_schema(name: str) -> None:
     Draft202012Validator.check_schema(DOCUMENT["components"]["schemas"][name])
 
 
-def test_anyone_may_have_the_document_for_five_minutes(moto_world: World) -> None:
-    answer = moto_world.get("/asyncapi.json")
+def test_anyone_may_have_the_document_for_five_minutes(memory_world: World) -> None:
+    answer = memory_world.get("/asyncapi.json")
     assert answer.status == 200
     assert answer.headers["cache-control"] == "public, max-age=300"
     assert answer.body == DOCUMENT
@@ -83,24 +84,24 @@ def test_everything_said_and_heard_has_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("action", ["subscribe", "snapshot", "unsubscribe", "ping"])
-def test_what_a_dashboard_may_say_is_understood(moto_world: World, action: str) -> None:
+def test_what_a_dashboard_may_say_is_understood(memory_world: World, action: str) -> None:
     said = {"action": action} if action == "ping" else {"action": action, "space": "site:main"}
     assert problems(messages(DASHBOARD, "receive")[action], said) == []
-    moto_world.connect("c1")
-    moto_world.say("c1", said)
-    assert "error" not in [frame["type"] for frame in moto_world.line.frames["c1"]]
+    memory_world.connect("c1")
+    memory_world.say("c1", said)
+    assert "error" not in [frame["type"] for frame in memory_world.line.frames["c1"]]
 
 
-def test_a_dashboard_can_say_nothing_else(moto_world: World) -> None:
+def test_a_dashboard_can_say_nothing_else(memory_world: World) -> None:
     assert set(messages(DASHBOARD, "receive")) == {"subscribe", "snapshot", "unsubscribe", "ping"}
-    moto_world.connect("c1")
-    moto_world.say("c1", {"action": "shout"})
-    (frame,) = moto_world.line.frames["c1"]
+    memory_world.connect("c1")
+    memory_world.say("c1", {"action": "shout"})
+    (frame,) = memory_world.line.frames["c1"]
     assert problems(messages(DASHBOARD, "send")["error"], frame) == []
 
 
-def test_what_a_dashboard_hears_is_as_the_document_says(moto_world: World) -> None:
-    world = moto_world
+def test_what_a_dashboard_hears_is_as_the_document_says(memory_world: World) -> None:
+    world = memory_world
     below = "/v1/spaces/site:main"
     full: Any = {"type": "milestone", "people": 1}
     rush: Any = {"type": "spike", "factor": 2, "minutes": 5, "atLeast": 1}
@@ -128,11 +129,55 @@ def test_what_a_dashboard_hears_is_as_the_document_says(moto_world: World) -> No
     assert all(is_heard(DASHBOARD, frame) for frame in frames)
 
 
+def test_what_a_viewer_may_say_and_hears_is_as_the_document_says(memory_world: World) -> None:
+    world = memory_world
+    said = messages(PRESENCE, "receive")
+    assert set(said) == {"beat", "ping"}
+    query = DOCUMENT["channels"][PRESENCE]["bindings"]["ws"]["query"]["properties"]
+    fields = dict.fromkeys(
+        {*query} - {"token", "space", "sessionId", "seq", "facets", "changed"}, "active"
+    )
+    assert world.attend("c1", "s1", seq=1, facets={"chapter": "1"}, **fields) == {"statusCode": 200}
+    (row,) = world.presence_rows()
+    assert row.keys() >= {"user", "visitor", "name", "avatar", "page", "state", "seq", "facets"}
+    world.settle()
+    world.http(
+        "POST", "/v1/spaces/site:main/messages", token=world.admin, body={"text": "Back at noon."}
+    )
+    world.settle()
+    world.clock.advance(2)
+    beat = {
+        "visitorId": "v1",
+        "name": "Ada",
+        "avatar": "/a.png",
+        "page": "/",
+        "state": "hidden",
+        "facets": {"chapter": "2"},
+        "seq": 2,
+        "quality": {"bandwidth": 4.5},
+        "answer": True,
+        "engagement": {"chat": 3},
+        "details": {"title": "x"},
+        "changed": True,
+    }
+    assert problems(said["beat"], {"action": "beat", **beat, "userId": "active"}) == []
+    world.tell("c1", **beat)
+    world.say("c1", {"action": "ping"})
+    world.tell("c1", page=7)
+    for number in range(20):
+        world.tell("c1", page=f"/{number}")
+    frames = world.line.frames["c1"]
+    assert "retryAfter" in frames[-1]
+    assert "notice" in frames[0]
+    assert {frame["type"] for frame in frames} == set(messages(PRESENCE, "send"))
+    assert all(is_heard(PRESENCE, frame) for frame in frames)
+
+
 @pytest.mark.parametrize(("channel", "address"), [(METRICS, "s1"), (REALTIME, "")])
 def test_what_a_feed_of_streams_hears_is_as_the_document_says(
-    moto_world: World, channel: str, address: str
+    memory_world: World, channel: str, address: str
 ) -> None:
-    world = moto_world
+    world = memory_world
     path = DOCUMENT["channels"][channel]["address"].replace("{id}", address)
     assert world.connect("c1", path=path) == {"statusCode": 200}
     world.run_errands()
@@ -146,9 +191,9 @@ def test_what_a_feed_of_streams_hears_is_as_the_document_says(
 
 
 def test_what_the_feed_of_a_container_hears_is_as_the_document_says(
-    moto: Engine, worlds: Worlds
+    memory: Engine, worlds: Worlds
 ) -> None:
-    world = worlds(moto, **CONTAINERS)
+    world = worlds(memory, **CONTAINERS)
     container = launch(world)
     path = DOCUMENT["channels"][CONTAINER]["address"].replace("{id}", container)
     assert world.connect("c1", path=path) == {"statusCode": 200}
@@ -160,9 +205,9 @@ def test_what_the_feed_of_a_container_hears_is_as_the_document_says(
     assert all(is_heard(CONTAINER, frame) for frame in frames)
 
 
-def test_a_number_too_many_or_too_few_is_noticed(moto_world: World) -> None:
-    moto_world.subscribe("c1")
-    (frame,) = moto_world.line.frames["c1"]
+def test_a_number_too_many_or_too_few_is_noticed(memory_world: World) -> None:
+    memory_world.subscribe("c1")
+    (frame,) = memory_world.line.frames["c1"]
     assert not is_heard(DASHBOARD, {**frame, "more": 1})
     assert not is_heard(DASHBOARD, {**frame, "data": {**frame["data"], "people": None}})
     del frame["data"]["version"]
@@ -170,13 +215,14 @@ def test_a_number_too_many_or_too_few_is_noticed(moto_world: World) -> None:
 
 
 def test_the_guides_examples_are_as_the_document_says() -> None:
-    known = [
-        message
+    named = {
+        message["name"]: message
         for channel in DOCUMENT["channels"]
         for action in ("receive", "send")
         for message in messages(channel, action).values()
-        if message["name"] != "heartbeat"
-    ]
+    }
+    del named["heartbeat"]
+    known = list(named.values())
     examples = [
         json.loads(line)
         for block in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)

@@ -120,17 +120,17 @@ def test_a_system_says_errors_as_the_document_says(system: Any) -> None:
         validator.validate(json.loads(system.shape_error(error)["body"]))
 
 
-def test_anyone_may_have_the_document_for_five_minutes(moto_world: World) -> None:
-    answer = moto_world.get("/openapi.json")
+def test_anyone_may_have_the_document_for_five_minutes(memory_world: World) -> None:
+    answer = memory_world.get("/openapi.json")
     assert answer.status == 200
     assert answer.headers["cache-control"] == "public, max-age=300"
     assert answer.headers["content-type"].startswith("application/json")
     assert answer.body == DOCUMENT
 
 
-def test_the_document_knows_the_deployments_kinds_and_cookie(moto_world: World) -> None:
-    moto_world.redeploy(Kinds="site doc", TokenCookie="session")
-    document = moto_world.get("/openapi.json").body
+def test_the_document_knows_the_deployments_kinds_and_cookie(memory_world: World) -> None:
+    memory_world.redeploy(Kinds="site doc", TokenCookie="session")
+    document = memory_world.get("/openapi.json").body
     (space,) = document["paths"]["/v1/spaces/{space}"]["get"]["parameters"]
     assert re.fullmatch(space["schema"]["pattern"], "doc:1")
     assert not re.fullmatch(space["schema"]["pattern"], "course:1")
@@ -138,18 +138,20 @@ def test_the_document_knows_the_deployments_kinds_and_cookie(moto_world: World) 
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/v1", "/api", "/openapi.json/x", "/rest"])
-def test_a_path_that_is_not_in_the_document_is_not_found(moto_world: World, path: str) -> None:
-    answer = moto_world.get(path)
+def test_a_path_that_is_not_in_the_document_is_not_found(memory_world: World, path: str) -> None:
+    answer = memory_world.get(path)
     assert answer.status == 404
     assert answer.body["success"] is False
     assert "/openapi.json" in answer.body["error"]
 
 
 @pytest.mark.parametrize("path", sorted(DOCUMENT["paths"]))
-def test_a_method_that_is_not_in_the_document_is_not_allowed(moto_world: World, path: str) -> None:
+def test_a_method_that_is_not_in_the_document_is_not_allowed(
+    memory_world: World, path: str
+) -> None:
     filled = re.sub(r"{\w+}", "x1", path.replace("{space}", "site:main"))
     declared = {method.upper() for method in DOCUMENT["paths"][path]}
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - declared:
-        answer = moto_world.http(method, filled, token=moto_world.admin)
+        answer = memory_world.http(method, filled, token=memory_world.admin)
         assert answer.status == 405, method
         assert declared <= set(answer.headers["allow"].split(", "))

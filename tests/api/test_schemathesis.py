@@ -70,9 +70,9 @@ def takes_anything(path: str, method: str) -> bool:
 
 
 @pytest.fixture
-def world(moto: Engine) -> Iterator[World]:
+def world(memory: Engine) -> Iterator[World]:
     """A deployment of the operation's own, its containers set up."""
-    with world_on(moto, **CONTAINERS) as world:
+    with world_on(memory, **CONTAINERS) as world:
         gateway.world = world
         yield world
 
@@ -110,11 +110,13 @@ def populate(world: World) -> dict[str, str]:
     world.http("PUT", f"{below}/alerts/full", token=world.admin, body=rule)
     world.http("POST", f"{below}/messages", token=world.admin, body={"text": "Back at noon."})
     gone = world.http("POST", f"{below}/removals", token=world.admin, body={"userId": "u9"})
+    erasure = world.http("POST", "/v1/erasures", token=world.admin, body={"userId": "u9"})
     world.settle()
     world.clock.advance(60)
     world.sweep()
     return {
         "space": "site:main",
+        "erasure": erasure.body["id"],
         "name": "full",
         "removal": gone.body["id"],
         **dict.fromkeys(("course", "linkId", "id"), "here"),

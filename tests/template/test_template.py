@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -89,8 +90,8 @@ def test_a_function_writes_to_its_own_log_group(function: str) -> None:
     }
 
 
-def test_every_function_calls_just_what_its_role_allows(moto: Engine, worlds: Worlds) -> None:
-    world = worlds(moto, ShardsPerSpace="2", InlineFanout="0", **CONTAINERS)
+def test_every_function_calls_just_what_its_role_allows(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, ShardsPerSpace="2", InlineFanout="0", **CONTAINERS)
     called = trace(world)
     live_through_everything(world)
     for function in FUNCTIONS:
@@ -196,7 +197,7 @@ def live_through_everything(world: World) -> None:
     world.beat("s1", visitorId="v1", userId="u3")
     world.settle()
     world.get("/v1/spaces", token=world.admin)
-    for tail in ("", "/viewers", "/timeline", "/days"):
+    for tail in ("", "/viewers", "/explain", "/timeline", "/days"):
         world.get(f"/v1/spaces/site:main{tail}", token=world.admin)
     world.disconnect("c2")
     world.sweep()
@@ -207,7 +208,7 @@ def live_through_everything(world: World) -> None:
     world.filtered("count")  # lost: the cleanup records the end when it bins the row
     world.redeploy(InlineFanout="200")
     world.line.go("c3")
-    world.clock.advance(90)
+    world.clock.advance(91 * 60)  # no chunk of before is under way any more
     world.sweep()
     world.settle()
     world.clock.advance(400)
@@ -223,10 +224,43 @@ def live_through_everything(world: World) -> None:
     world.settle()
     world.clock.set("2027-02-23T01:00:00Z")
     world.daily()
+    join_a_large_space(world)
     measure_streams(world)
     live_through_a_container(world)
     live_through_feeds(world)
     live_through_moderation(world)
+    live_through_an_erasure(world)
+    live_through_presence_sockets(world)
+
+
+def live_through_presence_sockets(world: World) -> None:
+    """A viewer joins by connection, beats, becomes another person in another shard, and leaves."""
+    for number in range(4):
+        world.attend(f"p{number}", f"p{number}", visitorId=f"v{number}", page="/", seq=1)
+        world.tell(f"p{number}", visitorId=f"v{number}", page="/", seq=2)
+        world.clock.advance(2)
+        world.tell(f"p{number}", visitorId=f"v{number}", userId=f"u{number}", seq=3)
+        world.hang_up(f"p{number}")
+    world.settle()
+
+
+def live_through_an_erasure(world: World) -> None:
+    """Of somebody who is here, was here in another's session, was removed, and is an admin."""
+    admin = world.token(headcount="admin", sub="u7")
+    world.beat("e1", userId="u7")
+    world.beat("e2", userId="u7")
+    world.beat("e2", userId="u8")
+    for user in ("u7", "u9"):
+        body = {"userId": user}
+        world.http("POST", "/v1/spaces/course:c1/removals", body=body, token=admin)
+    world.attend("e3", "e3", token=world.token(sub="u7"))
+    world.settle()
+    asked = world.http("POST", "/v1/erasures", body={"userId": "u7"}, token=world.admin)
+    while world.queue.erasures:
+        wait, text = world.queue.erasures.pop(0)
+        world.clock.advance(wait)
+        world.invoke("erase", {"Records": [{"body": text}]})
+    world.get(f"/v1/erasures/{asked.body['id']}", token=world.admin)
 
 
 def live_through_moderation(world: World) -> None:
@@ -277,6 +311,16 @@ def live_through_a_container(world: World) -> None:
     call(world, "GET", f"status/{container}")
 
 
+def join_a_large_space(world: World) -> None:
+    """A join that is not counted at once: an errand does so when the space's shard is due."""
+    counts = world.services("count").counts
+    for count in counts.space("site:main").shards:
+        at = world.clock()
+        counts.save(replace(count, version=count.version + 1, rows=1_000, counted_at=at))
+    world.beat("large")
+    world.settle()
+
+
 def measure_streams(world: World) -> None:
     """A stream is registered, moves to another channel, is watched, and reported of."""
     analytics = "/api/v1/analytics/streams/st1"
@@ -296,7 +340,7 @@ def measure_streams(world: World) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_is_given_every_setting_and_no_other_that_its_code_reads(
-    moto_world: World, function: str
+    memory_world: World, function: str
 ) -> None:
     read: set[str] = set()
 
@@ -330,12 +374,14 @@ SERVICES = {
         "history",
         "streams",
         "moderator",
+        "explainer",
     ],
-    "socket": ["switchboard", "verifier"],
+    "socket": ["switchboard", "verifier", "desk"],
     "count": ["counter"],
     "publish": ["publisher"],
     "fanout": ["courier"],
     "errands": ["runner"],
+    "erase": ["eraser"],
     "cleanup": ["sweeper"],
     "daily": ["aggregator"],
     "containers": ["launcher", "verifier"],
@@ -345,9 +391,9 @@ SERVICES = {
 
 @pytest.mark.parametrize("function", sorted(SERVICES))
 def test_a_functions_services_can_be_built_from_its_environment(
-    moto_world: World, function: str
+    memory_world: World, function: str
 ) -> None:
-    services = moto_world.services(function)
+    services = memory_world.services(function)
     for name in SERVICES[function]:
         assert getattr(services, name)
 
@@ -537,15 +583,117 @@ def test_no_table_that_beats_write_to_has_an_index() -> None:
     assert "LocalSecondaryIndexes" not in T.tables["presence"]
 
 
-@pytest.mark.parametrize("role", ["presence", "visits", "history", "subscriptions", "streams"])
+@pytest.mark.parametrize("role", sorted(T.tables))
 def test_rows_that_grow_old_are_binned_by_the_codes_attribute(role: str) -> None:
     ttl = T.tables[role]["TimeToLiveSpecification"]
     assert ttl == {"AttributeName": keys.TTL, "Enabled": True}
 
 
-@pytest.mark.parametrize("role", ["counts", "headcounts"])
-def test_numbers_are_never_binned(role: str) -> None:
-    assert "TimeToLiveSpecification" not in T.tables[role]
+@pytest.mark.parametrize("part", [keys.count_part(0), keys.Counts.ENGAGEMENT, keys.Counts.VIEWS])
+def test_numbers_that_go_to_the_bin_wake_nobody(part: str) -> None:
+    """DynamoDB's own deletes are in the stream too; a forgotten space is not published again."""
+    (source,) = T.events("publish", "DynamoDB")
+    record = {"eventName": "REMOVE", "dynamodb": {"Keys": {"part": {"S": part}}}}
+    assert not passes(record, patterns_of(source))
+
+
+# ------------------------------------------------------------------------- encryption and transport
+
+KEY = "arn:aws:kms:us-east-1:123456789012:key/0a1b"
+QUEUES = T.of_type("AWS::SQS::Queue")
+
+
+@pytest.mark.parametrize("role", sorted(T.tables))
+def test_a_table_is_encrypted_by_a_key_that_dynamodb_owns_or_by_the_named_one(role: str) -> None:
+    assert T.resolve(T.tables[role])["SSESpecification"] == {"SSEEnabled": False}
+    assert T.resolve(T.tables[role], KmsKey=KEY)["SSESpecification"] == {
+        "SSEEnabled": True,
+        "SSEType": "KMS",
+        "KMSMasterKeyId": KEY,
+    }
+
+
+@pytest.mark.parametrize("queue", sorted(QUEUES))
+def test_a_queue_is_encrypted_by_a_key_that_sqs_owns_or_by_the_named_one(queue: str) -> None:
+    said = T.resolve(QUEUES[queue])
+    assert said["SqsManagedSseEnabled"] is True
+    assert "KmsMasterKeyId" not in said
+    keyed = T.resolve(QUEUES[queue], KmsKey=KEY)
+    if queue == "DeadLetters":  # whoever writes there could not use the key: roles that SAM makes
+        assert keyed == said
+    else:
+        assert keyed["KmsMasterKeyId"] == KEY
+        assert "SqsManagedSseEnabled" not in keyed  # SQS takes one of the two
+
+
+def test_the_made_secret_is_encrypted_by_the_named_key() -> None:
+    secret = T.resources["MadeTokenSecret"]["Properties"]
+    assert T.resolve(secret, KmsKey=KEY)["KmsKeyId"] == KEY
+    assert "KmsKeyId" not in T.resolve(secret)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_use_the_key_for_what_it_calls_and_no_other(function: str) -> None:
+    assert not [one for one, _ in grants(function, KmsKey="") if one.startswith("kms:")]
+    said = statements(function, KmsKey=KEY, **CONTAINERS)
+    found = [one for one in said if one["Action"][0].startswith("kms:")]
+    called = {
+        action.partition(":")[0]
+        for one in said
+        for action in one["Action"]
+        for resource in one["Resource"]
+        if resource != "DeadLetters.Arn"
+    } & {"dynamodb", "sqs", "secretsmanager"}
+    if not called:
+        assert found == []
+        return
+    (one,) = found
+    sends = any(
+        "sqs:SendMessage" in other["Action"] and other["Resource"] != ["DeadLetters.Arn"]
+        for other in said
+    )
+    assert one["Action"] == ["kms:Decrypt", *(["kms:GenerateDataKey"] if sends else [])]
+    assert one["Resource"] == [KEY]
+    via = one["Condition"]["StringEquals"]["kms:ViaService"]
+    assert set(via) == {f"{service}.us-east-1.amazonaws.com" for service in called}
+
+
+def test_queues_take_no_calls_without_tls() -> None:
+    (policy,) = T.of_type("AWS::SQS::QueuePolicy").values()
+    said = T.resolve(policy)
+    assert sorted(said["Queues"]) == sorted(QUEUES)
+    (statement,) = said["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    assert (statement["Action"], statement["Resource"]) == ("sqs:*", "*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_what_is_kept_is_backed_up_where_that_is_wanted() -> None:
+    wanted = {
+        role: T.resolve(spec, PointInTimeRecovery="true").get("PointInTimeRecoverySpecification")
+        for role, spec in T.tables.items()
+    }
+    on = {"PointInTimeRecoveryEnabled": "true"}
+    # Sessions and subscriptions are of this moment: a backup would only keep them longer.
+    of_this_moment = {"presence", "subscriptions"}
+    assert wanted == {role: None if role in of_this_moment else on for role in T.tables}
+
+
+def test_only_erase_may_look_at_every_row_of_who_was_where() -> None:
+    for role in ("Visits", "History", "Counts", "Subscriptions"):
+        table = f"{role}Table.Arn"
+        scanning = [name for name in FUNCTIONS if ("dynamodb:Scan", table) in set(grants(name))]
+        assert scanning == ["erase"], table
+
+
+def test_an_erasure_outlives_an_outage_and_what_is_given_up_is_kept() -> None:
+    queue = T.resolve(QUEUES["ErasureQueue"])
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "DeadLetters.Arn"
+    assert queue["VisibilityTimeout"] >= 6 * T.functions["erase"]["Timeout"]
+    tries = queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"]
+    assert queue["MessageRetentionPeriod"] > tries
+    (source,) = T.events("erase", "SQS")
+    assert source["BatchSize"] == 1
 
 
 # --------------------------------------------------------------------------- parameters and outputs
@@ -599,6 +747,6 @@ def test_alarms_are_silent_without_a_topic_and_speak_with_one() -> None:
 def test_sam_translates_the_template() -> None:
     kinds = [resource["Type"] for resource in translated()["Resources"].values()]
     assert kinds.count("AWS::Lambda::Function") == len(FUNCTIONS)
-    assert kinds.count("AWS::Lambda::EventSourceMapping") == 4
+    assert kinds.count("AWS::Lambda::EventSourceMapping") == 5
     assert kinds.count("AWS::Scheduler::Schedule") == 2
     assert kinds.count("AWS::Events::Rule") == 1
