@@ -1,0 +1,20 @@
+"""Every mutation of `make mutants` still fits the product, and so do its tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.mutants import MUTANTS, Mutant, is_there
+from tests.support.template import ROOT
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutation_changes_the_product_and_has_tests_to_notice(mutant: Mutant) -> None:
+    text = (ROOT / mutant.file).read_text()
+    assert mutant.applied(text) != text
+    assert mutant.tests
+    assert [test for test in mutant.tests if not is_there(test)] == []
+
+
+def test_no_two_have_a_name_and_there_are_enough() -> None:
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 25
