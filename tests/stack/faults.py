@@ -8,6 +8,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -67,8 +68,10 @@ def deploy_anew(settings: Settings) -> None:
     with (
         mock.patch.dict(os.environ, aws_environment(settings), clear=True),
         mock.patch("local.deploy.parameter_overrides", edited),
+        # In a thread of its own: what drives the browser keeps a loop running in this one.
+        ThreadPoolExecutor(1) as thread,
     ):
-        after = asyncio.run(run())
+        after = thread.submit(lambda: asyncio.run(run())).result()
     write_outputs(settings, {"ready": True, "pid": before["pid"]} | after)
 
 
