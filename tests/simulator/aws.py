@@ -170,8 +170,8 @@ class Secrets:
         self._secret = secret
 
     def get_secret_value(self, **_: Any) -> dict[str, str]:
-        """The one secret there is. Without it a beat is nobody's in particular until the next one, as
-        it should be and as no oracle can know: it is always there."""
+        """The one secret there is: always there. Without it a beat is nobody's in particular until
+        the next one, as it should be and as no oracle can know."""
         answer = self._wire.call("get_secret_value", lambda: {"SecretString": self._secret}, ())
         return dict(answer)
 

@@ -41,6 +41,11 @@ def test_three_tabs_of_one_person_are_three_sessions() -> None:
     assert (counted.signed_in_sessions, counted.anonymous_sessions) == (3, 0)
 
 
+def test_three_tabs_of_one_stranger_are_one_person() -> None:
+    counted = tally(session(f"s{number}", visitor="v1") for number in range(3))
+    assert (counted.sessions, counted.people, counted.anonymous) == (3, 1, 1)
+
+
 def test_users_visitors_and_bare_sessions_are_different_people() -> None:
     counted = tally([session("x", user="x"), session("y", visitor="x"), session("z")])
     assert (counted.signed_in, counted.anonymous, counted.people) == (1, 2, 3)
