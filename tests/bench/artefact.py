@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
@@ -72,17 +72,6 @@ def environment(function: str, paths: list[Path], **more: str) -> dict[str, str]
 def layers(artefact: Path) -> list[Path]:
     """What Lambda puts on the path."""
     return [artefact / OUR_LAYER / "python", artefact / DEPENDENCIES / "python"]
-
-
-def run(code: str, environment: Mapping[str, str]) -> str:
-    """What a fresh interpreter prints."""
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=dict(environment),
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
 
 
 @contextmanager

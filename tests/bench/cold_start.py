@@ -21,7 +21,7 @@ from tests.bench.artefact import NAIVE, built, environment, layers, without_byte
 from tests.support.template import template
 
 ROUNDS = 9
-BARE_MS, OURS_MS, NAIVE_MS = 10, 160, 1_240
+OURS_MS, NAIVE_MS = 160, 1_240
 """Milliseconds where the target was set; here the ratio to the plain function is what is held."""
 TARGET = OURS_MS / NAIVE_MS
 

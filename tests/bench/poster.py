@@ -56,7 +56,6 @@ def by_ours(url: str) -> Callable[[Sequence[str]], None]:
     from headcount.settings import Settings
 
     services = Services(Settings({**os.environ, "SOCKET_ENDPOINT": url}))
-    services.chance = random.random
     services.__dict__["subscriptions"] = Nobody()
     return lambda connections: services.courier.deliver(MESSAGE, connections)
 

@@ -19,7 +19,7 @@ _ANSWER = (
 
 
 class Stub(asyncio.Protocol):
-    """One connection."""
+    """One connection of a caller whose requests all say their length."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -27,18 +27,22 @@ class Stub(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Somebody calls."""
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         """Answer every whole request."""
         self._data += data
         while (end := self._data.find(b"\r\n\r\n")) >= 0:
-            head = self._data[:end].lower()
-            length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+            head = self._data[:end]
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             if len(self._data) < end + 4 + length:
                 return
             self._data = self._data[end + 4 + length :]
-            self._transport.write(_ANSWER)
+            self.answer(head)
+
+    def answer(self, head: bytes) -> None:  # noqa: ARG002 - any request is answered alike
+        """Answer a request, by its line and headers."""
+        self.transport.write(_ANSWER)
 
 
 async def main() -> None:

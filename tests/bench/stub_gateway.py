@@ -9,6 +9,8 @@ import asyncio
 import ssl
 import sys
 
+from stub_dynamodb import Stub  # beside it: this is started as a file
+
 DELAY = 0.01
 _HEADERS = (
     b"Content-Type: application/json\r\n"
@@ -21,31 +23,16 @@ _TAKEN = b"HTTP/1.1 200 OK\r\n" + _HEADERS + b"Content-Length: 0\r\n\r\n"
 _GONE = b"HTTP/1.1 410 Gone\r\n" + _HEADERS + b"Content-Length: 2\r\n\r\n{}"
 
 
-class Gateway(asyncio.Protocol):
+class Gateway(Stub):
     """One connection of a poster."""
 
-    def __init__(self) -> None:
-        self._data = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody calls."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Answer every whole request, a moment later."""
-        self._data += data
-        while (end := self._data.find(b"\r\n\r\n")) >= 0:
-            head = self._data[:end]
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            if len(self._data) < end + 4 + length:
-                return
-            self._data = self._data[end + 4 + length :]
-            name = head.split(b" ", 2)[1].rpartition(b"/")[2]
-            if name.startswith(b"slow-"):
-                continue
-            answer = _GONE if name.startswith(b"gone-") else _TAKEN
-            asyncio.get_running_loop().call_later(DELAY, self._transport.write, answer)
+    def answer(self, head: bytes) -> None:
+        """Answer a post, a moment later."""
+        name = head.split(b" ", 2)[1].rpartition(b"/")[2]
+        if name.startswith(b"slow-"):
+            return
+        answer = _GONE if name.startswith(b"gone-") else _TAKEN
+        asyncio.get_running_loop().call_later(DELAY, self.transport.write, answer)
 
 
 async def main(certificate: str, key: str) -> None:

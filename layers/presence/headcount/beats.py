@@ -171,10 +171,7 @@ def check_facets(value: dict[str, str]) -> dict[str, str]:
     if len(value) > MAX_FACETS:
         raise ValueError(f"must hold at most {MAX_FACETS} facets, it holds {len(value)}")
     for name in value:
-        if not NAME.fullmatch(name):
-            raise ValueError(
-                "has a name that is not valid: a letter, then up to 31 letters, digits, '_' or '-'"
-            )
+        _check_name(name)
         if name == "page":
             raise ValueError("must not name 'page': send it as the field 'page'")
     return value
@@ -185,11 +182,15 @@ def check_riding(value: Mapping[str, object]) -> Mapping[str, object]:
     if len(value) > MAX_RIDING:
         raise ValueError(f"must hold at most {MAX_RIDING} names, it holds {len(value)}")
     for name in value:
-        if not NAME.fullmatch(name):
-            raise ValueError(
-                "has a name that is not valid: a letter, then up to 31 letters, digits, '_' or '-'"
-            )
+        _check_name(name)
     return value
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            "has a name that is not valid: a letter, then up to 31 letters, digits, '_' or '-'"
+        )
 
 
 def check_number(value: object) -> int | float:

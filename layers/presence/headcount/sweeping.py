@@ -128,12 +128,15 @@ class Sweeper:
         moving: set[str] = set()
         # After the scan, which would meet them again.
         for session in misplaced:
-            place, shard = self._place_of(session), (session.space, session.shard)
-            moved = self._move(session, place[1])
-            report.moved += moved
-            here[place if moved else shard].append(session)
-            unsettled |= {place, shard} if moved else {shard}
-            moving |= {session.space} if moved else set()
+            shard = session.space, session.shard
+            unsettled.add(shard)
+            place = self._place_of(session)
+            if self._move(session, place[1]):
+                report.moved += 1
+                moving.add(session.space)
+                unsettled.add(place)
+                shard = place
+            here[shard].append(session)
         tallies = {shard: tally(sessions) for shard, sessions in here.items()}
         report.sessions = sum(numbers.sessions for numbers in tallies.values())
         engagement, settling = self._repair(report, tallies, unsettled, moving, occupied)

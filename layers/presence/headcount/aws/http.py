@@ -192,7 +192,7 @@ class Pool:
             + body
         )
         while True:
-            reused = bool(self._idle)
+            reused = True
             try:
                 connection = self._idle.pop()
             except IndexError:
