@@ -8,8 +8,9 @@ from urllib.parse import unquote
 
 from headcount.clients import services
 from headcount.errors import RequestError
-from headcount.tokens import Caller, known, takes_cookie, token_in
+from headcount.tokens import known
 from headcount.web import presence_sockets
+from headcount.web.calls import Call
 from headcount.web.http import respond_error
 
 _OK = {"statusCode": 200}
@@ -25,7 +26,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
                 if presence_sockets.holds_session(event):
                     presence_sockets.connect(here, event)
                 else:
-                    here.switchboard.connect(connection, _caller(event), _path(event))
+                    caller = known(Call.of_socket(here, event).verified())
+                    here.switchboard.connect(connection, caller, _path(event))
             except RequestError as error:
                 return respond_error(error)
         case "DISCONNECT":
@@ -42,16 +44,3 @@ def _path(event: Mapping[str, Any]) -> str | None:
     """The path the edge was asked for, decoded: a WebSocket API has none of its own."""
     path = (event.get("queryStringParameters") or {}).get("path")
     return "/".join(unquote(part) for part in path.split("/")) if path else None
-
-
-def _caller(event: Mapping[str, Any]) -> Caller:
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    settings = services().settings
-    trusted = takes_cookie("GET", headers, settings.allowed_origins)
-    token = token_in(
-        headers,
-        event.get("queryStringParameters") or {},
-        headers.get("cookie", "").split(";"),
-        settings.token_cookie if trusted else "",
-    )
-    return known(services().verifier.verify(token) if token else None)

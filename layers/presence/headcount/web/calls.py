@@ -24,7 +24,7 @@ from headcount.tokens import (
     takes_cookie,
     token_in,
 )
-from headcount.web.http import Request
+from headcount.web.http import Event, Request
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _COUNTRY_HEADER = "cloudfront-viewer-country"
@@ -82,6 +82,21 @@ class Call:
     request: Request
     params: Mapping[str, str]
 
+    @classmethod
+    def of_socket(cls, services: Services, event: Event) -> Call:
+        """An event of a WebSocket as a request: it has neither method nor path of its own."""
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        request = Request(
+            id=event["requestContext"]["requestId"],
+            method="GET",
+            path="/ws",
+            query=event.get("queryStringParameters") or {},
+            headers=headers,
+            cookies=headers.get("cookie", "").split(";"),
+            event=event,
+        )
+        return cls(services, request, {})
+
     @property
     def now(self) -> int:
         """The server's time, in epoch milliseconds."""
@@ -104,15 +119,15 @@ class Call:
 
     def require_admin(self) -> None:
         """Let admins pass."""
-        require_admin(self._verified())
+        require_admin(self.verified())
 
     def require(self, scope: Scope) -> None:
         """Let pass whose token has the scope, and admins."""
-        require(self._verified(), scope)
+        require(self.verified(), scope)
 
     def spaces(self, action: Action) -> frozenset[str]:
         """Where the caller may do this, as ``covers`` takes it."""
-        caller = self._verified()
+        caller = self.verified()
         return caller.spaces(action) if caller is not None else frozenset()
 
     @property
@@ -136,7 +151,7 @@ class Call:
         """Let pass whoever may see who is in the space."""
         if space.kind.names == "public":
             return
-        caller = self._verified()
+        caller = self.verified()
         if space.kind.names == "users" and caller is not None:
             return
         require(caller, Scope(Action.PEOPLE, space.id))
@@ -171,7 +186,7 @@ class Call:
             raise UnauthorizedError("A userId needs that user's token here. Send it, or no userId.")
         return Identity(claimed, verified=False)
 
-    def _verified(self) -> Caller | None:
+    def verified(self) -> Caller | None:
         """Whoever calls; UnauthorizedError for what is no token of ours."""
         token = self._token()
         return self.services.verifier.verify(token) if token else None

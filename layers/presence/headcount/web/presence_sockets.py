@@ -20,7 +20,7 @@ from headcount.store.subscriptions import Held
 from headcount.subscribing import parse_frame
 from headcount.tokens import Caller
 from headcount.web.calls import Call, Count, Identity
-from headcount.web.http import Event, Request
+from headcount.web.http import Event
 
 RETURNING = 4000
 """The code that a client closes with which is about to be back, on the site's next page."""
@@ -41,7 +41,7 @@ def connect(services: Services, event: Event) -> None:
 
     What is refused is raised, and nothing of it stored.
     """
-    call = _call(services, event)
+    call = Call.of_socket(services, event)
     connection = event["requestContext"]["connectionId"]
     if not call.query("space"):
         raise InvalidRequestError("'space' is missing: send ?space=site:main&sessionId=s1.")
@@ -71,7 +71,7 @@ def hear(services: Services, event: Event) -> bool:
         return False
     wants_answer = message.pop("answer", False) is True
     try:
-        space, count = _beat(_call(services, event), connection, message)
+        space, count = _beat(Call.of_socket(services, event), connection, message)
     except RequestError as error:
         answer: dict[str, Any] = {"type": "error", "error": error.message}
         if "Retry-After" in error.headers:
@@ -117,20 +117,6 @@ def _beat(call: Call, connection: str, message: dict[str, Any]) -> tuple[Space, 
 
 def _identity(call: Call, held: Held, beat: Beat) -> Identity:
     return call.identify_as(Caller(subject=held.user, admin=held.admin), beat.user_id)
-
-
-def _call(services: Services, event: Event) -> Call:
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    request = Request(
-        id=event["requestContext"]["requestId"],
-        method="GET",
-        path="/ws",
-        query=event.get("queryStringParameters") or {},
-        headers=headers,
-        cookies=headers.get("cookie", "").split(";"),
-        event=event,
-    )
-    return Call(services, request, {})
 
 
 def _said(query: Mapping[str, str]) -> dict[str, Any]:
