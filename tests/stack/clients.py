@@ -287,8 +287,11 @@ def eventually(
         time.sleep(0.1)
 
 
-def settled(read: Callable[[], Any], expected: Any, within: float = 5) -> Any:
-    """What `read` gives once it equals `expected`, or at the deadline."""
+def settled(read: Callable[[], Any], expected: Any, within: float = 20) -> Any:
+    """What `read` gives once it equals `expected`, or at the deadline.
+
+    A space of hundreds is counted every five seconds, and a busy machine takes its time.
+    """
     deadline = time.monotonic() + within
     while (seen := read()) != expected and time.monotonic() < deadline:
         time.sleep(0.2)
