@@ -36,7 +36,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
                 presence_sockets.disconnect(here, event, held)
         case _:
             if not presence_sockets.hear(here, event):
-                here.switchboard.hear(connection, event.get("body") or "")
+                said_at = event["requestContext"].get("requestTimeEpoch")
+                here.switchboard.hear(connection, event.get("body") or "", said_at)
     return _OK
 
 

@@ -466,10 +466,34 @@ def test_a_chunk_that_is_tried_again_is_a_repeat(memory: Engine, worlds: Worlds)
 
 def test_an_unsubscribed_dashboard_hears_no_more(world: World) -> None:
     world.subscribe("c1")
+    world.clock.advance(1)
     world.say("c1", {"action": "unsubscribe", "space": SITE})
     world.beat("s1")
     world.settle()
     assert world.versions("c1") == [0]
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_an_unsubscribe_that_a_newer_subscribe_overtook_does_nothing(
+    world: World, later: int
+) -> None:
+    world.connect("c1")
+    event = {
+        action: socket_event(
+            "MESSAGE",
+            "c1",
+            body=json.dumps({"action": action, "space": SITE}),
+            at=world.clock() + later * (action == "subscribe"),
+        )
+        for action in ("subscribe", "unsubscribe")
+    }
+    world.invoke("socket", event["subscribe"])
+    world.invoke("socket", event["unsubscribe"])
+    world.beat("s1")
+    world.settle()
+    assert world.versions("c1") == [0, 1]
+    world.disconnect("c1")
+    assert world.tables["subscriptions"].rows() == []
 
 
 def test_a_disconnected_dashboard_leaves_no_row(world: World) -> None:
@@ -526,6 +550,7 @@ def test_a_connection_hears_a_limited_number_of_spaces(memory_world: World) -> N
     assert world.line.frames["c1"][-1]["type"] == "error"
     world.say("c1", {"action": "subscribe", "space": "course:1"})
     assert world.line.frames["c1"][-1]["space"] == "course:1"
+    world.clock.advance(1)
     world.say("c1", {"action": "unsubscribe", "space": "course:1"})
     world.say("c1", {"action": "subscribe", "space": "course:more"})
     assert world.line.frames["c1"][-1]["space"] == "course:more"

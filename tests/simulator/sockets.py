@@ -217,7 +217,7 @@ class Dashboard:
 
     def _say(self, connection: Connection, action: str, space: str) -> None:
         body = json.dumps({"action": action, "space": space})
-        event = socket_event("MESSAGE", connection.id, body=body)
+        event = socket_event("MESSAGE", connection.id, body=body, at=self._loop.now)
         self._asking[space] += 1
         outcome = self._fleet.invoke("socket", event)
         self._asking[space] -= 1

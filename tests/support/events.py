@@ -67,8 +67,12 @@ def socket_event(
     headers: Mapping[str, str] | None = None,
     request: str | None = None,
     code: int = 1001,
+    at: int = 1795262400000,
 ) -> dict[str, Any]:
-    """A WebSocket API event: ``CONNECT``, ``DISCONNECT`` (with a code) or ``MESSAGE``."""
+    """A WebSocket API event: ``CONNECT``, ``DISCONNECT`` (with a code) or ``MESSAGE``.
+
+    ``at`` is when the gateway took it (epoch milliseconds).
+    """
     route = {"CONNECT": "$connect", "DISCONNECT": "$disconnect"}.get(kind, "$default")
     event: dict[str, Any] = {
         "requestContext": {
@@ -80,7 +84,7 @@ def socket_event(
             "stage": "live",
             "domainName": "socket.example.test",
             "connectedAt": 1795262400000,
-            "requestTimeEpoch": 1795262400000,
+            "requestTimeEpoch": at,
         },
         "isBase64Encoded": False,
     }

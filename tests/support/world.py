@@ -272,7 +272,8 @@ class World:
     def say(self, connection: str, message: object) -> None:
         """A dashboard sends a frame."""
         body = message if isinstance(message, str) else json.dumps(message)
-        answered = self.invoke("socket", socket_event("MESSAGE", connection, body=body))
+        event = socket_event("MESSAGE", connection, body=body, at=self.clock())
+        answered = self.invoke("socket", event)
         assert answered == {"statusCode": 200}
 
     def subscribe(self, connection: str, space: str = SITE) -> None:

@@ -32,13 +32,22 @@ class Greeter:
     forms: Forms
     clock: Callable[[], int]
 
-    def greet(self, feed: Feed, connection: str, say: Callable[[str], None]) -> None:
+    def greet(
+        self,
+        feed: Feed,
+        connection: str,
+        say: Callable[[str], None],
+        *,
+        said_at: int | None = None,
+    ) -> None:
         """Subscribe, say the version there, and only then let later ones through.
 
         A snapshot for a space that is heard already goes the same way: said by itself, it could
         reach the dashboard after a version that was published meanwhile.
         """
-        self.subscriptions.add(feed.topic, connection, now=self.clock(), form=feed.form or None)
+        self.subscriptions.add(
+            feed.topic, connection, now=self.clock(), form=feed.form or None, said_at=said_at
+        )
         headcount = self.headcounts.get(feed.topic)
         say(to_frame(frame_of(self.forms, feed.form, headcount, self.clock())))
         self.subscriptions.greeted(feed.topic, connection, headcount.version)
@@ -87,13 +96,17 @@ class Switchboard:
         """It went away (best effort: the publisher notices too); returns the session it held."""
         return self.subscriptions.disconnect(connection)
 
-    def hear(self, connection: str, body: str) -> None:
-        """Answer one frame; what is wrong with it goes back as an error frame."""
+    def hear(self, connection: str, body: str, said_at: int | None = None) -> None:
+        """Answer one frame, which the gateway took at ``said_at`` (None: now).
+
+        What is wrong with it goes back as an error frame.
+        """
+        said_at = self.clock() if said_at is None else said_at
         space = None
         try:
             message = parse_frame(body)
             space = message.get("space")
-            self._act(connection, message)
+            self._act(connection, message, said_at)
         except RequestError as error:
             if self._answer_heartbeat(connection):
                 return
@@ -102,7 +115,7 @@ class Switchboard:
                 answer["space"] = space
             self._say(connection, answer)
 
-    def _act(self, connection: str, message: dict[str, Any]) -> None:
+    def _act(self, connection: str, message: dict[str, Any], said_at: int) -> None:
         action = message.get("action")
         if action == "ping":
             self._say(connection, {"type": "pong"})
@@ -114,7 +127,7 @@ class Switchboard:
             raise InvalidRequestError("'space' is missing: send it as text, for example site:main.")
         space = self.kinds.space(space).id
         if action == "unsubscribe":
-            self.subscriptions.remove(space, connection)
+            self.subscriptions.remove(space, connection, said_at=said_at)
             return
         heard, reads = self.subscriptions.connection(connection)
         if not covers(reads, space):
@@ -130,7 +143,8 @@ class Switchboard:
                 f"This connection hears {MAX_SUBSCRIPTIONS} spaces, which is the most: "
                 "unsubscribe from one, or open another connection."
             )
-        self._greet(space, connection)
+        say = partial(self._send, connection)
+        self.greeter.greet(Feed(space, ""), connection, say, said_at=said_at)
 
     def _answer_heartbeat(self, connection: str) -> bool:
         """Whatever the client of a feed says is a heartbeat: it is told how things are."""
@@ -145,9 +159,6 @@ class Switchboard:
             elif (message := self.forms.current(feed)) is not None:
                 self._say(connection, message)
         return bool(feeds)
-
-    def _greet(self, space: str, connection: str) -> None:
-        self.greeter.greet(Feed(space, ""), connection, partial(self._send, connection))
 
     def _say(self, connection: str, message: Message) -> None:
         self._send(connection, to_frame(message))

@@ -95,11 +95,23 @@ class SubscriptionsTable:
         """Forget a connection that hears nothing."""
         self._delete(Keys.CONNECTION + connection, Keys.SELF)
 
-    def add(self, space: str, connection: str, *, now: int, form: str | None = None) -> None:
-        """Subscribe to a space, or another topic, without a first headcount yet."""
+    def add(
+        self,
+        space: str,
+        connection: str,
+        *,
+        now: int,
+        form: str | None = None,
+        said_at: int | None = None,
+    ) -> None:
+        """Subscribe to a space, or another topic, without a first headcount yet.
+
+        ``said_at``: when it was asked for, if that was not now.
+        """
+        values = {"since": now if said_at is None else said_at, "form": form}
         # This order: a row under the space that $disconnect could not find would be a leak.
-        self._put(Keys.CONNECTION + connection, space, {"form": form}, now)
-        self._put(Keys.SPACE + space, connection, {"since": now, "form": form}, now)
+        self._put(Keys.CONNECTION + connection, space, values, now)
+        self._put(Keys.SPACE + space, connection, values, now)
 
     def greeted(self, space: str, connection: str, version: int) -> None:
         """The first headcount was sent, with this version: later ones may follow."""
@@ -116,10 +128,11 @@ class SubscriptionsTable:
             if not condition_failed(error):  # unsubscribed or gone in between
                 raise
 
-    def remove(self, space: str, connection: str) -> None:
-        """Unsubscribe."""
-        self._delete(Keys.SPACE + space, connection)
-        self._delete(Keys.CONNECTION + connection, space)
+    def remove(self, space: str, connection: str, *, said_at: int | None = None) -> None:
+        """Unsubscribe, unless to subscribe was asked for at ``said_at`` or later: two frames that
+        are sent one after the other are handled side by side, and may overtake each other."""
+        self._delete(Keys.SPACE + space, connection, said_at)
+        self._delete(Keys.CONNECTION + connection, space, said_at)
 
     def disconnect(self, connection: str) -> Held | None:
         """Forget a connection and all it heard.
@@ -225,10 +238,23 @@ class SubscriptionsTable:
             ),
         )
 
-    def _delete(self, topic: str, subscriber: str) -> None:
-        self._client.delete_item(
-            TableName=self._table, Key=encode({Keys.PARTITION: topic, Keys.SORT: subscriber})
-        )
+    def _delete(self, topic: str, subscriber: str, said_at: int | None = None) -> None:
+        condition: dict[str, Any] = {}
+        if said_at is not None:
+            condition = {
+                "ConditionExpression": "attribute_not_exists(#since) OR #since < :said",
+                "ExpressionAttributeNames": {"#since": "since"},
+                "ExpressionAttributeValues": encode({":said": said_at}),
+            }
+        try:
+            self._client.delete_item(
+                TableName=self._table,
+                Key=encode({Keys.PARTITION: topic, Keys.SORT: subscriber}),
+                **condition,
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
 
 
 def _held(row: Mapping[str, Any]) -> Held | None:
