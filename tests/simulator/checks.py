@@ -8,13 +8,12 @@ from typing import Any
 
 from headcount.headcounts import periods_of
 from headcount.store.attributes import decode
-from headcount.times import DAY, HOUR, MINUTE, SECOND, add_days, day_of, day_start
+from headcount.times import DAY, HOUR, SECOND, add_days, day_of, day_start
 
 from tests.simulator import faults
-from tests.simulator.simulation import Simulation
+from tests.simulator.simulation import BINNED_WITHIN, Simulation
 
 _HIDDEN_LEASE = 180 * SECOND
-_BINNED_WITHIN = 6 * MINUTE
 _LISTED = 0.3
 """How often it is worth asking who is here, beside how many."""
 
@@ -64,7 +63,7 @@ def at_the_end(simulation: Simulation) -> None:
         visitor.wanted = False
     simulation.wait(_HIDDEN_LEASE + 2 * SECOND, without_cleanup=True)
     _sweep(simulation)
-    simulation.wait(_BINNED_WITHIN, without_cleanup=True)
+    simulation.wait(BINNED_WITHIN, without_cleanup=True)
     _sweep(simulation)
     if left := _rows(simulation, "presence"):
         simulation.report(f"{len(left)} rows of Presence were not binned")

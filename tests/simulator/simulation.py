@@ -43,6 +43,7 @@ STARTS = (
     "2026-11-30T23:56:00Z",  # a month
     "2026-12-31T23:58:30Z",  # a year
 )
+BINNED_WITHIN = 6 * MINUTE
 _KEEP_BEATING = 45 * SECOND
 _LONGEST_DRAIN = 3 * HOUR
 _FOREVER = 4_000_000_000  # tokens don't run out while tests run
@@ -310,6 +311,8 @@ class Simulation:
             if not self.oracle.unclear(self.loop.now, published_within=80 * SECOND):
                 break
             self.wait(20 * SECOND)
+        if self.in_need:  # the views of a space that is empty again may wait for its rows' bin
+            self.wait(BINNED_WITHIN)
         self._beating = False
         self.in_need = False
         self.settle()

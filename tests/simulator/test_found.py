@@ -141,3 +141,20 @@ def test_views_whose_version_was_lost_are_published_by_the_cleanup(memory_world:
     world.sweep()
     world.settle()
     assert world.headcount()["views"]["total"] == 2
+
+
+def test_views_of_an_empty_space_whose_version_was_lost_are_published_by_the_cleanup(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    world.beat("s1")
+    world.leave("s1")
+    world.settle()
+    world.beat("s2")
+    world.leave("s2")
+    world.count(world.filtered("count"))
+    world.filtered("publish")  # lost, and nobody is here as before
+    world.clock.advance(400)
+    world.sweep()
+    world.settle()
+    assert world.headcount()["views"]["total"] == 2

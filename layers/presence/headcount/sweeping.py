@@ -107,6 +107,7 @@ class Sweeper:
         unsettled: set[tuple[str, int]] = set()  # the stream is about to recount these
         occupied: set[tuple[str, int]] = set()
         misplaced: list[Session] = []
+        ebbed: set[str] = set()  # spaces whose ended visits are over and done with
         for page in self.presence.scan():
             report.rows += len(page)
             binnable = []
@@ -125,6 +126,7 @@ class Sweeper:
                 elif session.ended and _forgettable_since(session) < now - BIN_ENDED_AFTER:
                     binnable.append(session)
             report.binned += self._bin(binnable, report)
+            ebbed.update(session.space for session in binnable)
         moving: set[str] = set()
         # After the scan, which would meet them again.
         for session in misplaced:
@@ -139,7 +141,9 @@ class Sweeper:
             here[shard].append(session)
         tallies = {shard: tally(sessions) for shard, sessions in here.items()}
         report.sessions = sum(numbers.sessions for numbers in tallies.values())
-        engagement, settling = self._repair(report, tallies, unsettled, moving, occupied)
+        engagement, settling = self._repair(
+            report, tallies, unsettled, moving, occupied=occupied, ebbed=ebbed
+        )
         report.sampled = self._sample(tallies, engagement, settling, now)
         return report
 
@@ -207,9 +211,12 @@ class Sweeper:
         tallies: dict[tuple[str, int], Tally],
         unsettled: set[tuple[str, int]],
         moving: set[str],
+        *,
         occupied: set[tuple[str, int]],
+        ebbed: set[str],
     ) -> tuple[dict[str, Engagement], set[str]]:
-        """Audit what differs, and recount what drifted.
+        """Audit what differs, and recount what drifted: of the spaces with anyone in them, and once
+        more of those that visits ended in, for nobody may be left whom to look after them for.
 
         What rides in beats is brought up to date the same way, and what admins said that ran out,
         and shards that are no longer in use, which is no repair. Reports the spaces that were
@@ -221,7 +228,7 @@ class Sweeper:
         ended = _by_space(dict.fromkeys(unsettled))
         listed_at = self.clock()
         listed = {space for kind in self.kinds for space in self.headcounts.live(kind.name)}
-        for space in sorted({*here, *listed, *self._unlisted(listed_at)}):
+        for space in sorted({*here, *listed, *ebbed, *self._unlisted(listed_at)}):
             with _apart(space, report):
                 head = self.headcounts.get(space)
                 found = self.counts.space(space)
