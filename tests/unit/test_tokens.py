@@ -40,7 +40,7 @@ EC = ec.generate_private_key(ec.SECP256R1())
 
 
 LIVES = 86_400
-"""Seconds; tokens are made when the tests are collected, and the suite may take long to reach them."""
+"""Seconds: tokens are made when tests are collected, and it may take long to come to them."""
 
 
 def claims(**more: Any) -> dict[str, Any]:
