@@ -22,6 +22,7 @@ PYTHON_LOCKS = (
     "layers/dependencies/requirements.txt",
     "local/locks/dev.txt",
     "local/locks/emulator.txt",
+    "local/locks/lambda_image.txt",
 )
 NPM_LOCKS = (
     "functions/site/package-lock.json",

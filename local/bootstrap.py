@@ -122,8 +122,20 @@ def create(name: str, uv: Path | None) -> None:
         run_checked(
             pip, mend="pip could not install the lock file: is the package index reachable?"
         )
+    if name == "dev":
+        install_commands(uv, python)
     (home / "headcount.stamp").write_text(fingerprint(name))
     say(f"{home.relative_to(ROOT)} ready ({time.monotonic() - started:.1f} s)")
+
+
+def install_commands(uv: Path | None, python: Path) -> None:
+    """Put this project's own command, `headcount`, into the environment, as it is in the tree."""
+    here = ["--no-deps", "--editable", str(ROOT)]
+    command = [str(python), "-m", "pip", "install", "--quiet", *here]
+    if uv:  # it packs by itself: nothing is fetched
+        command = [str(uv), "pip", "install", "--quiet", "--no-config", "--python", str(python)]
+        command += here
+    run_checked(command, mend="The command line `headcount` could not be installed.")
 
 
 def install_with_uv(uv: Path, python: Path, lock: Path) -> bool:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from local.bundle import Bundler
-from local.packing import pack, sizes
+from local.packing import pack, sizes, stamp
 from local.processes import run
 from local.settings import (
     ARCHITECTURE,
@@ -41,7 +41,9 @@ def sam_environment(settings: Settings) -> dict[str, str]:
 def parameter_overrides(**parameters: str) -> list[str]:
     """The template parameters that fit the build to this machine, and any others."""
     fitting = {"Runtime": RUNTIME, "Architecture": ARCHITECTURE} | parameters
-    return ["--parameter-overrides", *(f"{name}={value}" for name, value in fitting.items())]
+    # SAM CLI takes no empty value. They are the template's defaults.
+    given = [f"{name}={value}" for name, value in fitting.items() if value]
+    return ["--parameter-overrides", *given]
 
 
 async def build(settings: Settings) -> None:
@@ -116,6 +118,7 @@ def main() -> int:
     if code == 0:
         build_dir = Path(asked[len(asked) - asked[::-1].index("--build-dir")])
         pack(build_dir, python / f"python{AWS_RUNTIME}")
+        stamp(build_dir)
         for name, size in sizes(build_dir).items():
             print(f"{name:<28}{size / 1e6:8.1f} MB")
     return code

@@ -15,17 +15,19 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from headcount_cli.target import Stack
 
-from local.admin_token import mint, read_secret
 from local.build import SAM, build, build_lock, parameter_overrides, sam_environment
 from local.outputs import running_stack, write_outputs
 from local.processes import run
 from local.routes import find_body, import_routes, read_body
+from local.sam_local import write_sam_files
 from local.settings import BUILD_DIR, REGION, STACK_NAME, Settings, UsageError, use_emulator
 
 BUCKET = "headcount-local-artifacts"
 DEPENDENCIES = "DependenciesLayer"
-BATCH_FUNCTIONS = ("CountFunction", "PublishFunction", "ErrandsFunction")
+BATCH_FUNCTIONS = ("CountFunction", "PublishFunction", "ErrandsFunction", "EventsFunction")
+TOKEN_LIVES = 12 * 3600  # seconds
 TABLES = ("presence", "counts", "headcounts", "visits", "history", "subscriptions", "streams")
 
 
@@ -42,6 +44,8 @@ async def deploy(settings: Settings) -> dict[str, Any]:
             AwsEndpointUrl=settings.gateway_url,
             ExecuteApiBase=settings.execute_api_url,
             SocketUrl="/ws",
+            EventBus="default",
+            WebhookUrl=settings.webhook_url,
         ),
         env=sam_environment(settings),
         log=settings.home / "deploy.log",
@@ -78,14 +82,16 @@ def _upload_dependencies() -> Path:
 
 
 def _finish(settings: Settings) -> dict[str, Any]:
-    stack = boto3.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
-    found = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    stack = Stack(STACK_NAME, boto3.Session())
+    found = stack.outputs
+    template = _processed_template()
     import_routes(
         boto3.client("apigatewayv2"),
         found["HttpApiId"],
-        read_body(find_body(_processed_template()), _function_arn),
+        read_body(find_body(template), _function_arn),
     )
-    token = mint(read_secret(boto3.Session(), found["TokenSecretArn"]))
+    _switch_on_ttl(template, found)
+    token = stack.token(subject="admin", lives=TOKEN_LIVES)
     return {
         "origin": settings.origin,
         "httpUrl": settings.origin,
@@ -100,6 +106,19 @@ def _finish(settings: Settings) -> dict[str, Any]:
         "httpApi": f"{found['HttpApiId']}/$default",
         "socketApi": f"{found['SocketApiId']}/{found['SocketStage']}",
     }
+
+
+def _switch_on_ttl(template: dict[str, Any], names: dict[str, str]) -> None:
+    """Tables forget by the template's attribute: the emulator reads past that part of it."""
+    dynamodb = boto3.client("dynamodb")
+    for logical_id, resource in template["Resources"].items():
+        specification = resource.get("Properties", {}).get("TimeToLiveSpecification")
+        if resource["Type"] != "AWS::DynamoDB::Table" or not specification:
+            continue
+        table = names[logical_id]
+        now = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+        if now["TimeToLiveStatus"] == "DISABLED":
+            dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
 
 
 def _processed_template() -> dict[str, Any]:
@@ -132,7 +151,10 @@ async def redeploy(settings: Settings) -> None:
         await build(settings)
         print(f"  built ({time.monotonic() - started:.1f} s)", flush=True)
         after = await deploy(settings)
-    write_outputs(settings, {"ready": True, "pid": before["pid"]} | after)
+    kept = {name: before[name] for name in ("pid", "containerEndpointUrl")}
+    outputs = {"ready": True} | kept | after
+    write_sam_files(settings, outputs)
+    write_outputs(settings, outputs)
     print(f"  deployed onto {settings.origin} ({time.monotonic() - started:.1f} s)", flush=True)
 
 

@@ -8,6 +8,7 @@ product logic: a route that is not in the template is a 404.
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ TIMEOUT = ClientTimeout(total=30)  # an HTTP API's integration timeout
 # a warm one is faster.
 AT_ONCE = min(6, max(3, os.cpu_count() or 1))
 UNCODED = "!'()*"  # what the edge's encodeURIComponent leaves alone beside letters, digits and -._~
-UNDECIDED_CLOSES = (None, 1005, 1006, 1015)  # codes that must not be sent
+UNSENT_CLOSES = (1005, 1015)  # codes that must not be sent
+LOST = (None, 1006)  # nobody closed it: the connection is gone
 
 HOP_BY_HOP = {
     "connection",
@@ -231,4 +233,15 @@ async def carry(source: Socket, target: Socket) -> None:
             elif message.type is WSMsgType.BINARY:
                 await target.send_bytes(message.data)
         code = source.close_code
-        await target.close(code=1001 if code is None or code in UNDECIDED_CLOSES else code)
+        if code in LOST:
+            drop(target)
+        else:
+            await target.close(code=1001 if code in UNSENT_CLOSES else code)
+
+
+def drop(target: Socket) -> None:
+    """End a connection without a word, as when a network goes."""
+    plain = target.get_extra_info("socket")
+    if plain is not None:  # else it has ended already
+        with suppress(OSError):
+            plain.shutdown(socket.SHUT_RDWR)

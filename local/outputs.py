@@ -2,18 +2,24 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from local.settings import Settings, UsageError
 
 
 def write_outputs(settings: Settings, outputs: dict[str, Any]) -> None:
-    """Write the file in one step, readable by its owner only: it holds a token."""
-    scratch = settings.outputs_file.with_suffix(".tmp")
+    """Write the file; it holds a token."""
+    write_private(settings.outputs_file, json.dumps(outputs, indent=2))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file in one step, readable by its owner only."""
+    scratch = path.with_suffix(".tmp")
     scratch.unlink(missing_ok=True)
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(outputs, file, indent=2)
-    scratch.replace(settings.outputs_file)
+        file.write(text)
+    scratch.replace(path)
 
 
 def read_outputs(settings: Settings) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from local.settings import ROOT
 
 DEPENDENCIES = "DependenciesLayer"
 CACHE = ROOT / ".aws-sam" / "packed"
+_UNSTAMPED = "Digest: unbuilt"
 _SOURCES = (ROOT / "layers" / "presence", ROOT / "functions")
 _CLIENT = re.compile(r"""boto3\.client\(\s*["']([a-z0-9-]+)["']""")
 # A client's endpoint follows from these, and they say how it tries again.
@@ -41,6 +42,22 @@ def pack(build: Path, python: str | Path) -> None:
     for folder in sorted(path for path in build.iterdir() if path.is_dir()):
         if folder != dependencies:
             _compile(folder, "/opt" if folder.name.endswith("Layer") else "/var/task", python)
+
+
+def stamp(build: Path) -> None:
+    """Write into the built template what its code is: another build, another version of a function.
+
+    ValueError where the template has no place for it.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(path for path in build.rglob("*") if path.is_file()):
+        if path.parent != build:
+            digest.update(f"{path.relative_to(build)}\0".encode() + path.read_bytes())
+    template = build / "template.yaml"
+    before, found, after = template.read_text().partition(_UNSTAMPED)
+    if not found:
+        raise ValueError(f"{template} does not say {_UNSTAMPED!r}")
+    template.write_text(f"{before}Digest: '{digest.hexdigest()}'{after}")
 
 
 def sizes(build: Path) -> dict[str, int]:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from headcount_cli.doctor.resources import routes_of
+
 if TYPE_CHECKING:
     from mypy_boto3_apigatewayv2.client import ApiGatewayV2Client
 
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
-ANY_METHOD = "x-amazon-apigateway-any-method"
 CORS = "x-amazon-apigateway-cors"
-INTEGRATION = "x-amazon-apigateway-integration"
 
 Resolve = Callable[[str], str]
 
@@ -38,20 +37,17 @@ def find_body(template: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_body(body: Mapping[str, Any], function_arn: Resolve) -> HttpApi:
     """Read routes and CORS from an OpenAPI body; `function_arn` maps a logical id to its ARN."""
-    routes = {}
-    for path, operations in body.get("paths", {}).items():
-        for method, operation in operations.items():
-            if method.lower() not in (*METHODS, ANY_METHOD) or INTEGRATION not in operation:
-                continue
-            verb = "ANY" if method == ANY_METHOD else method.upper()
-            route_key = path if path == "$default" else f"{verb} {path}"
-            uri = operation[INTEGRATION]["uri"]
-            routes[route_key] = function_arn(_function_named_in(uri))
+    routes = {key: function_arn(_function_named_in(uri)) for key, uri in routes_of(body).items()}
     return HttpApi(routes, _cors(body.get(CORS, {})))
 
 
 def _function_named_in(uri: Any) -> str:
-    """The logical id in `arn:...:functions/${ApiFunction.Arn}/invocations`."""
+    """The logical id in `arn:...:functions/${ApiFunction.Arn}/invocations`.
+
+    Of two, the latter: the former is an alias that gradual deployments go by, on AWS alone.
+    """
+    if isinstance(uri, dict) and "Fn::If" in uri:
+        uri = uri["Fn::If"][2]
     text = uri.get("Fn::Sub", "") if isinstance(uri, dict) else str(uri)
     _, found, rest = text.partition("/functions/${")
     if not found:

@@ -22,6 +22,7 @@ from local.origin import Origin, Upstream
 from local.outputs import read_outputs, write_outputs
 from local.ports import require_free_ports
 from local.processes import tail
+from local.sam_local import door, remove_sam_files, write_sam_files
 from local.settings import LOOPBACK, Settings, UsageError, use_emulator
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -51,13 +52,16 @@ async def serve(settings: Settings) -> None:
     print(f"Headcount on {settings.origin}", flush=True)
     async with AsyncExitStack() as stack:
         stack.callback(settings.outputs_file.unlink, missing_ok=True)
+        stack.callback(remove_sam_files, settings)
         async with build_lock():
             emulated = await start_and_build(settings, steps, stack)
             async with steps.step("deployed"):
                 outputs = await deploy(settings)
+        outputs["containerEndpointUrl"] = await stack.enter_async_context(door(settings))
         await stack.enter_async_context(origin(settings, outputs))
         async with steps.step("API answers"):
             await asyncio.gather(until_api_answers(settings), wake_batch_functions(outputs))
+        await asyncio.to_thread(write_sam_files, settings, outputs)
         write_outputs(settings, {"ready": True, "pid": os.getpid()} | outputs)
         print(welcome(settings, outputs, steps.total()), flush=True)
         await emulated.wait()

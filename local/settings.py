@@ -31,14 +31,16 @@ class Settings:
     port: int = 8787
     gateway_port: int = 4566
     home: Path = ROOT / ".local"
+    webhook_url: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """PORT, GATEWAY_PORT and HEADCOUNT_LOCAL_DIR, or their defaults."""
+        """PORT, GATEWAY_PORT, HEADCOUNT_LOCAL_DIR and WEBHOOK_URL, or their defaults."""
         return cls(
             port=_port("PORT", cls.port, environment),
             gateway_port=_port("GATEWAY_PORT", cls.gateway_port, environment),
             home=Path(environment.get("HEADCOUNT_LOCAL_DIR") or cls.home).resolve(),
+            webhook_url=environment.get("WEBHOOK_URL", cls.webhook_url),
         )
 
     @property
@@ -57,6 +59,14 @@ class Settings:
     @property
     def outputs_file(self) -> Path:
         return self.home / "outputs.json"
+
+    @property
+    def sam_environment_file(self) -> Path:
+        return self.home / "sam-env.json"
+
+    @property
+    def sam_parameters_file(self) -> Path:
+        return self.home / "sam-parameters.toml"
 
     @property
     def emulator_log(self) -> Path:

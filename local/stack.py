@@ -16,13 +16,20 @@ from local.settings import ROOT, Settings
 class LocalStack:
     """`make run` as a child process on ports of its own; the block gets its outputs.
 
-    `work_dir` takes its outputs, logs and temporary files; say a folder per stack.
+    `work_dir` takes its outputs, logs and temporary files; say a folder per stack. Where there is a
+    `webhook_url`, its events are posted there.
     """
 
     def __init__(
-        self, work_dir: Path, port: int | None = None, gateway_port: int | None = None
+        self,
+        work_dir: Path,
+        port: int | None = None,
+        gateway_port: int | None = None,
+        webhook_url: str = "",
     ) -> None:
-        self.settings = Settings(port or free_port(), gateway_port or free_port(), work_dir)
+        self.settings = Settings(
+            port or free_port(), gateway_port or free_port(), work_dir, webhook_url
+        )
         self.log = work_dir / "run.log"
         self._child: subprocess.Popen[bytes]
 
@@ -45,6 +52,7 @@ class LocalStack:
             "PORT": str(self.settings.port),
             "GATEWAY_PORT": str(self.settings.gateway_port),
             "HEADCOUNT_LOCAL_DIR": str(self.settings.home),
+            "WEBHOOK_URL": self.settings.webhook_url,
         }
         with self.log.open("wb") as log:
             self._child = subprocess.Popen(

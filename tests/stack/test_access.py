@@ -8,8 +8,8 @@ from collections.abc import Callable
 import aiohttp
 import jwt
 import pytest
+from headcount_cli.tokens import CLAIM
 
-from local.admin_token import CLAIM
 from tests.stack.clients import Api, path_of
 from tests.stack.conftest import Stack
 

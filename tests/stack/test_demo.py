@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from headcount_cli.visitors import SITE, SITE_MAP, Person, invent
 
 from local.settings import ROOT
-from local.visitors import SITE, SITE_MAP, Person, invent
 from tests.stack.clients import Api, eventually
 from tests.stack.conftest import Stack
 
@@ -20,7 +21,7 @@ from tests.stack.conftest import Stack
 def demo(stack: Stack | None, *words: str) -> list[str]:
     """The command line."""
     url = [] if stack is None else ["--url", stack.outputs["origin"]]
-    return [sys.executable, "-m", "local.demo", *url, *words]
+    return [str(Path(sys.executable).with_name("headcount")), "demo", *url, *words]
 
 
 @pytest.mark.stack
@@ -76,11 +77,10 @@ def test_who_interrupts_the_demo_leaves_nobody_behind(stack: Stack, api: Api) ->
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--visitors", "0"], "whole number"),
-        (["--visitors", "many"], "whole number"),
-        (["--duration", "-5"], "seconds"),
-        (["--duration", "nan"], "seconds"),
-        (["--url", "localhost:8787"], "address"),
+        (["--visitors", "0"], "'--visitors': Input should be greater"),
+        (["--visitors", "many"], "'--visitors': Input should be a valid integer"),
+        (["--duration", "-5"], "'--duration': Input should be greater"),
+        (["--duration", "nan"], "'--duration': Input should be less"),
     ],
 )
 def test_wrong_arguments_are_named(words: Sequence[str], complaint: str) -> None:

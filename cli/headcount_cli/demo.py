@@ -1,9 +1,5 @@
-"""Make-believe visitors for a running Headcount: they arrive, walk about, sign in and go.
+"""Make-believe visitors for a running Headcount: they arrive, walk about, sign in and go."""
 
-make demo ARGS="--duration 120 --visitors 300"
-"""
-
-import argparse
 import asyncio
 import math
 import random
@@ -14,16 +10,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Any
 
 import aiohttp
+import typer
 
-from local.outputs import running_stack
-from local.settings import Settings, UsageError
-from local.visitors import SITE, Person, Stay, Step, invent
+from headcount_cli.api import space_path
+from headcount_cli.errors import CommandError
+from headcount_cli.target import Asked, find
+from headcount_cli.visitors import SITE, Person, Stay, Step, invent
 
-# ruff: noqa: S311 - make-believe needs no secrets
+# ruff: noqa: S311 - make-believe needs no secrets, and the one line is rewritten in place
 
 IN_FLIGHT = 12
 REQUEST_LIMIT = aiohttp.ClientTimeout(total=15)
@@ -57,7 +54,7 @@ class Server:
         """Send a beat, with patience; RefusedError if it was not taken."""
         for backoff in (*BACKOFFS, None):
             try:
-                answer = await self._post(f"{_path(space)}/presence", message)
+                answer = await self._post(f"{space_path(space)}/presence", message)
             except RefusedError:
                 if backoff is None:
                     raise
@@ -70,11 +67,11 @@ class Server:
 
     async def leave(self, space: str, session: str, seq: int) -> None:
         """Say goodbye, once."""
-        await self._post(f"{_path(space)}/presence/leave", {"sessionId": session, "seq": seq})
+        await self._post(f"{space_path(space)}/presence/leave", {"sessionId": session, "seq": seq})
 
     async def people(self) -> int | None:
         """The published number of people on the site; None where that is not public."""
-        async with self.session.get(self.url + _path(SITE)) as answer:
+        async with self.session.get(self.url + space_path(SITE)) as answer:
             if answer.status in (401, 403):
                 return None
             answer.raise_for_status()
@@ -95,10 +92,6 @@ class Server:
             self.failures += 1
             self.complaints[said] += 1
             raise RefusedError(said)
-
-
-def _path(space: str) -> str:
-    return f"/v1/spaces/{quote(space, safe='')}"
 
 
 def _words(body: object) -> str:
@@ -306,12 +299,12 @@ async def _require_answer(server: Server) -> None:
     try:
         await server.people()
     except aiohttp.ClientResponseError as error:
-        raise UsageError(
+        raise CommandError(
             f"{server.url} answers {error.status} to a headcount: is it a Headcount's address, "
             "without a path?"
         ) from None
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
-        raise UsageError(
+        raise CommandError(
             f"No Headcount answers at {server.url} ({error or type(error).__name__}). "
             "Start one with `make run`, or name another with --url."
         ) from None
@@ -345,53 +338,18 @@ async def _background(work: Callable[[], Any]) -> AsyncIterator[asyncio.Task[Non
         await asyncio.wait([task])
 
 
-def _arguments(words: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__.split("\n")[0])
-    parser.add_argument("--url", type=_url, help="any Headcount; default: the local stack")
-    parser.add_argument("--visitors", type=_visitors, default=200, help="people (200)")
-    parser.add_argument("--duration", type=_duration, default=300.0, help="seconds (300)")
-    parser.add_argument("--seed", type=int, default=1, help="other seeds, other people (1)")
-    return parser.parse_args(words)
+async def command(
+    asked: Asked,
+    visitors: Annotated[
+        int, typer.Option(min=1, max=MAX_VISITORS, metavar="N", help="People.")
+    ] = 200,
+    duration: Annotated[
+        float, typer.Option(min=1, max=MAX_DURATION, metavar="SECONDS", help="For how long.")
+    ] = 300.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Other seeds, other people.")] = 1,
+) -> int:
+    """Make-believe visitors: they arrive, walk about, sign in and go, and nobody is left behind.
 
-
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no address: write it like http://localhost:8787"
-        )
-    return text.rstrip("/")
-
-
-def _visitors(text: str) -> int:
-    if not text.isdecimal() or int(text) not in range(1, MAX_VISITORS + 1):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} has to be a whole number from 1 to {MAX_VISITORS}"
-        )
-    return int(text)
-
-
-def _duration(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 1 <= seconds <= MAX_DURATION:
-        raise argparse.ArgumentTypeError(f"{text!r} has to be seconds, from 1 to {MAX_DURATION}")
-    return seconds
-
-
-def main(words: list[str] | None = None) -> int:
-    arguments = _arguments(words)
-    try:
-        url = arguments.url or running_stack(Settings.from_environment())[1]["origin"]
-        return asyncio.run(perform(url, arguments.visitors, arguments.duration, arguments.seed))
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Example: [cyan]headcount demo --visitors 300 --duration 120[/]
+    """
+    return await perform(find(asked).url, visitors, duration, seed)
