@@ -125,6 +125,15 @@ def test_requests_share_a_connection() -> None:
         assert json.loads(body) == GET
 
 
+def test_an_endpoint_may_be_below_a_path() -> None:
+    with scripted([OK]) as script, closing(Pool(Endpoint.of(f"{script.url}/door/"), 5, 5)) as pool:
+        dynamodb = DynamoDB(
+            pool, signer("dynamodb"), sleep=lambda _: None, random=lambda: 0, new_id=lambda: "x"
+        )
+        dynamodb.get_item(**GET)
+        assert script.requests[0].startswith(b"POST /door HTTP/1.1\r\n")
+
+
 def test_a_connection_that_was_closed_while_idle_is_replaced_at_once() -> None:
     with client([OK], [OK]) as (dynamodb, script, slept):
         dynamodb.get_item(**GET)

@@ -70,6 +70,7 @@ class DynamoDB:
         new_id: Callable[[], str],
     ) -> None:
         self._pool = pool
+        self._path = pool.endpoint.path or "/"
         self._signer = signer
         self._sleep = sleep
         self._random = random
@@ -103,7 +104,9 @@ class DynamoDB:
         body = json.dumps(parameters, separators=(",", ":"), default=_binary).encode()
         for left in range(TRIES - 1, -1, -1):
             try:
-                response = self._pool.request("POST", "/", self._headers(operation, body), body)
+                response = self._pool.request(
+                    "POST", self._path, self._headers(operation, body), body
+                )
             except OSError as error:
                 if not left:
                     raise out_of_reach(error, self._pool.endpoint) from error
@@ -123,7 +126,7 @@ class DynamoDB:
     def _headers(self, operation: str, body: bytes) -> dict[str, str]:
         headers = self._signer.headers(
             "POST",
-            "/",
+            self._path,
             body,
             {"host": self._pool.endpoint.authority, "x-amz-target": _TARGET + operation},
         )
