@@ -54,8 +54,8 @@ def test_every_prefix_leads_to_a_path() -> None:
         assert any(path == first or path.startswith(f"{first}/") for _, path in OPERATIONS)
 
 
-def test_the_readmes_table_is_in_the_document() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_the_guides_table_is_in_the_document() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
     calls = re.findall(r"^\| `(GET|POST|PUT|PATCH|DELETE) ([^`?\s]+)[^`]*`", text, re.MULTILINE)
     assert len(calls) > 7
     assert set(calls) <= set(OPERATIONS)

@@ -488,6 +488,19 @@ def test_a_badge_counts_its_reader_before_the_first_answer(app: App, name: str) 
     app.sees("Watching: 1")
 
 
+def test_the_hook_for_convexs_own_client_counts_its_reader_and_others(
+    app: App, api: Api, stack: Stack, name: str
+) -> None:
+    who = {"userId": "ada", "userName": "Ada"}
+    app.show("ConvexBadge", address=stack.outputs["origin"], courseId=name, who=who, chapterId="1")
+    app.sees("Viewers: 1")
+    api.beat(f"course:{name}", "ben", userId="ben")
+    app.page.clock.fast_forward(31_000)
+    app.sees("Viewers: 2")
+    app.remove("ConvexBadge")
+    becomes(lambda: api.headcount(f"course:{name}")["people"], 1)
+
+
 # ---------------------------------------------------------------------------- stream analytics
 
 
@@ -649,6 +662,18 @@ def test_the_traffic_card_shows_and_polls(admin: App, api: Api, name: str) -> No
     api.request("POST", "/api/heartbeats", body={"sessionId": name, "pagePath": f"/{name}"})
     admin.page.clock.fast_forward(10_000)
     expect(admin.page.locator("main")).not_to_contain_text("Active Now: 0", timeout=8000)
+
+
+# ---------------------------------------------------------------------------------- the elements
+
+
+def test_an_element_takes_its_token_from_react(app: App, stack: Stack, name: str) -> None:
+    script = f"{stack.outputs['origin']}/headcount-elements.js"
+    app.page.add_script_tag(url=script, type="module")
+    app.page.evaluate("() => customElements.whenDefined('headcount-live')")
+    with app.page.expect_response(LINKS) as answered:
+        app.show("LinkCard", link=name, token=stack.outputs["adminToken"])
+    assert answered.value.status == 200
 
 
 # -------------------------------------------------------------------------------------- the file

@@ -2,9 +2,12 @@
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
+import { ConvexBadge } from "./convex.jsx";
+import { LinkCard } from "./elements.jsx";
 import { configure } from "./headcount-react.js";
 import * as pages from "./pages.tsx";
 
+const components = { ...pages, ConvexBadge, LinkCard };
 const roots = new Map();
 
 /** Show a page at a place of its own, with its effects run twice as in development. */
@@ -14,7 +17,7 @@ function show(name, props, place = name) {
     element.id = place;
     roots.set(place, createRoot(element));
   }
-  const Page = pages[name];
+  const Page = components[name];
   roots.get(place).render(
     <StrictMode>
       <Page {...props} />
