@@ -12,7 +12,7 @@ import pytest
 from tests.support.template import template, translated
 
 T = template()
-EDGE = {name for name in T.resources if T.resources[name]["Type"].startswith("AWS::CloudFront::")}
+EDGE = {name for name in T.resources if name.startswith("Edge")}
 DISTRIBUTION = T.resources["EdgeDistribution"]["Properties"]["DistributionConfig"]
 BEHAVIORS = [DISTRIBUTION["DefaultCacheBehavior"], *DISTRIBUTION["CacheBehaviors"]]
 # Ids of AWS's own policies, the same in every account.
@@ -62,7 +62,10 @@ def test_there_is_no_edge_unless_it_is_asked_for() -> None:
     asked = {"Fn::If": ["HasEdge", "yes", "no"]}
     assert (T.resolve(asked), T.resolve(asked, Edge="true")) == ("no", "yes")
     for name in EDGE:
-        assert T.resources[name]["Condition"] == "HasEdge"
+        assert T.resources[name]["Condition"] == (
+            "HasEdgeRecord" if name == "EdgeRecord" else "HasEdge"
+        )
+    assert {"EdgeDistribution", "EdgeCachePolicy", "EdgeSocketPath", "EdgeRecord"} == EDGE
     for name in ("EdgeUrl", "EdgeWebSocketUrl"):
         assert T.outputs[name]["Condition"] == "HasEdge"
 
@@ -72,13 +75,13 @@ def test_nothing_else_changes_with_the_edge() -> None:
     assert EDGE & set(named_in(others)) == set()
     assert "HasEdge" not in str(others)
     mentioning = [name for name, one in T.outputs.items() if EDGE & set(named_in(one["Value"]))]
-    assert sorted(mentioning) == ["EdgeUrl", "EdgeWebSocketUrl"]
+    assert sorted(mentioning) == ["EdgeDomainTarget", "EdgeUrl", "EdgeWebSocketUrl"]
 
 
 def test_no_resource_waits_for_itself() -> None:
     resources = translated()["Resources"]
     graph = {
-        name: {*named_in(resource.get("Properties", {})), *depends_on(resource)} & set(resources)
+        name: {*named_in(resource), *depends_on(resource)} & set(resources)
         for name, resource in resources.items()
     }
     assert {"HttpApi", "SocketApi", "EdgeSocketPath"} <= graph["EdgeDistribution"]

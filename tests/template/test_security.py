@@ -29,13 +29,21 @@ def test_nothing_logs_requests_whose_query_may_hold_a_token() -> None:
     logs = settings_named(
         "AccessLogSettings", "AccessLogSetting", "Logging", "RealtimeLogConfigArn"
     )
-    traces = settings_named("DataTraceEnabled", "LoggingLevel", "TracingEnabled", "TracingConfig")
+    traces = settings_named("DataTraceEnabled", "LoggingLevel", "TracingEnabled")
     assert logs == traces == []
+
+
+def test_a_function_traces_only_where_that_is_asked_for_and_then_itself_alone() -> None:
+    """Lambda's own trace of an invocation knows neither a request's path nor its query."""
+    mode = {"Mode": {"Fn::If": ["HasTracing", "Active", "PassThrough"]}}
+    assert {*settings_named("TracingConfig")} == {json.dumps(mode)}
 
 
 @pytest.mark.parametrize("function", sorted(T.functions))
 def test_a_function_is_told_where_a_secret_is_and_never_a_secret(function: str) -> None:
-    given = T.environment(function, TokenSecret="arn:of-the-secret")
+    given = T.environment(
+        function, TokenSecret="arn:of-the-secret", WebhookSecret="arn:of-the-secret"
+    )
     for name, value in given.items():
         assert "{{resolve" not in value
         if re.search("SECRET|PASSWORD|PRIVATE", name):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import blake2b
@@ -13,11 +15,14 @@ from headcount.session import Write
 from headcount.settings import Settings
 from headcount.store import keys
 from headcount.store.presence import to_item
+from headcount.times import DAY, day_of
+from headcount.webhooks import TIMEOUT, wait_after
 
 from tests.conftest import Worlds
 from tests.support.containers import CONTAINERS, call, changed, launch, listen
 from tests.support.engines import Engine
 from tests.support.filters import matches, passes, patterns_of
+from tests.support.telling import EVENTS
 from tests.support.template import ROOT, template, translated
 from tests.support.world import World
 from tests.unit.test_session import gone, here
@@ -35,6 +40,9 @@ WILDCARDS = {
     ("ecs:RunTask", ":task-definition/encoder:*"),
 }
 
+EVERYTHING = {**CONTAINERS, **EVENTS}
+"""The parameters that turn on what is off."""
+
 
 def role_of(function: str) -> str:
     role: str = T.functions[function]["Role"]["Fn::GetAtt"][0]
@@ -42,8 +50,8 @@ def role_of(function: str) -> str:
 
 
 def grants(function: str, **parameters: str) -> Iterator[tuple[str, str]]:
-    """(action, resource) of a function's role, with containers set up unless told otherwise."""
-    for statement in statements(function, **(parameters or CONTAINERS)):
+    """(action, resource) of a function's role, with everything turned on unless told otherwise."""
+    for statement in statements(function, **(parameters or EVERYTHING)):
         assert statement["Effect"] == "Allow"
         assert isinstance(statement["Action"], list)
         for action in statement["Action"]:
@@ -91,9 +99,12 @@ def test_a_function_writes_to_its_own_log_group(function: str) -> None:
 
 
 def test_every_function_calls_just_what_its_role_allows(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, ShardsPerSpace="2", InlineFanout="0", **CONTAINERS)
+    world = worlds(memory, ShardsPerSpace="2", InlineFanout="0", **EVERYTHING)
     called = trace(world)
     live_through_everything(world)
+    live_through_pieces(world)
+    live_through_events(world)
+    live_through_silence(world)
     for function in FUNCTIONS:
         allowed = {
             (action, resource.replace(".Arn", ""))
@@ -231,6 +242,44 @@ def live_through_everything(world: World) -> None:
     live_through_moderation(world)
     live_through_an_erasure(world)
     live_through_presence_sockets(world)
+
+
+def live_through_silence(world: World) -> None:
+    """A dashboard that does not answer, in a small audience and in a large one."""
+    for limit in ("200", "0"):
+        world.redeploy(InlineFanout=limit)
+        world.subscribe(f"silent{limit}", "link:silent")
+        world.line.hang(f"silent{limit}")
+        world.beat(f"s{limit}", "link:silent")
+        world.count(world.filtered("count"))
+        world.publish(world.filtered("publish"))
+        world.fan_out()
+        world.line.hanging.clear()
+        world.clock.advance(2)
+        world.settle()
+
+
+def live_through_pieces(world: World) -> None:
+    """The table is large: it is swept in segments, and a day is left to the cleanup."""
+    body = {"text": "hello", "seconds": 30}
+    world.http("POST", "/v1/spaces/site:main/messages", body=body, token=world.admin)
+    world.beat("large")
+    world.settle()
+    world.clock.advance(60)
+    services: Any = world.services("cleanup")
+    services.sweeper = replace(services.sweeper, rows_at_once=1)
+    world.sweep()
+    world.run_pieces()
+    services.piece_queue.aggregate(day_of(world.clock() - DAY), ["site:main"])
+    world.run_pieces()
+
+
+def live_through_events(world: World) -> None:
+    """What happened is told, some of it twice, and somebody follows it."""
+    changes = world.changes()
+    for batch in (changes[:50], changes[50:100], changes[:50]):
+        world.invoke("events", {"Records": batch})
+    world.get("/v1/spaces/site:main/snapshot", token=world.admin)
 
 
 def live_through_presence_sockets(world: World) -> None:
@@ -386,6 +435,8 @@ SERVICES = {
     "daily": ["aggregator"],
     "containers": ["launcher", "verifier"],
     "container_changes": ["announcer"],
+    "events": ["emitter"],
+    "webhook": ["messenger"],
 }
 
 
@@ -476,7 +527,7 @@ def test_chunks_that_are_given_up_are_kept() -> None:
     assert queue["DeduplicationScope"] == "messageGroup"
     assert queue["VisibilityTimeout"] >= 6 * T.functions["fanout"]["Timeout"]
     (source,) = T.events("fanout", "SQS")
-    assert source["BatchSize"] == 1
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
 def test_the_schedules_are_every_minute_and_one_in_the_night() -> None:
@@ -549,8 +600,152 @@ def test_only_errands_may_say_alerts_and_only_to_the_topic_that_was_named() -> N
 
 def test_no_stream_function_may_write_to_the_table_it_reads() -> None:
     writes = {f"dynamodb:{kind}Item" for kind in ("Put", "Update", "Delete", "BatchWrite")}
-    for function, table in (("count", "PresenceTable"), ("publish", "CountsTable")):
-        assert not [one for one in grants(function) if one[0] in writes and table in one[1]]
+    for function in FUNCTIONS:
+        for source in T.events(function, "DynamoDB"):
+            table = source["Stream"].removesuffix(".StreamArn")
+            assert not [one for one in grants(function) if one[0] in writes and table in one[1]]
+
+
+# ------------------------------------------------------------------------------- events for others
+
+
+def test_only_events_may_put_events_and_only_on_the_bus_that_was_named() -> None:
+    arn = "arn:aws:events:us-east-1:123456789012:event-bus/partners"
+    for function in FUNCTIONS:
+        may = [one for one in grants(function, EventBus="partners") if "events:" in one[0]]
+        assert may == ([("events:PutEvents", arn)] if function == "events" else [])
+
+
+def test_without_a_bus_there_is_no_function_no_stream_and_no_secret() -> None:
+    assert all(
+        "StreamSpecification" not in T.resolve(T.tables[role])
+        for role in ("visits", "headcounts", "history")
+    )
+    made = translated()["Resources"]
+    conditions = {
+        name: one.get("Condition")
+        for name, one in made.items()
+        if name.startswith(("Events", "Webhook", "MadeWebhook"))
+    }
+    assert {name for name, condition in conditions.items() if condition == "HasEventBus"} >= {
+        "EventsFunction",
+        "EventsRole",
+        "EventsLogs",
+        "EventsFunctionVisits",
+    }
+    assert {name for name, condition in conditions.items() if condition == "SendsWebhooks"} >= {
+        "WebhookFunction",
+        "WebhookRole",
+        "WebhookLogs",
+        "WebhookRule",
+        "WebhookQueue",
+    }
+    assert conditions["MadeWebhookSecret"] == "MakesWebhookSecret"
+    assert None not in conditions.values()
+
+
+@pytest.mark.parametrize(
+    ("role", "view"),
+    [("visits", "NEW_AND_OLD_IMAGES"), ("headcounts", "NEW_IMAGE"), ("history", "NEW_IMAGE")],
+)
+def test_with_a_bus_the_tables_that_it_hears_of_have_streams(role: str, view: str) -> None:
+    spec = T.resolve(T.tables[role], **EVENTS)
+    assert spec["StreamSpecification"] == {"StreamViewType": view}
+
+
+def test_what_the_bus_does_not_take_is_tried_for_as_long_as_streams_keep_it() -> None:
+    for source in T.events("events", "DynamoDB"):
+        assert source["MaximumRecordAgeInSeconds"] == 86_400
+        assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert source["ParallelizationFactor"] == 1
+        assert source["DestinationConfig"]["OnFailure"]["Destination"] == "DeadLetters.Arn"
+    assert ("sqs:SendMessage", "DeadLetters.Arn") in set(grants("events"))
+
+
+@pytest.mark.parametrize(
+    ("news", "wakes"),
+    [
+        ([{"type": "alert", "alert": {}}], True),
+        ([{"type": "alert", "alert": {}}, {"type": "notice", "notice": None}], True),
+        ([{"type": "notice", "notice": None}], False),
+        ([], False),
+    ],
+    ids=["alert", "alert and message", "message", "nothing"],
+)
+def test_versions_that_set_off_an_alert_wake_events_and_no_others(
+    news: list[Any], *, wakes: bool
+) -> None:
+    _, source, _ = T.events("events", "DynamoDB")
+    image = {"news": {"S": json.dumps(news, separators=(",", ":"))}} if news else {}
+    record = {"eventName": "MODIFY", "dynamodb": {"NewImage": image}}
+    assert passes(record, patterns_of(source)) is wakes
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "wakes"),
+    [
+        (f"{keys.History.DAY}2026-11-21", "INSERT", True),
+        (f"{keys.History.DAY}2026-11-21", "MODIFY", True),
+        (f"{keys.History.DAY}2026-11-21", "REMOVE", False),
+        (f"{keys.History.MINUTE}2026-11-21T12:00:00.000Z", "INSERT", False),
+        (f"{keys.History.AUDIT}2026-11-21T12:00:00.000Z#1", "INSERT", False),
+    ],
+)
+def test_days_wake_events_and_no_other_history(key: str, name: str, *, wakes: bool) -> None:
+    *_, source = T.events("events", "DynamoDB")
+    record = {"eventName": name, "dynamodb": {"Keys": {"at": {"S": key}}}}
+    assert passes(record, patterns_of(source)) is wakes
+
+
+def test_webhooks_are_of_this_stacks_events_alone_and_nobody_else_writes_to_their_queue() -> None:
+    rule = T.resolve(T.resources["WebhookRule"]["Properties"], **EVENTS)
+    event = {"source": "headcount", "detail": {"stack": "headcount"}}
+    assert matches(event, rule["EventPattern"])
+    assert not matches(event | {"detail": {"stack": "another"}}, rule["EventPattern"])
+    assert not matches(event | {"source": "aws.ecs"}, rule["EventPattern"])
+    assert [one["Arn"] for one in rule["Targets"]] == ["WebhookQueue.Arn"]
+    policy = T.resolve(T.resources["WebhookQueuePolicy"]["Properties"]["PolicyDocument"])
+    allowed = [one for one in policy["Statement"] if one["Effect"] == "Allow"]
+    assert [one["Principal"] for one in allowed] == [{"Service": "events.amazonaws.com"}]
+    assert allowed[0]["Condition"] == {"ArnEquals": {"aws:SourceArn": "WebhookRule.Arn"}}
+
+
+def test_a_webhook_without_a_bus_is_refused_before_anything_is_deployed() -> None:
+    rule = T.document["Rules"]["WebhooksNeedABus"]
+    (assertion,) = rule["Assertions"]
+    wanted = {name: T.resolve({"Ref": name}) for name in ("WebhookUrl", "EventBus")}
+    assert wanted == {"WebhookUrl": "", "EventBus": ""}
+    assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "WebhookUrl"}, ""]}]}
+    assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "EventBus"}, ""]}]}
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"),
+    [
+        ("", True),
+        ("https://hooks.example.test/headcount?key=1", True),
+        ("http://localhost:9000/hook", True),
+        ("http://127.0.0.1:9000", True),
+        ("http://hooks.example.test/", False),
+        ("http://localhost.example.test/", False),
+        ("http://127.0.0.1.example.test/", False),
+        ("hooks.example.test", False),
+        ("file:///etc/passwd", False),
+    ],
+)
+def test_a_webhook_goes_by_https_or_stays_on_this_machine(url: str, *, fits: bool) -> None:
+    assert bool(re.search(T.parameters["WebhookUrl"]["AllowedPattern"], url)) is fits
+
+
+def test_a_webhook_is_tried_for_most_of_a_day_and_then_kept() -> None:
+    queue = T.resolve(QUEUES["WebhookQueue"])
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "WebhookDeadLetters.Arn"
+    tries = queue["RedrivePolicy"]["maxReceiveCount"]
+    waited = sum(map(wait_after, range(1, tries)))
+    assert 16 * 3600 < waited < queue["MessageRetentionPeriod"]
+    assert queue["VisibilityTimeout"] >= 6 * T.functions["webhook"]["Timeout"]
+    (source,) = T.events("webhook", "SQS")
+    assert T.functions["webhook"]["Timeout"] >= source["BatchSize"] * 2 * TIMEOUT
 
 
 # ------------------------------------------------------------------------------------------- tables
@@ -601,6 +796,8 @@ def test_numbers_that_go_to_the_bin_wake_nobody(part: str) -> None:
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/0a1b"
 QUEUES = T.of_type("AWS::SQS::Queue")
+UNKEYED = {"DeadLetters.Arn", "WebhookQueue.Arn", "WebhookDeadLetters.Arn"}
+"""Queues of whoever could not use the key: roles that SAM makes, and EventBridge."""
 
 
 @pytest.mark.parametrize("role", sorted(T.tables))
@@ -619,7 +816,7 @@ def test_a_queue_is_encrypted_by_a_key_that_sqs_owns_or_by_the_named_one(queue: 
     assert said["SqsManagedSseEnabled"] is True
     assert "KmsMasterKeyId" not in said
     keyed = T.resolve(QUEUES[queue], KmsKey=KEY)
-    if queue == "DeadLetters":  # whoever writes there could not use the key: roles that SAM makes
+    if f"{queue}.Arn" in UNKEYED:
         assert keyed == said
     else:
         assert keyed["KmsMasterKeyId"] == KEY
@@ -627,22 +824,23 @@ def test_a_queue_is_encrypted_by_a_key_that_sqs_owns_or_by_the_named_one(queue: 
 
 
 def test_the_made_secret_is_encrypted_by_the_named_key() -> None:
-    secret = T.resources["MadeTokenSecret"]["Properties"]
-    assert T.resolve(secret, KmsKey=KEY)["KmsKeyId"] == KEY
-    assert "KmsKeyId" not in T.resolve(secret)
+    for name in ("MadeTokenSecret", "MadeWebhookSecret"):
+        secret = T.resources[name]["Properties"]
+        assert T.resolve(secret, KmsKey=KEY)["KmsKeyId"] == KEY
+        assert "KmsKeyId" not in T.resolve(secret)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_may_use_the_key_for_what_it_calls_and_no_other(function: str) -> None:
     assert not [one for one, _ in grants(function, KmsKey="") if one.startswith("kms:")]
-    said = statements(function, KmsKey=KEY, **CONTAINERS)
+    said = statements(function, KmsKey=KEY, **EVERYTHING)
     found = [one for one in said if one["Action"][0].startswith("kms:")]
     called = {
         action.partition(":")[0]
         for one in said
         for action in one["Action"]
         for resource in one["Resource"]
-        if resource != "DeadLetters.Arn"
+        if resource not in UNKEYED
     } & {"dynamodb", "sqs", "secretsmanager"}
     if not called:
         assert found == []
@@ -659,13 +857,13 @@ def test_a_function_may_use_the_key_for_what_it_calls_and_no_other(function: str
 
 
 def test_queues_take_no_calls_without_tls() -> None:
-    (policy,) = T.of_type("AWS::SQS::QueuePolicy").values()
-    said = T.resolve(policy)
-    assert sorted(said["Queues"]) == sorted(QUEUES)
-    (statement,) = said["PolicyDocument"]["Statement"]
-    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
-    assert (statement["Action"], statement["Resource"]) == ("sqs:*", "*")
-    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    policies = [T.resolve(one) for one in T.of_type("AWS::SQS::QueuePolicy").values()]
+    assert sorted(queue for said in policies for queue in said["Queues"]) == sorted(QUEUES)
+    for said in policies:
+        statement = said["PolicyDocument"]["Statement"][0]
+        assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+        assert (statement["Action"], statement["Resource"]) == ("sqs:*", "*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def test_what_is_kept_is_backed_up_where_that_is_wanted() -> None:
@@ -747,6 +945,12 @@ def test_alarms_are_silent_without_a_topic_and_speak_with_one() -> None:
 def test_sam_translates_the_template() -> None:
     kinds = [resource["Type"] for resource in translated()["Resources"].values()]
     assert kinds.count("AWS::Lambda::Function") == len(FUNCTIONS)
-    assert kinds.count("AWS::Lambda::EventSourceMapping") == 5
+    sources = [
+        event["Type"]
+        for properties in T.functions.values()
+        for event in properties.get("Events", {}).values()
+    ]
+    mapped = sources.count("DynamoDB") + sources.count("SQS")
+    assert kinds.count("AWS::Lambda::EventSourceMapping") == mapped
     assert kinds.count("AWS::Scheduler::Schedule") == 2
-    assert kinds.count("AWS::Events::Rule") == 1
+    assert kinds.count("AWS::Events::Rule") == 2
