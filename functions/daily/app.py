@@ -11,8 +11,10 @@ from headcount.times import parse_day
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
-    """``{}`` or ``{"date": "2026-11-20"}`` -> ``{"written": rows}``."""
+    """``{}`` or ``{"date": "2026-11-20"}`` -> ``{"written": rows}``; of many visits, too, how many
+    spaces are ``left`` to other invocations, of the function that sweeps.
+    """
     date = event.get("date")
-    written = services().aggregator.aggregate(parse_day(date) if date else None)
-    logger().info("day aggregated", extra={"rows": written})
-    return {"written": written}
+    done = services().aggregator.aggregate(parse_day(date) if date else None)
+    logger().info("day aggregated", extra={"rows": done.written, "left": done.left})
+    return {"written": done.written} | ({"left": done.left} if done.left else {})

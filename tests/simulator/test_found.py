@@ -158,3 +158,24 @@ def test_views_of_an_empty_space_whose_version_was_lost_are_published_by_the_cle
     world.sweep()
     world.settle()
     assert world.headcount()["views"]["total"] == 2
+
+
+def test_a_mean_stay_whose_version_was_lost_is_published_by_the_cleanup(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    world.beat("s1")
+    join = world.filtered("count")
+    world.count(join)
+    world.clock.advance(30)
+    world.beat("s1")
+    world.clock.advance(200)
+    world.count(join)  # once more, after the lease ran out
+    world.publish(world.filtered("publish"))
+    world.leave("s1")
+    world.count(world.filtered("count"))
+    world.filtered("publish")  # lost, and nobody is here as before
+    world.clock.advance(400)
+    world.sweep()
+    world.settle()
+    assert world.headcount()["avgSeconds"] == 30

@@ -18,6 +18,7 @@ from headcount.session import Facts, Session, Write
 from headcount.store.containers import ContainersTable
 from headcount.store.counts import Count, CountsTable
 from headcount.store.headcounts import HeadcountsTable
+from headcount.store.numbers import NumbersTable
 from headcount.store.presence import PresenceTable
 from headcount.store.streams import StreamsTable
 from headcount.store.subscriptions import SubscriptionsTable
@@ -72,6 +73,7 @@ class Stores:
         self.subscriptions = SubscriptionsTable(client, names["subscriptions"])
         self.containers = ContainersTable(client, names["streams"])
         self.streams = StreamsTable(client, names["streams"])
+        self.numbers = NumbersTable(client, names["streams"], day_rows_days=400)
 
 
 @pytest.fixture
@@ -146,6 +148,10 @@ READS: dict[str, tuple[Callable[[Stores], object], Callable[[Stores], object]]] 
         lambda stores: stores.streams.save(None, replace(Stream("st1", NOON), channel="ch1")),
         lambda stores: stores.streams.of_channel("ch1"),
     ),
+    "how far the numbers of events go": (
+        lambda stores: stores.numbers.number(SITE, ["0" * 24], now=NOON),
+        lambda stores: stores.numbers.last(SITE),
+    ),
 }
 
 
@@ -156,6 +162,12 @@ def test_a_read_that_decides_sees_the_last_write(late: Engine, what: str) -> Non
     assert not read(stores)
     write(stores)
     assert read(stores)
+
+
+def test_an_event_finds_its_number_though_late_reads_are_behind(late: Engine) -> None:
+    numbers = Stores(late).numbers
+    for event, number in (("a" * 24, 1), ("b" * 24, 2), ("c" * 24, 3), ("a" * 24, 1)):
+        assert numbers.number(SITE, [event], now=NOON) == {event: number}
 
 
 def test_everything_counts_right_while_late_reads_are_behind(late: Engine, clock: Clock) -> None:

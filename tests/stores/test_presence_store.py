@@ -88,12 +88,19 @@ def test_every_field_of_a_session_survives_the_table(store: PresenceTable) -> No
 def test_a_row_of_a_release_with_fewer_fields_is_understood() -> None:
     session = joined()
     item = to_item(session)
-    for later in ("facets", "state", "verified", "changed_at", "beats", "visit", "request"):
+    for later in ("facets", "verified", "changed_at", "beats", "visit", "request"):
         del item[later]
     read = from_item(item)
     assert read.facts.facets == {}
-    assert read.facts.state == "active"
     assert read.changed_at == session.joined_at
+
+
+def test_a_row_says_its_state_only_where_it_is_not_the_usual_one() -> None:
+    usual, hidden = joined(), joined(facts=replace(FACTS, state="hidden"))
+    assert "state" not in to_item(usual)
+    assert from_item(to_item(usual)) == usual
+    assert from_item({**to_item(usual), "state": {"S": "active"}}) == usual  # as once written
+    assert from_item(to_item(hidden)) == hidden
 
 
 def test_a_row_of_a_release_with_more_fields_is_understood() -> None:

@@ -73,7 +73,7 @@ def ended(of: Visit, *, at: int = NOON + 60_000, by: str = "leave", **beats: int
 def test_a_visit_is_recorded_and_viewed_once(ledger: Ledger) -> None:
     assert ledger.store.record([visit()]) == 1
     assert ledger.store.record([visit()]) == 0
-    assert ledger.store.of_day("site:main", TODAY) == [visit()]
+    assert list(ledger.store.of_day("site:main", TODAY)) == [visit()]
     assert ledger.views() == Views(1, {TODAY: 1, "2026-W47": 1, "2026-11": 1})
 
 
@@ -114,7 +114,7 @@ def test_an_end_is_written_into_the_ledger(ledger: Ledger) -> None:
     ledger.store.record([visit()])
     done = ended(visit(), **{TODAY: 3})
     ledger.store.end([done])
-    assert ledger.store.of_day("site:main", TODAY) == [done]
+    assert list(ledger.store.of_day("site:main", TODAY)) == [done]
     assert ledger.views().total == 1
 
 
@@ -137,7 +137,7 @@ def test_a_beginning_that_comes_again_after_the_end_changes_nothing(ledger: Ledg
 
 def test_an_end_without_a_beginning_records_the_whole_visit(ledger: Ledger) -> None:
     ledger.store.end([ended(visit())])
-    assert ledger.store.of_day("site:main", TODAY) == [ended(visit())]
+    assert list(ledger.store.of_day("site:main", TODAY)) == [ended(visit())]
     assert ledger.views().total == 1
 
 
@@ -146,8 +146,8 @@ def test_a_stay_over_midnight_is_in_both_days_with_one_view(ledger: Ledger) -> N
     ledger.store.record([began])
     done = ended(began, at=NOON + 13 * HOUR, **{TODAY: 100, TOMORROW: 120})
     ledger.store.end([done])
-    assert ledger.store.of_day("site:main", TODAY) == [done]
-    assert ledger.store.of_day("site:main", TOMORROW) == [done]
+    assert list(ledger.store.of_day("site:main", TODAY)) == [done]
+    assert list(ledger.store.of_day("site:main", TOMORROW)) == [done]
     assert ledger.views() == Views(1, {TODAY: 1, "2026-W47": 1, "2026-11": 1})
     assert ledger.agrees()
 
@@ -155,7 +155,7 @@ def test_a_stay_over_midnight_is_in_both_days_with_one_view(ledger: Ledger) -> N
 def test_a_stay_over_midnight_that_is_recorded_whole_is_in_both_days(ledger: Ledger) -> None:
     done = ended(visit(), at=NOON + DAY, **{TOMORROW: 5})
     ledger.store.record([done])
-    assert ledger.store.of_day("site:main", TOMORROW) == [done]
+    assert list(ledger.store.of_day("site:main", TOMORROW)) == [done]
     assert ledger.views().total == 1
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from headcount.auditing import SETTLING, Audit
+from headcount.auditing import SETTLING, Audit, Look
 from headcount.headcounts import Headcount
 from headcount.session import Session, Write
 from headcount.store.counts import Count
@@ -48,7 +48,16 @@ def audit(
         for shard, numbers in right.items()
     }
     head = Headcount(SITE, 3, merge(right.values()) if published is None else published)
-    return Audit(replace(head, as_of=as_of), counts, shards, NOON)
+    return Audit(replace(head, as_of=as_of), counts, looks(shards), NOON)
+
+
+def looks(shards: dict[int, list[Session]]) -> dict[int, Look]:
+    """Shards' rows as an audit reads them."""
+    found = {shard: Look(NOON) for shard in shards}
+    for shard, rows in shards.items():
+        for row in rows:
+            found[shard].add(row)
+    return found
 
 
 def test_what_agrees_is_no_drift_whatever_is_on_its_way() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headcount.aggregating import past_keeping
+from headcount.aggregating import past_days, past_keeping
+from headcount.headcounts import Engagement
 from headcount.times import DAY, MINUTE, day_of, day_start
 from headcount.visits import Day, Visit, summarise
 
@@ -75,11 +76,11 @@ def test_a_visit_that_is_live_and_in_the_ledger_counts_once() -> None:
     recorded = visit("a", ended=None, on_2026_11_21=1)
     live = visit("a", ended=None, on_2026_11_21=30)
     ended = visit("a", on_2026_11_21=31)
-    for order in ([recorded, live], [live, recorded]):
-        day = summarise(TODAY, order, peak=1, now=NOON + MINUTE)
+    for row, known in ((live, recorded), (recorded, live)):
+        day = summarise(TODAY, [known], live=[row], peak=1, now=NOON + MINUTE)
         assert day is not None
         assert (day.views, day.beats) == (1, 30)
-    day = summarise(TODAY, [live, ended, recorded], peak=1, now=LATER)
+    day = summarise(TODAY, [ended], live=[live], peak=1, now=LATER)
     assert day is not None
     assert (day.views, day.beats, day.avg_seconds) == (1, 31, 600)
 
@@ -115,3 +116,9 @@ def test_view_counters_are_kept_while_they_may_be_asked_for() -> None:
     kept = ["2026-11-21", "2026-11-14", "2026-W47", "2026-W43", "2026-11", "2025-11"]
     past = ["2026-11-13", "2026-W42", "2025-10", "2020-01-01"]
     assert past_keeping([*kept, *past], TODAY) == sorted(past)
+
+
+def test_counters_of_a_day_that_began_meanwhile_are_kept() -> None:
+    assert past_keeping(["2027-01-01", "2027-W01", "2027-01"], "2026-12-31") == []
+    began = Engagement(by_day={"2027-01-01": {"chat": 1}, "2026-12-23": {"chat": 2}})
+    assert past_days(began, "2026-12-31") == ["2026-12-23#chat"]

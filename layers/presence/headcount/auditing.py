@@ -18,7 +18,7 @@ on its way any more when the next sweep looks.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from headcount.counting import CLOCKS_DIFFER
@@ -27,12 +27,45 @@ from headcount.session import Session, Write
 from headcount.store.counts import Count, CountsTable
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.presence import PresenceTable, moved_away
-from headcount.tally import Tally, merge, tally
+from headcount.tally import Tally, Tallying, merge
 from headcount.times import MINUTE, SECOND
 
 SETTLING = 30 * SECOND
-"""A write takes about 1 s to reach ``count``, up to 6 s until a large shard's recount is due, about
-1 s to be published; and to read a shard of 30,000 sessions may take longer than all of that."""
+"""A write takes about 1 s to reach ``count``, up to 11 s until a large shard's recount is due and
+about 1 s to be published; and to read a shard of 30,000 sessions may take longer than all of
+that."""
+
+
+@dataclass(slots=True)
+class Look:
+    """A shard as it was read: what its rows say, of which none is kept. ``at``: before that."""
+
+    at: int
+    tallying: Tallying = field(default_factory=Tallying)
+    written: int = 0  # sessions written a moment ago: joins, changes, leaves, ends
+    run_out: int = 0  # leases that ran out and that the next sweep ends
+    moving: bool = False  # a session left for another shard a moment ago
+    settled: int | None = None  # the last write that is not of a moment ago
+
+    def add(self, row: Session) -> None:
+        """One more row."""
+        if row.live(self.at):
+            self.tallying.add(row)
+        elif not row.ended:
+            self.run_out += 1
+        if self._is_young(row):
+            self.written += 1
+            self.moving |= moved_away(row)
+        written = _written_at(row)
+        if written is not None and written < self.at - SETTLING:
+            self.settled = max(written, self.settled or written)
+
+    def _is_young(self, row: Session) -> bool:
+        if not row.ended:
+            return row.changed_at >= self.at - SETTLING
+        # A lease's end is written by a sweep, up to a minute later.
+        delay = MINUTE if row.ended_by == "expiry" else 0
+        return (row.ended_at or 0) + delay >= self.at - SETTLING
 
 
 @dataclass(frozen=True)
@@ -42,14 +75,17 @@ class Audit:
 
     head: Headcount
     counts: Mapping[int, Count]
-    rows: Mapping[int, Sequence[Session]]
+    looks: Mapping[int, Look]  # at the shards that were read
     at: int
     ended_by_us: Collection[int] = ()  # shards in which the sweep that asks has just ended visits
+    rows: Mapping[int, Sequence[Session]] = field(default_factory=dict)  # where they were kept
 
     @cached_property
     def recount(self) -> Tally:
-        """The numbers that should be published."""
-        return merge(self._recounts.values())
+        """The numbers that should be published; of shards that were not read, as they are
+        counted."""
+        counted = {shard: count.tally for shard, count in self.counts.items()}
+        return merge((counted | self._recounts).values())
 
     @cached_property
     def miscounted(self) -> list[int]:
@@ -75,12 +111,12 @@ class Audit:
     @cached_property
     def written(self) -> int:
         """How many sessions were written a moment ago: joins, changes, leaves, ends."""
-        return sum(self._is_young(row) for rows in self.rows.values() for row in rows)
+        return sum(look.written for look in self.looks.values())
 
     @cached_property
     def run_out(self) -> int:
         """How many leases ran out that the next sweep ends."""
-        return sum(self._ran_out(row) for rows in self.rows.values() for row in rows)
+        return sum(look.run_out for look in self.looks.values())
 
     @cached_property
     def counted(self) -> int:
@@ -102,24 +138,19 @@ class Audit:
         if wrong or not self.unpublished:
             return wrong
         late = not self.head.readable or any(
-            self._overdue(shard, self.head.as_of) for shard in self.rows
+            self._overdue(shard, self.head.as_of) for shard in self.looks
         )
         return [min(self.counts, default=0)] if late or not self.counted else []
 
     @cached_property
     def _recounts(self) -> dict[int, Tally]:
-        return {
-            shard: tally(row for row in self.rows[shard] if row.live(self.at))
-            for shard in sorted(self.rows)
-        }
+        return {shard: self.looks[shard].tallying.done() for shard in sorted(self.looks)}
 
-    @cached_property
+    @property
     def _is_moving(self) -> bool:
         """Whether a session moves between shards: it brings a past along that is new to the one it
         comes to."""
-        return any(
-            moved_away(row) and self._is_young(row) for rows in self.rows.values() for row in rows
-        )
+        return any(look.moving for look in self.looks.values())
 
     def _cannot_be_read(self, shard: int) -> bool:
         return shard in self.counts and not self.counts[shard].readable
@@ -128,27 +159,13 @@ class Audit:
         return self.counts[shard].counted_at if shard in self.counts else 0
 
     def _on_its_way(self, shard: int) -> bool:
-        return shard in self.ended_by_us or any(
-            self._is_young(row) or self._ran_out(row) for row in self.rows[shard]
-        )
-
-    def _ran_out(self, row: Session) -> bool:
-        return not row.ended and not row.live(self.at)
-
-    def _is_young(self, row: Session) -> bool:
-        if not row.ended:
-            return row.changed_at >= self.at - SETTLING
-        # A lease's end is written by a sweep, up to a minute later.
-        delay = MINUTE if row.ended_by == "expiry" else 0
-        return (row.ended_at or 0) + delay >= self.at - SETTLING
+        look = self.looks[shard]
+        return shard in self.ended_by_us or look.written > 0 or look.run_out > 0
 
     def _overdue(self, shard: int, since: int) -> bool:
         """Whether a write that is old enough came after ``since``."""
-        return any(
-            since + CLOCKS_DIFFER < written < self.at - SETTLING
-            for row in self.rows[shard]
-            if (written := _written_at(row)) is not None
-        )
+        settled = self.looks[shard].settled
+        return settled is not None and since + CLOCKS_DIFFER < settled
 
 
 def _written_at(row: Session) -> int | None:
@@ -168,11 +185,26 @@ class Auditor:
     clock: Callable[[], int]
 
     def audit(
-        self, space: str, shards: Iterable[int] = (), ended_by_us: Collection[int] = ()
+        self,
+        space: str,
+        shards: Iterable[int] = (),
+        ended_by_us: Collection[int] = (),
+        *,
+        counted: bool = True,
+        keep: bool = False,
     ) -> Audit:
-        """Read a space whole, all consistent: the shards that are counted, and these."""
+        """Read these shards of a space and, unless told otherwise, all that are counted: all
+        consistent. The rows are kept only where they are to be shown."""
         head = self.headcounts.get(space)
         counts = {count.shard: count for count in self.counts.space(space).shards}
         now = self.clock()
-        rows = {shard: self.presence.partition(space, shard) for shard in {*counts, *shards}}
-        return Audit(head, counts, rows, now, ended_by_us)
+        looks: dict[int, Look] = {}
+        rows: dict[int, list[Session]] = {}
+        for shard in {*shards, *(counts if counted else ())}:
+            look = looks[shard] = Look(now)
+            for page in self.presence.pages(space, shard):
+                for row in page:
+                    look.add(row)
+                if keep:
+                    rows.setdefault(shard, []).extend(page)
+        return Audit(head, counts, looks, now, ended_by_us, rows)

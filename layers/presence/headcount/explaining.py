@@ -54,7 +54,7 @@ class Explainer:
                 **_said(rows, at, decided=None, whole=None),
                 "cursor": onward,
             }
-        audit = self.auditor.audit(space.id, shards)
+        audit = self.auditor.audit(space.id, shards, keep=True)
         rows, onward = _slice(audit.rows, wanted, position)
         decided = {
             (facet, session.shard, session.id)

@@ -13,7 +13,8 @@ from typing import Any
 from headcount.aggregating import Aggregator
 from headcount.beats import MAX_IDENTIFIER
 from headcount.counting import stays_in
-from headcount.errors import InvalidRequestError
+from headcount.errors import ConflictError, InvalidRequestError
+from headcount.events import visit_body
 from headcount.headcounts import (
     Headcount,
     Numbers,
@@ -28,6 +29,7 @@ from headcount.stays import average_seconds, latest
 from headcount.store.counts import CountsTable, SpaceCounts
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
+from headcount.store.numbers import NumbersTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import VisitsTable
 from headcount.tally import tally_of
@@ -78,6 +80,7 @@ class Reader:
     visits: VisitsTable
     history: HistoryTable
     aggregator: Aggregator
+    numbers: NumbersTable | None  # None: no events are told
     kinds: Kinds
     shards: int  # that new sessions are spread over
     clock: Callable[[], int]
@@ -189,24 +192,69 @@ class Reader:
 
     def viewers(self, space: Space, limit: str | None, cursor: str | None) -> dict[str, Any]:
         """Who is in a space, page by page, in the order of their session ids."""
+        now = self.clock()
+        found, following = self._page(space, limit, cursor, 1, lambda row, _: row.live(now))
+        return _viewers(found, following)
+
+    def snapshot(self, space: Space, limit: str | None, cursor: str | None) -> dict[str, Any]:
+        """The visits of a space that have not ended, page by page: whoever has heard of the events
+        up to ``eventSeq`` of the first page, and of those behind it, is told no more by them.
+
+        One whose lease ran out is among them until the cleanup ends it: that is an event.
+        """
+        if self.numbers is None:
+            raise ConflictError(
+                "This deployment tells no events. Deploy it with the parameter EventBus."
+            )
+        # First: whatever had its number by then was written before, so it is found below.
+        seq = self.numbers.last(space.id)
+        found, following = self._page(space, limit, cursor, self.shards, self._runs)
+        return {
+            "success": True,
+            "space": space.id,
+            "eventSeq": seq,
+            "asOf": iso(self.clock()),
+            "visits": [visit_body(Visit.of(session)) for session in found],
+            "cursor": following,
+        }
+
+    def _runs(self, row: Session, shards: int) -> bool:
+        """Whether a visit goes on, be it in another shard: that one's page may have been read."""
+        if moved_away(row):
+            there = self.presence.find(row.space, shards, row.id)
+            return there is not None and there.visit == row.visit and not there.ended
+        return not row.ended
+
+    def _page(
+        self,
+        space: Space,
+        limit: str | None,
+        cursor: str | None,
+        at_least: int,
+        wanted_row: Callable[[Session, int], bool],
+    ) -> tuple[list[Session], str | None]:
+        """Some of a space's rows that are wanted, and where to go on; None: that was all.
+
+        Looked at are the shards that were counted, and so many ``at_least``. Whether a row is
+        wanted is asked with how many shards the space's rows may be in.
+        """
         wanted = page_size(limit)
         shard, after = parse_cursor(cursor)
         counts = self.counts.space(space.id).shards
-        shards = sorted({count.shard for count in counts} | {0})
-        now = self.clock()
+        shards = sorted({count.shard for count in counts} | set(range(at_least)))
         found: list[Session] = []
         for number in [one for one in shards if one >= shard]:
             while len(found) < wanted:
                 rows, following = self.presence.page(
                     space.id, number, limit=wanted - len(found), after=after
                 )
-                found += [row for row in rows if row.live(now)]
+                found += [row for row in rows if wanted_row(row, shards[-1] + 1)]
                 after = following
                 if following is None:
                     break
             if after is not None or (len(found) >= wanted and number != shards[-1]):
-                return _viewers(found, cursor_at(number if after else number + 1, after))
-        return _viewers(found, None)
+                return found, cursor_at(number if after else number + 1, after)
+        return found, None
 
     def timeline(self, space: Space, since: str | None, until: str | None) -> dict[str, Any]:
         """A point for each minute with anyone in the space; the last hour by default."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from headcount.session import Session
+from headcount.session import Session, is_user
 
 MAX_VALUES = 200
 """Values kept per facet; the rest is counted under ``other``."""
@@ -50,35 +50,105 @@ class Tally:
         return self.sessions - self.signed_in_sessions
 
 
-def tally(sessions: Iterable[Session]) -> Tally:
-    """Count live sessions.
+_Said = tuple[tuple[str, str], ...]
+"""(facet, value) of everything that a session says."""
+_Tab = tuple[int, str, _Said]
+"""When it joined or changed last, its id, and what it says."""
 
-    In each facet a person counts once, under what their latest join or change said.
-    """
-    here = list(sessions)
-    users = {session.facts.user for session in here if session.facts.user is not None}
-    strangers = {session.person for session in here if session.facts.user is None}
-    per_value: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for session in here:
-        for facet, value in session.values.items():
-            per_value[facet][value] += 1
-    people: dict[tuple[str, str], int] = defaultdict(int)
-    for (facet, _), session in deciding(here).items():
-        people[facet, session.values[facet]] += 1
-    return Tally(
-        sessions=len(here),
-        signed_in_sessions=sum(session.facts.user is not None for session in here),
-        signed_in=len(users),
-        anonymous=len(strangers),
-        facets=_capped(
-            {
-                facet: {value: (count, people[facet, value]) for value, count in values.items()}
-                for facet, values in per_value.items()
-            }
-        ),
-        quality=_quality_of(here),
-        engagement=_added(session.riding.engagement for session in here),
-    )
+
+class Tallying:
+    """A tally in the making. Of a session stays what tells its person from others, and no more: a
+    million sessions have to fit in a function's memory."""
+
+    def __init__(self) -> None:
+        self._sessions = self._signed_in = 0
+        self._said: Counter[_Said] = Counter()
+        self._alike: dict[_Said, _Said] = {}  # thousands say the same: kept once
+        self._only: dict[str, _Tab] = {}  # person -> their only tab so far
+        self._several: dict[str, dict[str, _Tab]] = {}  # person -> facet -> the tab that decides
+        self._quality: dict[str, tuple[int, float]] = {}
+        self._engagement: dict[str, float] = {}
+
+    def add(self, session: Session) -> None:
+        """Count a live session.
+
+        In each facet a person counts once, under what their latest join or change said.
+        """
+        said = tuple(session.values.items())
+        said = self._alike.setdefault(said, said)
+        self._said[said] += 1
+        self._sessions += 1
+        self._signed_in += session.facts.user is not None
+        person, tab = session.person, (session.changed_at, session.id, said)
+        if person in self._several:
+            _decide(self._several[person], tab)
+        elif person in self._only:
+            latest = self._several[person] = {}
+            _decide(latest, self._only.pop(person))
+            _decide(latest, tab)
+        else:
+            self._only[person] = tab
+        for name, value in session.riding.quality.items():
+            number, total = self._quality.get(name, (0, 0.0))
+            self._quality[name] = number + 1, total + float(value)
+        self.go_on(session)
+
+    def go_on(self, session: Session) -> None:
+        """What was done in a visit that is not over, whether or not it is counted."""
+        for name, number in session.riding.engagement.items():
+            self._engagement[name] = self._engagement.get(name, 0) + number
+
+    def add_row(self, row: Session, now: int) -> None:
+        """Count a shard's row: as ``tally_of`` does."""
+        if row.live(now):
+            self.add(row)
+        elif not row.ended:
+            self.go_on(row)
+
+    def done(self) -> Tally:
+        """The numbers so far."""
+        sessions: dict[str, Counter[str]] = defaultdict(Counter)
+        people: dict[str, Counter[str]] = defaultdict(Counter)
+        for said, times in self._said.items():
+            for facet, value in said:
+                sessions[facet][value] += times
+        for said, times in Counter(said for _, _, said in self._only.values()).items():
+            for facet, value in said:
+                people[facet][value] += times
+        for latest in self._several.values():
+            for facet, (_, _, said) in latest.items():
+                people[facet][dict(said)[facet]] += 1
+        users = sum(map(is_user, self._only)) + sum(map(is_user, self._several))
+        return Tally(
+            sessions=self._sessions,
+            signed_in_sessions=self._signed_in,
+            signed_in=users,
+            anonymous=len(self._only) + len(self._several) - users,
+            facets=_capped(
+                {
+                    facet: {value: (count, people[facet][value]) for value, count in values.items()}
+                    for facet, values in sessions.items()
+                }
+            ),
+            quality=_merged([self._quality]),
+            engagement=_added([self._engagement]),
+        )
+
+
+def _decide(latest: dict[str, _Tab], tab: _Tab) -> None:
+    """Have a tab speak for its person in the facets where it is the latest."""
+    for facet, _ in tab[2]:
+        other = latest.setdefault(facet, tab)
+        if other[:2] < tab[:2]:
+            latest[facet] = tab
+
+
+def tally(sessions: Iterable[Session]) -> Tally:
+    """Count live sessions."""
+    tallying = Tallying()
+    for session in sessions:
+        tallying.add(session)
+    return tallying.done()
 
 
 def deciding(sessions: Iterable[Session]) -> dict[tuple[str, str], Session]:
@@ -98,9 +168,10 @@ def tally_of(rows: Iterable[Session], now: int) -> Tally:
     A visit whose lease ran out goes on in that respect until the cleanup ends it, when the ledger
     adds up what was done in it: between the two it must not be missing from the totals.
     """
-    every = list(rows)
-    live = tally(row for row in every if row.live(now))
-    return replace(live, engagement=_added(row.riding.engagement for row in every if not row.ended))
+    tallying = Tallying()
+    for row in rows:
+        tallying.add_row(row, now)
+    return tallying.done()
 
 
 def merge(tallies: Iterable[Tally]) -> Tally:
@@ -121,13 +192,6 @@ def merge(tallies: Iterable[Tally]) -> Tally:
         facets=_capped(facets),
         quality=_merged(part.quality for part in parts),
         engagement=_added(part.engagement for part in parts),
-    )
-
-
-def _quality_of(sessions: Iterable[Session]) -> Quality:
-    return _merged(
-        {name: (1, float(value)) for name, value in session.riding.quality.items()}
-        for session in sessions
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headcount.session import Session
-from headcount.times import DAY, day_of, day_start
+from headcount.times import DAY, SECOND, day_of, day_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,62 +89,97 @@ def summarise(
     *,
     peak: int,
     now: int,
+    live: Iterable[Visit] = (),
     engagement: Mapping[str, float] | None = None,
 ) -> Day | None:
     """A day's numbers from the visits that beat in it; None when nobody did.
 
-    Where a visit is there twice (a live row and the ledger's), the one with more beats counts.
+    ``visits`` are the ledger's, each once, and none is kept: a day may have millions. ``live`` are
+    those of sessions' rows. Where a visit is in both, the one with more beats counts.
     """
     by_id: dict[str, Visit] = {}
+    for visit in live:
+        if visit.beats.get(date):
+            _keep_fuller(by_id, visit)
+    day = _Tallying(date, now)
     for visit in visits:
-        have = by_id.get(visit.id)
-        if have is None or _completeness(have) < _completeness(visit):
-            by_id[visit.id] = visit
-    here = [visit for visit in by_id.values() if visit.beats.get(date)]
-    if not here:
-        return None
-    start = day_start(date)
-    end = min(start + DAY, now)
-    spent = [
-        max(0, min(visit.ended_at or end, end) - max(visit.joined_at, start)) for visit in here
-    ]
-    return Day(
-        date=date,
-        unique_people=_distinct_people(here),
-        unique_sessions=len({visit.session for visit in here}),
-        views=sum(visit.day == date for visit in here),
-        beats=sum(visit.beats[date] for visit in here),
-        peak=peak,
-        avg_seconds=round(sum(spent) / len(spent) / 1000),
-        unique_users=len({user for visit in here for user in visit.users}),
-        engagement=engagement or {},
-    )
+        if visit.id in by_id:
+            _keep_fuller(by_id, visit)
+        elif visit.beats.get(date):
+            day.add(visit)
+    for visit in by_id.values():
+        if visit.beats.get(date):
+            day.add(visit)
+    return day.done(peak, engagement or {})
+
+
+def _keep_fuller(by_id: dict[str, Visit], visit: Visit) -> None:
+    have = by_id.get(visit.id)
+    if have is None or _completeness(have) < _completeness(visit):
+        by_id[visit.id] = visit
 
 
 def _completeness(visit: Visit) -> tuple[bool, int]:
     return visit.ended_at is not None, sum(visit.beats.values())
 
 
-def _distinct_people(visits: Iterable[Visit]) -> int:
-    """People of a day, somebody who signed in half way once.
+class _Tallying:
+    """A day in the making, of visits that beat in it."""
 
-    An anonymous visit belongs to the user its visitor, or else its session, signed in as.
-    """
-    here = list(visits)
-    users: dict[tuple[str, str | None], str] = {}
-    for visit in here:
+    def __init__(self, date: str, now: int) -> None:
+        self._date = date
+        self._start = day_start(date)
+        self._end = min(self._start + DAY, now)
+        self._visits = self._views = self._beats = self._spent = 0
+        self._sessions: set[str] = set()
+        self._users: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
+        """Visitors and sessions that were signed in."""
+        self._strangers: set[tuple[str | None, str]] = set()
+        """Visitor and session of visits in which nobody was."""
+
+    def add(self, visit: Visit) -> None:
+        """One more visit."""
+        gone_at = min(visit.ended_at or self._end, self._end)
+        self._visits += 1
+        self._views += visit.day == self._date
+        self._beats += visit.beats[self._date]
+        self._spent += max(0, gone_at - max(visit.joined_at, self._start))
+        self._sessions.add(visit.session)
         if visit.users:
-            users["visitor", visit.visitor] = users["session", visit.session] = visit.users[-1]
-    users.pop(("visitor", None), None)
-    people: set[tuple[str, str]] = set()
-    for visit in here:
-        user = users.get(("visitor", visit.visitor)) or users.get(("session", visit.session))
-        if visit.users:
-            people.update(("user", one) for one in visit.users)
-        elif user:
-            people.add(("user", user))
-        elif visit.visitor:
-            people.add(("visitor", visit.visitor))
+            self._users.update(visit.users)
+            self._known.add(("session", visit.session))
+            if visit.visitor is not None:
+                self._known.add(("visitor", visit.visitor))
         else:
-            people.add(("session", visit.session))
-    return len(people)
+            self._strangers.add((visit.visitor, visit.session))
+
+    def done(self, peak: int, engagement: Mapping[str, float]) -> Day | None:
+        """The numbers; None when there was no visit."""
+        if not self._visits:
+            return None
+        return Day(
+            date=self._date,
+            unique_people=len(self._users) + self._distinct_strangers(),
+            unique_sessions=len(self._sessions),
+            views=self._views,
+            beats=self._beats,
+            peak=peak,
+            avg_seconds=round(self._spent / self._visits / SECOND),
+            unique_users=len(self._users),
+            engagement=engagement,
+        )
+
+    def _distinct_strangers(self) -> int:
+        """People who did not sign in all day: somebody who did half way is counted as a user.
+
+        An anonymous visit belongs to the user its visitor, or else its session, signed in as.
+        """
+        return len(
+            {
+                ("session", session) if visitor is None else ("visitor", visitor)
+                for visitor, session in self._strangers
+                if ("visitor", visitor) not in self._known
+                and ("session", session) not in self._known
+            }
+        )

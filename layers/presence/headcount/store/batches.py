@@ -1,9 +1,10 @@
-"""BatchGetItem, with what it left out asked for again; and a scan that goes on where it was."""
+"""Batches, with what they left out asked for again; and scans: in parts, or where they were."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from headcount.store.attributes import Item, decode
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _BATCH = 100  # BatchGetItem's limit
+_WRITES = 25  # BatchWriteItem's
 
 
 def get_many(
@@ -27,6 +29,47 @@ def get_many(
         if table in answer["UnprocessedKeys"]:
             todo += answer["UnprocessedKeys"][table]["Keys"]
 
+
+def put_many(client: DynamoDBClient, table: str, items: Iterable[Item]) -> None:
+    """Write whole rows, each of another key."""
+    todo: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
+    while todo:
+        batch, todo = todo[:_WRITES], todo[_WRITES:]
+        answer = client.batch_write_item(RequestItems={table: batch})
+        todo += answer["UnprocessedItems"].get(table, [])
+
+
+_Asked = TypeVar("_Asked")
+_Done = TypeVar("_Done")
+
+
+class AtOnce(Protocol):
+    """Does something with each, several at once; the results come in order. ``map`` does it one by
+    one."""
+
+    def __call__(
+        self, act: Callable[[_Asked], _Done], what: Iterable[_Asked], /
+    ) -> Iterator[_Done]:
+        """Raises what the first that failed raised; some of the others may not be done then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One of several parts of a table that are scanned apart: ``number`` counts from 0.
+
+    DynamoDB has all rows of a partition in the same segment.
+    """
+
+    number: int = 0
+    of: int = 1
+
+    def parameters(self) -> dict[str, Any]:
+        """Of a scan."""
+        return {"Segment": self.number, "TotalSegments": self.of} if self.of > 1 else {}
+
+
+WHOLE = Segment()
+"""The whole table."""
 
 Start = Mapping[str, Any] | None
 """The key of the row behind which a scan goes on, encoded; None or empty: at the first."""

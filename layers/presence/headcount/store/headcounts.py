@@ -14,7 +14,7 @@ from headcount.errors import condition_failed
 from headcount.headcounts import Headcount, Peak, Views
 from headcount.moderation import Denied, Notice, pack_denied, unpack_denied
 from headcount.store.attributes import decode, encode
-from headcount.store.batches import get_many
+from headcount.store.batches import WHOLE, Segment, get_many
 from headcount.store.counts import (
     TALLY,
     kept_until,
@@ -188,18 +188,20 @@ class HeadcountsTable:
         """The published numbers of many spaces, consistent; facets only where they are inline."""
         keys = (encode({Keys.PARTITION: space}) for space in spaces)
         return {
-            row[Keys.PARTITION]: _headcount(row)
+            row[Keys.PARTITION]: headcount_from(row)
             for row in get_many(self._client, self._table, keys, consistent=True)
         }
 
-    def scan(self) -> Iterator[Headcount]:
-        """Every space ever published (facets only where they are inline)."""
-        pages = self._client.get_paginator("scan").paginate(TableName=self._table)
+    def scan(self, segment: Segment = WHOLE) -> Iterator[Headcount]:
+        """Every space ever published, or those in a segment (facets only where they are inline)."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table, **segment.parameters()
+        )
         for page in pages:
             for item in page["Items"]:
                 row = decode(item)
                 if not row[Keys.PARTITION].endswith(_FACETS_ROW):
-                    yield _headcount(row)
+                    yield headcount_from(row)
 
     def _headcount(self, row: Mapping[str, Any]) -> Headcount:
         if "facets" not in row:
@@ -209,10 +211,11 @@ class HeadcountsTable:
                 ConsistentRead=True,
             ).get("Item")
             row = {**row, "facets": decode(item).get("facets")} if item else row
-        return _headcount(row)
+        return headcount_from(row)
 
 
-def _headcount(row: Mapping[str, Any]) -> Headcount:
+def headcount_from(row: Mapping[str, Any]) -> Headcount:
+    """A space's row, decoded, as what is published; without facets that are in another row."""
     space = row[Keys.PARTITION]
     found = read(_whole, row, space)
     return found or Headcount(space, version=version_of(row), readable=False)

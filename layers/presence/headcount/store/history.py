@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from headcount.errors import condition_failed
 from headcount.moderation import Act
 from headcount.store.attributes import Item, decode, encode
-from headcount.store.batches import Start, scan_page
+from headcount.store.batches import Start, put_many, scan_page
 from headcount.store.keys import TTL
 from headcount.store.keys import History as Keys
 from headcount.times import DAY, SECOND, day_start, iso, parse_iso
@@ -19,8 +19,6 @@ from headcount.visits import Day
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-_BATCH = 25  # BatchWriteItem's limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +96,7 @@ class HistoryTable:
 
     def days(self, space: str, since: str, until: str) -> list[Day]:
         """Days' rows from ``since`` to ``until`` (dates), both included, oldest first."""
-        return [
-            Day(
-                date=row[Keys.SORT].removeprefix(Keys.DAY),
-                unique_people=row["unique_people"],
-                unique_sessions=row["unique_sessions"],
-                views=row["views"],
-                beats=row["beats"],
-                peak=row["peak"],
-                avg_seconds=row["avg_seconds"],
-                unique_users=row.get("unique_users", 0),
-                engagement=row.get("engagement", {}),
-            )
-            for row in self._between(space, Keys.DAY + since, Keys.DAY + until)
-        ]
+        return [day_from(row) for row in self._between(space, Keys.DAY + since, Keys.DAY + until)]
 
     def add_act(self, act: Act) -> None:
         """Store what an admin is about to do."""
@@ -190,11 +175,22 @@ class HistoryTable:
         return [decode(item) for page in pages for item in page["Items"]]
 
     def _write(self, items: Iterable[Item]) -> None:
-        todo: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
-        while todo:
-            batch, todo = todo[:_BATCH], todo[_BATCH:]
-            answer = self._client.batch_write_item(RequestItems={self._table: batch})
-            todo += answer["UnprocessedItems"].get(self._table, [])
+        put_many(self._client, self._table, items)
+
+
+def day_from(row: Mapping[str, Any]) -> Day:
+    """A day's row, decoded, as the day."""
+    return Day(
+        date=row[Keys.SORT].removeprefix(Keys.DAY),
+        unique_people=row["unique_people"],
+        unique_sessions=row["unique_sessions"],
+        views=row["views"],
+        beats=row["beats"],
+        peak=row["peak"],
+        avg_seconds=row["avg_seconds"],
+        unique_users=row.get("unique_users", 0),
+        engagement=row.get("engagement", {}),
+    )
 
 
 def _audit_key(at: int, id_: str) -> str:

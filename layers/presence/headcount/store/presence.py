@@ -21,7 +21,7 @@ from headcount.session import (
     message_drains_in,
 )
 from headcount.store.attributes import Item, decode, encode, encode_value
-from headcount.store.batches import Start, scan_page
+from headcount.store.batches import WHOLE, Segment, Start, scan_page
 from headcount.store.keys import TTL, presence_partition, split_presence_partition
 from headcount.store.keys import Presence as Keys
 from headcount.store.rows import NUMBER, NUMBERS, TEXT, Many, Shape, read, require
@@ -34,6 +34,7 @@ _FACTS = ("user", "visitor", "name", "avatar", "page")
 _RIDING = ("quality", "engagement", "details")
 _BURST, _CONNECTION = "n", "c"  # the largest row has no room for longer names
 _ENDED_BY_MOVE = "move"
+_USUAL_STATE = "active"  # goes without saying: every recount reads every row
 
 
 _SHAPES: Mapping[str, Shape] = {
@@ -57,7 +58,7 @@ def to_item(session: Session) -> Item:
             "print": facts.fingerprint,
             **{name: getattr(facts, name) for name in _FACTS},
             "facets": facts.facets or None,
-            "state": facts.state,
+            "state": _state_of(facts),
             "verified": facts.verified or None,
             "joined_at": session.joined_at,
             "visit": session.visit or None,
@@ -97,7 +98,7 @@ def from_item(item: Mapping[str, Any]) -> Session:
         facts=Facts(
             **{name: row.get(name) for name in _FACTS},
             facets=row.get("facets", {}),
-            state=row.get("state", "active"),
+            state=row.get("state", _USUAL_STATE),
             verified=row.get("verified", False),
         ),
         joined_at=row["joined_at"],
@@ -127,6 +128,10 @@ def _sessions(items: Iterable[Item]) -> list[Session]:
 def moved_away(session: Session) -> bool:
     """The row's session lives on in another shard: this is no end of a visit."""
     return session.ended_by == _ENDED_BY_MOVE
+
+
+def _state_of(facts: Facts) -> str | None:
+    return None if facts.state == _USUAL_STATE else facts.state
 
 
 def _ttl(expires_at: int) -> int:
@@ -309,7 +314,7 @@ class PresenceTable:
             avatar=facts.avatar,
             page=facts.page,
             facets=facts.facets or None,
-            state=facts.state,
+            state=_state_of(facts),
             print=facts.fingerprint,
             changed_at=now,
             **_said(riding),
@@ -418,6 +423,10 @@ class PresenceTable:
 
     def partition(self, space: str, shard: int) -> list[Session]:
         """Every row of one shard, live or not."""
+        return [row for page in self.pages(space, shard) for row in page]
+
+    def pages(self, space: str, shard: int) -> Iterator[list[Session]]:
+        """Every row of one shard, live or not, page by page."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             ConsistentRead=True,
@@ -425,7 +434,8 @@ class PresenceTable:
             ExpressionAttributeNames={"#p": Keys.PARTITION},
             ExpressionAttributeValues=encode({":p": presence_partition(space, shard)}),
         )
-        return _sessions(item for page in pages for item in page["Items"])
+        for page in pages:
+            yield _sessions(page["Items"])
 
     def said_by(self, space: str, shard: int, name: str, value: str) -> list[Session]:
         """The rows of one shard with that ``user`` or ``visitor``, live or not."""
@@ -459,10 +469,16 @@ class PresenceTable:
         rows = _sessions(answer["Items"])
         return rows, str(decode(last)[Keys.SORT]) if last else None
 
-    def scan(self) -> Iterator[list[Session]]:
-        """Every row of the table, page by page."""
+    def scan(
+        self, segment: Segment = WHOLE, after: tuple[str, int, str] | None = None
+    ) -> Iterator[list[Session]]:
+        """Every row of the table or of a segment of it, page by page, each shard's together.
+
+        With ``after``, a row's space, shard and session, only those behind it.
+        """
+        start: Any = {"ExclusiveStartKey": self._key(*after)} if after else {}
         pages = self._client.get_paginator("scan").paginate(
-            TableName=self._table, ConsistentRead=True
+            TableName=self._table, ConsistentRead=True, **segment.parameters(), **start
         )
         for page in pages:
             yield _sessions(page["Items"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from headcount.errors import cancellation_reasons, condition_failed
 from headcount.headcounts import periods_of
 from headcount.store.attributes import Item, decode, encode
-from headcount.store.batches import Start, get_many, scan_page
+from headcount.store.batches import AtOnce, Start, get_many, scan_page
 from headcount.store.counts import engagement_update, kept_until
 from headcount.store.keys import SHARD_SEPARATOR, TTL, visits_partition
 from headcount.store.keys import Counts as CountsKeys
@@ -31,16 +31,23 @@ _CONFLICT_TRIES = 6
 class VisitsTable:
     """Writes are safe to repeat: a visit is recorded, and counted as a view, once.
 
-    Views are kept for ``day_rows_days`` after the last of them.
+    Views are kept for ``day_rows_days`` after the last of them. Ends are written ``at_once``.
     """
 
     def __init__(
-        self, client: DynamoDBClient, table: str, counts_table: str, *, day_rows_days: int
+        self,
+        client: DynamoDBClient,
+        table: str,
+        counts_table: str,
+        *,
+        day_rows_days: int,
+        at_once: AtOnce = map,
     ) -> None:
         self._client = client
         self._table = table
         self._counts_table = counts_table
         self._days = day_rows_days
+        self._at_once = at_once
 
     def record(self, visits: Iterable[Visit]) -> int:
         """Add visits to the ledger and their number to their spaces' views.
@@ -90,7 +97,14 @@ class VisitsTable:
 
     def end(self, visits: Iterable[Visit]) -> None:
         """Write visits' ends into the ledger; a visit that is not there yet is recorded whole."""
-        self.record([visit for visit in visits if not self._write_end(visit)])
+        plain: list[Visit] = []
+        engaged: list[Visit] = []
+        for visit in visits:
+            (engaged if _engaged(visit) else plain).append(visit)
+        # One by one where they add to the same totals: they would only get in each other's way.
+        there = [*self._at_once(self._write_end, plain), *map(self._write_end, engaged)]
+        ended = zip([*plain, *engaged], there, strict=True)
+        self.record([visit for visit, known in ended if not known])
 
     def _write_end(self, visit: Visit) -> bool:
         """Write a visit's end into its row; False when there is no row."""
@@ -145,27 +159,28 @@ class VisitsTable:
             ),
         }
 
-    def of_day(self, space: str, day: str) -> list[Visit]:
-        """The visits that began on a UTC day, and the ended ones that reached into it."""
+    def of_day(self, space: str, day: str) -> Iterator[Visit]:
+        """The visits that began on a UTC day, and the ended ones that reached into it: each once,
+        read as they are asked for."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression="#p = :p",
             ExpressionAttributeNames={"#p": Keys.PARTITION},
             ExpressionAttributeValues=encode({":p": visits_partition(space, day)}),
         )
-        return [_visit(decode(item)) for page in pages for item in page["Items"]]
+        return (visit_from(decode(item)) for page in pages for item in page["Items"])
 
     def settled(self, visits: Iterable[Visit]) -> set[str]:
         """Which of these visits the ledger holds with their end: their ids."""
         keys = (self._key(visit, visit.day) for visit in visits)
         rows = get_many(self._client, self._table, keys, consistent=False)
-        return {visit.id for visit in map(_visit, rows) if visit.ended_at is not None}
+        return {visit.id for visit in map(visit_from, rows) if visit.ended_at is not None}
 
     def known(self, visits: Iterable[Visit]) -> set[str]:
         """Which of these visits the ledger holds, consistent: their ids."""
         keys = (self._key(visit, visit.day) for visit in visits)
         rows = get_many(self._client, self._table, keys, consistent=True)
-        return {visit.id for visit in map(_visit, rows)}
+        return {visit.id for visit in map(visit_from, rows)}
 
     def scanned(self, start: Start, limit: int) -> tuple[list[tuple[str, Visit]], Start]:
         """Up to ``limit`` rows of the ledger, each with its UTC day, and where to go on; None:
@@ -173,7 +188,7 @@ class VisitsTable:
         rows, start = scan_page(self._client, self._table, start, limit)
         found = [decode(row) for row in rows]
         return [
-            (row[Keys.PARTITION].rpartition(SHARD_SEPARATOR)[2], _visit(row)) for row in found
+            (row[Keys.PARTITION].rpartition(SHARD_SEPARATOR)[2], visit_from(row)) for row in found
         ], start
 
     def rename(self, visit: Visit, day: str | None = None) -> int:
@@ -315,7 +330,8 @@ def _end_values(visit: Visit) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _visit(row: Mapping[str, Any]) -> Visit:
+def visit_from(row: Mapping[str, Any]) -> Visit:
+    """A row of the ledger, decoded, as the visit."""
     return Visit(
         space=row["space"],
         id=row["id"],
