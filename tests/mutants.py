@@ -30,7 +30,7 @@ from tests.support.template import ROOT
 WORKERS = 2
 _LIMIT = 180.0  # seconds, for a mutation that makes the product wait for ever
 _LIMIT_OF_ALL = 900.0  # for every test without any mutation
-_COPIED = ("layers/presence", "functions", "events", "tests", "local")
+_COPIED = ("layers/presence", "functions", "events", "tests", "local", "docs")
 _LOG = "log"
 _MTIMES = itertools.count(2_000_000_000)
 
@@ -87,22 +87,31 @@ COUNTS_STORE = _PRODUCT + "store/counts.py"
 HEADCOUNTS_STORE = _PRODUCT + "store/headcounts.py"
 VISITS_STORE = _PRODUCT + "store/visits.py"
 SUBSCRIPTIONS_STORE = _PRODUCT + "store/subscriptions.py"
+NUMBERS_STORE = _PRODUCT + "store/numbers.py"
+EVENTS = _PRODUCT + "events.py"
+EMITTING = _PRODUCT + "emitting.py"
+READING = _PRODUCT + "reading.py"
+WEBHOOKS = _PRODUCT + "webhooks.py"
 TEMPLATE = "template.yaml"
 
 _UNIT = ("tests/unit/test_session.py",)
 _ROWS = ("tests/stores/test_presence_store.py",)
 _LATE = ("tests/stores/test_consistency.py",)
 _CHATTER = "tests/handlers/test_dashboards.py::"
+_FAN_OUT = "tests/handlers/test_fan_out.py::"
 _BEATS = "tests/handlers/test_beats.py::"
 _BETWEEN = "tests/handlers/test_interleavings.py::"
 _CLEANUP = "tests/handlers/test_cleanup.py::"
 _SHARDS = "tests/handlers/test_shards.py::"
 _ANY_STATE = "attribute_exists(#p) OR attribute_not_exists(#p)"
 _STALE = "if seq is not None and old.seq is not None and seq <= old.seq:"
-_BEFORE = "            before = self.counts.shard(space, shard)\n"
-_WAIT = "        wait = old.as_of + PACE"
+_WAIT = "        wait = old.as_of + pace"
 _VIEWS_APART = 16 * " " + 'self._client.update_item(**self._add_views(space, batch)["Update"])\n'
 _EVENTUAL = ("ConsistentRead=True", "ConsistentRead=False")
+_NUMBERS = ("tests/stores/test_numbers_store.py",)
+_TELLING = ("tests/handlers/test_telling.py",)
+_FOLLOWING = ("tests/handlers/test_following.py",)
+_WEBHOOKS = ("tests/unit/test_webhooks.py",)
 
 MUTANTS = [
     # Who is here.
@@ -301,39 +310,40 @@ MUTANTS = [
     Mutant(
         "people: a stranger per session",
         TALLY,
-        "strangers = {session.person for",
-        "strangers = {session.id for",
+        "person, tab = session.person, (",
+        "person, tab = session.person if session.facts.user else session.id, (",
         ("tests/unit/test_tally.py",),
     ),
     Mutant(
         "people: a user per session",
         TALLY,
-        "users = {session.facts.user for",
-        "users = {session.id for",
+        "person, tab = session.person, (",
+        "person, tab = f'u:{session.id}' if session.facts.user else session.person, (",
         ("tests/unit/test_tally.py",),
     ),
     Mutant(
         "facets: people are sessions",
         TALLY,
-        "for (facet, _), session in deciding(here).items():",
-        "for facet, session in ((name, one) for one in here for name in one.values):",
+        "(count, people[facet][value])",
+        "(count, count)",
         ("tests/unit/test_tally.py",),
     ),
     Mutant(
         "facets: the first thing said counts",
         TALLY,
-        "(other.changed_at, other.id) < (session.changed_at, session.id)",
-        "(other.changed_at, other.id) > (session.changed_at, session.id)",
+        "if other[:2] < tab[:2]:",
+        "if other[:2] > tab[:2]:",
         ("tests/unit/test_tally.py",),
     ),
     Mutant(
         "recount: the version is read after the rows",
         COUNTING,
-        _BEFORE,
-        "",
+        "before = before or self.counts.shard(space, shard)",
+        "before = before or Count(space, shard)",
         (_BETWEEN + "test_a_recount_between_two_reads_of_another_is_not_undone",),
-        after="for _ in range(_TRIES):\n",
-        edits=(("            count = Count(\n", _BEFORE + "            count = Count(\n"),),
+        edits=(
+            ("version=before.version + 1", "version=self.counts.shard(space, shard).version + 1"),
+        ),
     ),
     Mutant(
         "recount: a lost race counts as won",
@@ -359,9 +369,30 @@ MUTANTS = [
     Mutant(
         "recount: without a pace",
         COUNTING,
-        "last.counted_at + pace(last.rows)",
-        "0 * pace(last.rows)",
+        "last.counted_at + wait if",
+        "0 * wait if",
         (_BEATS + "test_recounts_of_a_space_are_paced", "tests/handlers/test_pace.py"),
+    ),
+    Mutant(
+        "recount: who comes or goes waits as long as facets",
+        COUNTING,
+        "wait = pace(last.rows, facets=not people)",
+        "wait = pace(last.rows, facets=True)",
+        ("tests/handlers/test_pace.py",),
+    ),
+    Mutant(
+        "recount: people wait for whatever was left for facets",
+        COUNTING,
+        "left = (soon if people else last) - start",
+        "left = last - start",
+        ("tests/handlers/test_pace.py",),
+    ),
+    Mutant(
+        "recount: a visit whose session is back is told by nobody",
+        COUNTING,
+        "if calm and not back and left > CLOCKS_DIFFER",
+        "if calm and left > CLOCKS_DIFFER",
+        ("tests/handlers/test_pace.py",),
     ),
     Mutant(
         "visits: recorded after the numbers",
@@ -444,8 +475,8 @@ MUTANTS = [
     Mutant(
         "repeats: not said again",
         PUBLISHING,
-        "            self._say(old)\n",
-        "",
+        "heard = self._say(old, until=until)",
+        "heard = True",
         (_CHATTER + "test_a_publish_that_crashed_after_the_save_is_heard_at_the_retry",),
     ),
     Mutant(
@@ -524,6 +555,55 @@ MUTANTS = [
         "elif headcount.chunked_at + CHUNKING_LINGERS < now:",
         "else:",
         (_CHATTER + "test_an_audience_that_shrinks_goes_on_hearing_in_order",),
+    ),
+    Mutant(
+        "silent: hears versions behind the one it missed",
+        FANNING,
+        "if connection not in aside]",
+        "if True]",
+        (_FAN_OUT + "test_a_version_behind_the_one_it_missed_does_not_reach_it",),
+    ),
+    Mutant(
+        "silent: forgotten, and left open",
+        FANNING,
+        "self.closings.close(silent)",
+        "pass",
+        (_FAN_OUT + "test_who_does_not_answer_is_tried_once_and_the_others_go_on",),
+    ),
+    Mutant(
+        "silent: the others wait for another try",
+        SOCKETS,
+        "if outcome is Outcome.SLOW and not outage:",
+        "if False:",
+        (_FAN_OUT + "test_who_does_not_answer_is_tried_once_and_the_others_go_on",),
+    ),
+    Mutant(
+        "silent: all are closed when the service does not answer for a moment",
+        SOCKETS,
+        "outage = slow > _MANY_SLOW and slow > posted / 2 and now < self.began + SLOW_BUDGET",
+        "outage = False",
+        (_FAN_OUT + "test_nobody_is_closed_because_the_service_does_not_answer_for_a_moment",),
+    ),
+    Mutant(
+        "pace: posts do not wait for their turn",
+        SOCKETS,
+        "wait = max(0, min(self._went[0] + SECOND - now, SECOND))",
+        "wait = 0",
+        (_FAN_OUT + "test_all_who_post_at_once_stay_under_the_parameter_in_any_second",),
+    ),
+    Mutant(
+        "pace: versions follow faster than they are heard",
+        PUBLISHING,
+        "if pace > PACE and wait > PACE:",
+        "if False:",
+        (_FAN_OUT + "test_the_next_version_waits_until_a_large_audience_can_have_heard_the_last",),
+    ),
+    Mutant(
+        "pace: publish posts whatever is asked of it",
+        PUBLISHING,
+        " or posts > self.deliveries.courier.line.spare()",
+        "",
+        (_FAN_OUT + "test_what_publish_may_not_post_at_once_leaves_in_chunks",),
     ),
     # The cleanup and the day.
     Mutant(
@@ -630,6 +710,98 @@ MUTANTS = [
         "consistent=False",
         _LATE,
         after="def known(",
+    ),
+    Mutant(
+        "late: which events have numbers",
+        NUMBERS_STORE,
+        "consistent=True",
+        "consistent=False",
+        _LATE,
+    ),
+    # Events for others.
+    Mutant(
+        "events: numbers are forgotten when others get theirs",
+        NUMBERS_STORE,
+        "        self._remember(space, head.latest, now)\n",
+        "",
+        _NUMBERS,
+    ),
+    Mutant(
+        "events: two at once get the same numbers",
+        NUMBERS_STORE,
+        '"seq = :before" if head.seq else',
+        '"seq >= :before" if head.seq else',
+        _NUMBERS,
+    ),
+    Mutant(
+        "events: an event that was found again gets another number",
+        NUMBERS_STORE,
+        "if event not in known]",
+        "if event]",
+        _NUMBERS,
+    ),
+    Mutant(
+        "events: what was not taken is given up",
+        EMITTING,
+        "                again.append(one)\n",
+        "                pass\n",
+        _TELLING,
+    ),
+    Mutant(
+        "events: what is refused for good comes again for ever",
+        EMITTING,
+        "if refuses_entry(code):",
+        "if False:",
+        _TELLING,
+    ),
+    Mutant(
+        "events: a stay over midnight joins twice",
+        EVENTS,
+        "    if day != new.day:\n        return []\n",
+        "",
+        _TELLING,
+    ),
+    Mutant(
+        "events: every write of an ended visit is a leave",
+        EVENTS,
+        "(old is None or old.ended_at is None)",
+        "True",
+        _TELLING,
+    ),
+    Mutant(
+        "events: revenue is told",
+        EVENTS,
+        "if not name.startswith(PRIVATE)",
+        "if True",
+        _TELLING,
+    ),
+    Mutant(
+        "snapshot: a lease that ran out is an end",
+        READING,
+        "        return not row.ended\n",
+        "        return row.live(self.clock())\n",
+        _FOLLOWING,
+    ),
+    Mutant(
+        "snapshot: who moved meanwhile is missed",
+        READING,
+        "return there is not None and there.visit == row.visit and not there.ended",
+        "return False",
+        _FOLLOWING,
+    ),
+    Mutant(
+        "webhook: posts go into a network",
+        WEBHOOKS,
+        "if not self._allows(address):",
+        "if False:",
+        _WEBHOOKS,
+    ),
+    Mutant(
+        "webhook: the signature is of the body alone",
+        WEBHOOKS,
+        'f"{at}.".encode() + body',
+        "body",
+        _WEBHOOKS,
     ),
 ]
 

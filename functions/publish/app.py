@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headcount.clients import services
+from headcount.causes import said
+from headcount.clients import Services, services
 from headcount.logs import logger
-from headcount.store.keys import Counts
+from headcount.metrics import say_metrics
+from headcount.publishing import Published
+from headcount.sockets import THROTTLE_BUDGET
+from headcount.store.keys import Counts, shard_of_part
 
 
 def handler(
@@ -15,22 +19,50 @@ def handler(
     context: Any,  # noqa: ARG001 - Lambda passes it
 ) -> dict[str, list[dict[str, str]]]:
     """Publish a batch, a space at a time; the records of spaces that failed are tried again."""
-    publisher = services().publisher
+    here = services()
+    publisher = here.publisher
     causes: dict[str, list[str]] = {}
+    shards: dict[str, set[int]] = {}
     for record in event["Records"]:
         change = record["dynamodb"]
         space = change["Keys"][Counts.PARTITION]["S"]
         causes.setdefault(space, []).append(change["SequenceNumber"])
+        shard = shard_of_part(change["Keys"][Counts.SORT]["S"])
+        shards.setdefault(space, set()).update(() if shard is None else (shard,))
     failed = []
+    until = here.clock() + THROTTLE_BUDGET
     for space, numbers in causes.items():
         try:
-            publisher.publish(space, numbers[0], numbers[-1])
+            done = publisher.publish(space, numbers[0], numbers[-1], shards[space], until=until)
         except Exception:
             logger().exception("not published", extra={"space": space})
             failed.append(numbers[0])
+        else:
+            _say(here, space, done)
     if failed and len(failed) == len(causes):
         raise PublishFailedError(f"none of {len(failed)} spaces could be published")
     return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
+
+
+def _say(here: Services, space: str, done: Published | None) -> None:
+    now = here.clock()
+    if done is None:
+        metrics = here.meter.take(now)
+        say_metrics(
+            metrics, stack=here.settings.stack, now=now, message="left for later", space=space
+        )
+        return
+    if done.cause is not None and done.heard:
+        here.meter.time("JoinToPush", max(0, now - done.cause.at))
+    say_metrics(
+        here.meter.take(now),
+        stack=here.settings.stack,
+        now=now,
+        message="published",
+        space=space,
+        version=done.version,
+        **said(done.cause),
+    )
 
 
 class PublishFailedError(RuntimeError):

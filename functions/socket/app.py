@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from headcount.clients import services
 from headcount.errors import RequestError
+from headcount.metrics import say_beats
 from headcount.tokens import known
 from headcount.web import presence_sockets
 from headcount.web.calls import Call
@@ -38,6 +39,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
             if not presence_sockets.hear(here, event):
                 said_at = event["requestContext"].get("requestTimeEpoch")
                 here.switchboard.hear(connection, event.get("body") or "", said_at)
+    request = event["requestContext"]["requestId"]
+    say_beats(here.meter, stack=here.settings.stack, now=here.clock(), request=request)
     return _OK
 
 

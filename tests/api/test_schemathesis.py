@@ -16,6 +16,7 @@ from schemathesis import Case, GenerationMode
 
 from tests.support.containers import CONTAINERS, launch
 from tests.support.engines import Engine
+from tests.support.telling import EVENTS
 from tests.support.template import template
 from tests.support.world import World, world_on
 from tests.support.wsgi import Gateway
@@ -72,7 +73,7 @@ def takes_anything(path: str, method: str) -> bool:
 @pytest.fixture
 def world(memory: Engine) -> Iterator[World]:
     """A deployment of the operation's own, its containers set up."""
-    with world_on(memory, **CONTAINERS) as world:
+    with world_on(memory, **CONTAINERS, **EVENTS) as world:
         gateway.world = world
         yield world
 

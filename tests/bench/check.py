@@ -1,83 +1,55 @@
 """Whether what was reached is held (`make bench-check`).
 
-Every figure here comes out the same each time: units, calls, bytes. One that got worse than what is
-committed fails; one that got better is to be committed (`ARGS=--accept`), so that it holds too.
+Every figure here comes out the same each time: units, calls, bytes, bytecodes, sizes. One that got
+worse than what is committed fails; one that got better is to be committed (`ARGS=--accept`), so
+that it holds too.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+
+from tests.bench.figures import Figures, compare, dump, load, python_of
 
 COMMITTED = Path(__file__).with_name("figures.json")
 
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A number that may only get better. ``tolerance`` is the share by which it may differ."""
-
-    value: float
-    better: Literal["lower", "higher"] = "lower"
-    tolerance: float = 0.0
-
-    def judge(self, found: float) -> Literal["as committed", "better", "WORSE"]:
-        """What a newly measured value is beside this one."""
-        slack = abs(self.value) * self.tolerance + 1e-9
-        gain = self.value - found if self.better == "lower" else found - self.value
-        if gain < -slack:
-            return "WORSE"
-        return "better" if gain > slack else "as committed"
-
-
-Figures = dict[str, Figure]
 Bench = Callable[[], Figures]
 
 
 def cost() -> Figures:
-    """Ten minutes of 100 viewers, as the ledger enters them."""
+    """Minutes of 100 viewers, as the ledger enters them."""
     from tests.bench.cost import figures
 
     return figures()
 
 
-BENCHES: dict[str, Bench] = {"cost": cost}
+def beat() -> Figures:
+    """A steady beat through the built handler."""
+    from tests.bench import counts
+
+    return counts.beat()
+
+
+def build() -> Figures:
+    """What was built."""
+    from tests.bench import counts
+
+    return counts.build()
+
+
+def fanout() -> Figures:
+    """A version on its way to many dashboards."""
+    from tests.bench import counts
+
+    return counts.fan_out()
+
+
+BENCHES: dict[str, Bench] = {"cost": cost, "beat": beat, "build": build, "fanout": fanout}
 """What is measured, by the first word of its figures' names. Each takes seconds, not minutes."""
-
-
-def compare(committed: Mapping[str, Figure], found: Mapping[str, Figure]) -> tuple[list[str], bool]:
-    """A line for each figure, and whether all hold. A figure that is missing does not hold."""
-    lines, holds = [], True
-    for name in sorted({*committed, *found}):
-        if name not in found:
-            lines.append(
-                f"{name:<52}{committed[name].value:>14,.6g}  MISSING: not measured any more"
-            )
-            holds = False
-        elif name not in committed:
-            lines.append(f"{name:<52}{found[name].value:>14,.6g}  NEW: not committed yet")
-            holds = False
-        else:
-            verdict = committed[name].judge(found[name].value)
-            lines.append(
-                f"{name:<52}{found[name].value:>14,.6g}  {verdict} ({committed[name].value:,.6g})"
-            )
-            holds &= verdict != "WORSE"
-    return lines, holds
-
-
-def load(text: str) -> Figures:
-    """Committed figures."""
-    return {name: Figure(**figure) for name, figure in json.loads(text).items()}
-
-
-def dump(figures: Mapping[str, Figure]) -> str:
-    """Figures as they are committed."""
-    return json.dumps({name: asdict(figures[name]) for name in sorted(figures)}, indent=2) + "\n"
 
 
 def main() -> int:
@@ -88,22 +60,24 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.benches) - set(BENCHES):
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    python = f"python{sys.version_info.major}{sys.version_info.minor}"
     found = {name: figure for bench in given.benches for name, figure in BENCHES[bench]().items()}
-    committed = {
+    committed = load(COMMITTED.read_text() if COMMITTED.is_file() else "{}")
+    measured = {
         name: figure
-        for name, figure in load(COMMITTED.read_text() if COMMITTED.is_file() else "{}").items()
-        if given.accept or name.partition(".")[0] in given.benches
+        for name, figure in committed.items()
+        if name.partition(".")[0] in given.benches
     }
     if given.accept:
         kept = {
             name: figure
             for name, figure in committed.items()
-            if name.partition(".")[0] not in given.benches
+            if name not in measured or python_of(name) not in {None, python}
         }
         COMMITTED.write_text(dump(kept | found))
         print(f"{len(found)} figures are now as measured; commit {COMMITTED.name}.")
         return 0
-    lines, holds = compare(committed, found)
+    lines, holds = compare(measured, found, python=python, strict="CI" in os.environ)
     print("\n".join(lines))
     if not holds:
         print("Worse than committed. Mend it, or say why and run it with ARGS=--accept.")

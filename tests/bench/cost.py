@@ -13,10 +13,10 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.bench.check import Figure, Figures
+from tests.bench.figures import Figure, Figures
 from tests.bench.model import VIEWERS_PARTS
 from tests.bench.prices import prices
-from tests.bench.replay import Outcome, Scenario, replay
+from tests.bench.replay import ByHttp, BySocket, Outcome, Scenario, replay
 from tests.bench.report import Runs, beat_units, page, targets, total_usage, visit_units
 from tests.support.dynamodb_local import UnavailableError
 from tests.support.engines import local_engine, memory_engine
@@ -32,6 +32,17 @@ SMALL = Scenario(viewers=100, seconds=3600, stay=HOUR_VISITS)
 MIDDLE = Scenario(viewers=1_000, seconds=600, stay=HOUR_VISITS)
 LARGE = Scenario(viewers=10_000, seconds=120, stay=HOUR_VISITS, one_of=8)
 BRIEF = Scenario(viewers=1_000, seconds=300, stay=TEN_MINUTE_VISITS)
+SOCKET = replace(MIDDLE, way=BySocket())
+SOCKET_BRIEF = replace(BRIEF, way=BySocket())
+
+CHECKED = (
+    Scenario(viewers=100, seconds=300, stay=HOUR_VISITS, way=ByHttp()),
+    Scenario(viewers=100, seconds=180, stay=HOUR_VISITS, way=BySocket()),
+)
+"""What `make bench-check` replays, in this process."""
+
+_PACKING = 0.02
+"""By how much one zlib's output may differ from another's."""
 
 DETERMINISTIC = (
     "http_requests",
@@ -40,6 +51,8 @@ DETERMINISTIC = (
     "read_units",
     "bytes_out",
     "log_bytes",
+    "queue_requests",
+    "socket_messages",
 )
 """Quantities that no machine's speed changes."""
 
@@ -59,25 +72,33 @@ def play(scenarios: Iterable[Scenario], *, in_memory: bool = False) -> list[Outc
         return list(pool.map(partial(played, in_memory=in_memory), scenarios))
 
 
-def figures() -> Figures:
-    """What comes out the same each time, of ten minutes of 100 viewers."""
-    outcome = played(Scenario(viewers=100, seconds=600, stay=HOUR_VISITS), in_memory=True)
-    hours = outcome.scenario.viewer_hours
-    found = {
-        "cost.write_units_of_a_steady_beat": beat_units(outcome),
-        "cost.write_units_of_a_visit_beside": visit_units(outcome),
+def figures(scenarios: Iterable[Scenario] = CHECKED) -> Figures:
+    """What comes out the same each time, of minutes of a few viewers by each way."""
+    found: dict[str, float] = {}
+    for scenario in scenarios:
+        outcome = played(scenario, in_memory=True)
+        name = f"cost.{scenario.way.name.replace(' ', '_')}"
+        found |= {f"{name}.{what}": value for what, value in _deterministic(outcome).items()}
+    return {
+        name: Figure(round(value, 6), tolerance=_PACKING if ".bytes_of_a_row" in name else 0)
+        for name, value in found.items()
     }
+
+
+def _deterministic(outcome: Outcome) -> dict[str, float]:
+    hours, ledger = outcome.scenario.viewer_hours, outcome.ledger
+    found = {"write_units_of_a_visit_beside": visit_units(outcome)}
+    if ledger.parts["beats"].times:
+        found["write_units_of_a_steady_beat"] = beat_units(outcome)
+    found |= {f"bytes_of_a_row_of_{role}": size for role, size in ledger.row_sizes.items()}
     usage = total_usage(outcome)
-    for name in DETERMINISTIC:
-        found[f"cost.{name}_per_viewer_hour"] = usage[name] / hours
+    found |= {f"{name}_per_viewer_hour": usage[name] / hours for name in DETERMINISTIC}
     for name in VIEWERS_PARTS:
+        part = ledger.parts[name].usage
         for unit in ("write_units", "read_units"):
-            part = outcome.ledger.parts[name].usage
             if part[unit]:
-                found[f"cost.{unit}_of_{name.replace(' ', '_')}_per_viewer_hour"] = (
-                    part[unit] / hours
-                )
-    return {name: Figure(round(value, 6)) for name, value in found.items()}
+                found[f"{unit}_of_{name.replace(' ', '_')}_per_viewer_hour"] = part[unit] / hours
+    return found
 
 
 def main() -> int:
@@ -99,12 +120,15 @@ def main() -> int:
     scenarios = [
         replace(one, one_of=max(one.one_of, given.one_of)) for one in (LARGE, MIDDLE, SMALL, BRIEF)
     ]
+    scenarios += [SOCKET, SOCKET_BRIEF]
     try:
-        large, middle, small, brief = play(scenarios, in_memory=given.in_memory)
+        large, middle, small, brief, socket, socket_brief = play(
+            scenarios, in_memory=given.in_memory
+        )
     except UnavailableError as error:
         print(error, file=sys.stderr)
         return 1
-    runs = Runs(small=small, middle=middle, large=large, brief=brief)
+    runs = Runs(small, middle, large, brief, socket, socket_brief)
     text = page(runs)
     print(text)
     if given.write:

@@ -15,6 +15,7 @@ from functools import cache, partial
 from typing import Any
 
 from headcount.counting import Counter, Recounter
+from headcount.session import Write
 from headcount.stays import Stays
 from headcount.store.counts import Count
 from headcount.sweeping import BIN_ENDED_AFTER
@@ -37,6 +38,7 @@ VIEWERS_PER_SHARD = 30_000
 """One partition takes 1,000 writes a second."""
 
 VIEWERS_PARTS = (
+    "connections",
     "beats",
     "joins",
     "page changes",
@@ -88,14 +90,17 @@ def rhythm(scenario: Scenario, prices: Prices, *, steady: bool = True) -> Rhythm
     else:
         there = scenario.seconds / 2
     rows = viewers * (1 + there / scenario.stay)
-    changes = viewers * (1 / PAGE_EVERY + 1 / scenario.stay)
+    people, facets = viewers / scenario.stay, viewers / PAGE_EVERY
     # With more, every window has one in it, and more of them change nothing.
-    return _played(round(rows), min(changes, _MANY), prices.assumed["stream_delay"])
+    fewer = min(1.0, _MANY / (people + facets))
+    delay = prices.assumed["stream_delay"]
+    return _played(round(rows), people * fewer, facets * fewer, delay)
 
 
 @cache
-def _played(rows: int, changes: float, delay: float) -> Rhythm:
-    """The real counter with nothing to read or write, in an hour of so many changes a second."""
+def _played(rows: int, people: float, facets: float, delay: float) -> Rhythm:
+    """The real counter with nothing to read or write, in an hour in which so many a second come
+    and go, or change."""
     agenda = Timeline()
     seen = _Rhythm(agenda, rows)
     later = _Later(seen)
@@ -104,7 +109,6 @@ def _played(rows: int, changes: float, delay: float) -> Rhythm:
     (source,) = template().events("count", "DynamoDB")
     window = source["MaximumBatchingWindowInSeconds"]
     chance = random.Random(1)  # noqa: S311 - a script, not a secret
-    change: Any = _Change()
 
     def wake() -> None:
         """A change is seen after the delay, and handled with those of the window."""
@@ -112,12 +116,15 @@ def _played(rows: int, changes: float, delay: float) -> Rhythm:
         agenda.spawn(count)
 
     def count() -> None:
+        came = chance.random() < people / (people + facets)
+        came |= bool(people) and chance.expovariate(people) < window  # behind the first
+        change: Any = _Change(Write.JOIN if came else Write.CHANGE)
         counter.count([change])
         rest()
 
     def rest() -> None:
         """Until the next change; one that comes at once is seen with those of before."""
-        wait = chance.expovariate(changes)
+        wait = chance.expovariate(people + facets)
         agenda.at(agenda.now + (window + delay + (wait if wait > delay else 0)) * SECOND, wake)
 
     rest()
@@ -130,6 +137,8 @@ def _played(rows: int, changes: float, delay: float) -> Rhythm:
 class _Change:
     """A change as the counter looks at it."""
 
+    write: Write
+    id: str = ""
     space: str = SITE
     shard: int = 0
     visit: str = ""
@@ -221,7 +230,7 @@ class Model:
         """Dollars per 1,000 viewer-hours, by part."""
         scale = 1000 / scenario.viewers
         parts = self.parts(scenario, steady=steady)
-        return {name: self.prices.cost(parts[name]) * scale for name in VIEWERS_PARTS}
+        return {name: self.prices.cost(usage) * scale for name, usage in parts.items()}
 
     def _glances(self, beat_rate: float) -> float:
         """Read units of a request for the published count, which a process keeps for a second."""

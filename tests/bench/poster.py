@@ -1,15 +1,22 @@
 """A process that posts, as it is told: ``ours`` by the courier of the functions, ``boto3`` by
 boto3's client in threads. Reads ``count gone slow`` lines, prints ``seconds cpu`` for each.
+
+``worker`` is the function of the fan-out: it reads its events, and prints how many connections it
+set aside.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import random
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from typing import Any
 
 MESSAGE = '{"type":"headcount","data":"' + "x" * 1_500 + '"}'
 BOTO3_THREADS = 64
@@ -24,6 +31,24 @@ class Nobody:
 
     def disconnect(self, connection: str) -> None:
         """Forgotten."""
+
+    def aside(self, space: str) -> set[str]:  # noqa: ARG002 - nobody
+        """None yet."""
+        return set()
+
+    def set_aside(self, space: str, connection: str, *, now: int) -> None:
+        """Remembered."""
+
+
+class Closings:
+    """Where connections are left that must be closed."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def close(self, connections: Sequence[str]) -> None:
+        """So many more."""
+        self.left += len(connections)
 
 
 def by_boto3(url: str) -> Callable[[Sequence[str]], None]:
@@ -50,18 +75,43 @@ def by_boto3(url: str) -> Callable[[Sequence[str]], None]:
     return lambda connections: [*pool.map(post, connections)].clear()
 
 
-def by_ours(url: str) -> Callable[[Sequence[str]], None]:
-    """The functions' own courier, as they wire it."""
+def services_of(url: str) -> Any:
+    """What the function of the fan-out has, as it is wired there, but for the table."""
     from headcount.clients import Services
     from headcount.settings import Settings
 
     services = Services(Settings({**os.environ, "SOCKET_ENDPOINT": url}))
     services.__dict__["subscriptions"] = Nobody()
-    return lambda connections: services.courier.deliver(MESSAGE, connections)
+    return services
+
+
+def by_ours(url: str) -> Callable[[Sequence[str]], None]:
+    """The functions' own courier."""
+    services = services_of(url)
+    return lambda connections: services.courier.hand_out(MESSAGE, connections)
+
+
+def work(url: str) -> None:
+    """Handle events, one after the other."""
+    import app
+    from headcount.clients import replace_services
+
+    services, closings = services_of(url), Closings()
+    services.__dict__["errand_queue"] = closings
+    replace_services(services)
+    for line in sys.stdin:
+        closings.left = 0
+        with redirect_stdout(io.StringIO()):  # what it says for the log
+            answer = app.handler(json.loads(line), None)
+        assert answer == {"batchItemFailures": []}, answer
+        print(closings.left, flush=True)
 
 
 def main(which: str, url: str, cores: str) -> None:
     """Post whatever the lines say."""
+    if which == "worker":
+        work(url)
+        return
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     deliver = {"ours": by_ours, "boto3": by_boto3}[which](url)

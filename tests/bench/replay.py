@@ -18,16 +18,23 @@ from uuid import UUID
 from headcount.store.attributes import encode
 from headcount.times import DAY, HOUR, MINUTE, SECOND, day_of, day_start
 
+from tests.bench import beside
 from tests.bench.ledger import BilledWorld, Ledger
 from tests.bench.prices import Prices
 from tests.bench.timeline import Timeline
 from tests.support.engines import Engine
-from tests.support.events import http_event
+from tests.support.events import http_event, socket_event
 from tests.support.sizes import item_size
 from tests.support.template import template
 from tests.support.world import SITE, Answer
 
 BEAT_EVERY = 30.0
+LONGEST_SILENCE = 540.0
+"""Seconds that the client lets a connection be silent."""
+LONGEST_SOCKET = 6300.0
+"""Seconds after which it opens another."""
+LOST, DONE = 1006, 1000
+"""Codes that a connection ends with: the network went, the client said so."""
 PAGE_EVERY = 300.0
 PAGES = 60
 CRASHES = 0.1
@@ -56,6 +63,8 @@ class Visitor:
     moves_at: float = 0
     stays_at: float = 0
     seq: int = 0
+    connections: int = 0
+    connected_at: int = 0
 
     @property
     def session(self) -> str:
@@ -92,6 +101,9 @@ class Way(Protocol):
     def every(self) -> float:
         """Seconds between two signs of being there."""
 
+    def wait(self, chance: float) -> float:
+        """Seconds until the next one, as the client draws them by lot."""
+
     def join(self, world: BilledWorld, visitor: Visitor) -> None:
         """Arrive."""
 
@@ -117,6 +129,10 @@ class ByHttp:
 
     name: str = "by HTTP"
     every: float = BEAT_EVERY
+
+    def wait(self, chance: float) -> float:
+        """A little late, as headcount.js has it."""
+        return self.every * (1 + chance / 20)
 
     def join(self, world: BilledWorld, visitor: Visitor) -> None:
         self._beat(world, "joins", visitor)
@@ -144,9 +160,83 @@ class ByHttp:
 
     def _post(self, world: BilledWorld, part: str, path: str, said: Mapping[str, Any]) -> None:
         event = http_event("POST", path, body=dict(said), request=world.request_id())
-        answer = Answer.of(world.ask(part, event))
+        answer = Answer.of(world.ask(part, event, caller=str(said["sessionId"])))
         if answer.status != 200:
             raise RuntimeError(f"{part}: {answer}")
+
+
+@dataclass(frozen=True)
+class BySocket:
+    """A connection that is held, a beat over it now and then, and with each page."""
+
+    name: str = "by socket"
+    every: float = LONGEST_SILENCE * 0.95
+
+    def wait(self, chance: float) -> float:
+        """A little early, as headcount.js has it: silence would end the connection."""
+        return LONGEST_SILENCE * (0.9 + chance / 10)
+
+    def join(self, world: BilledWorld, visitor: Visitor) -> None:
+        self._dial(world, "joins", visitor)
+
+    def stay(self, world: BilledWorld, visitor: Visitor) -> None:
+        self._beat(world, "beats", visitor)
+
+    def move(self, world: BilledWorld, visitor: Visitor) -> None:
+        self._beat(world, "page changes", visitor, changed=True)
+
+    def leave(self, world: BilledWorld, visitor: Visitor) -> None:
+        self._hang_up(world, "leaves", visitor, DONE)
+
+    def vanish(self, world: BilledWorld, visitor: Visitor) -> None:
+        """The gateway finds out, and tells."""
+        self._hang_up(world, "leaves", visitor, LOST)
+
+    def passed(self, bill: Ledger, *, viewers: int, seconds: float) -> None:
+        """Connections are paid for by the minute."""
+        bill.add("connections", times=viewers, socket_minutes=viewers * seconds / 60)
+
+    def _beat(self, world: BilledWorld, part: str, visitor: Visitor, **more: bool) -> None:
+        if world.clock() - visitor.connected_at >= LONGEST_SOCKET * SECOND:
+            before = _connection(visitor)
+            self._dial(world, part, visitor, **more)
+            self._end(world, part, before, DONE)
+            return
+        body = json.dumps({"action": "beat", **visitor.says(), **more})
+        world.bill.add(part, socket_messages=1)
+        self._tell(world, part, "MESSAGE", _connection(visitor), body=body)
+
+    def _dial(self, world: BilledWorld, part: str, visitor: Visitor, **more: bool) -> None:
+        visitor.connections += 1
+        visitor.connected_at = world.clock()
+        said = {"space": SITE, **visitor.says(), **more}
+        query = {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in said.items()
+        }
+        self._tell(world, part, "CONNECT", _connection(visitor), query=query)
+        assumed = world.bill.prices.assumed
+        world.bill.add(part, bytes_out=assumed["handshake"] + assumed["response_overhead"])
+
+    def _hang_up(self, world: BilledWorld, part: str, visitor: Visitor, code: int) -> None:
+        self._end(world, part, _connection(visitor), code)
+
+    def _end(self, world: BilledWorld, part: str, connection: str, code: int) -> None:
+        self._tell(world, part, "DISCONNECT", connection, code=code)
+
+    def _tell(
+        self, world: BilledWorld, part: str, kind: str, connection: str, **event: Any
+    ) -> None:
+        world.part = part
+        told = socket_event(kind, connection, request=world.request_id(), **event)
+        answer = world.invoke("socket", told)
+        if answer != {"statusCode": 200}:
+            raise RuntimeError(f"{part}: {answer}")
+
+
+def _connection(visitor: Visitor) -> str:
+    """An id as long as the gateway's."""
+    return f"{visitor.number:010x}{visitor.connections:05x}="
 
 
 _PRESENCE = f"/v1/spaces/{quote(SITE, safe='')}/presence"
@@ -168,12 +258,13 @@ class Scenario:
     @property
     def parameters(self) -> dict[str, str]:
         """What is deployed with other parameters than the template's own."""
-        chunks_above_one = {"InlineFanout": "1"}  # so that two dashboards are a large audience
+        # Two dashboards are a large audience.
+        ours = {"InlineFanout": "1", **beside.PARAMETERS}
         if self.one_of == 1:
-            return chunks_above_one
+            return ours
         kinds = template().defaults["Kinds"]
-        lease = round(self.way.every * (self.one_of + 1))
-        return {"Kinds": kinds.replace("site:", f"site:lease={lease},", 1), **chunks_above_one}
+        lease = round(self.way.wait(1.0) * (self.one_of + 1))
+        return {"Kinds": kinds.replace("site:", f"site:lease={lease},", 1), **ours}
 
     @property
     def viewer_hours(self) -> float:
@@ -234,7 +325,7 @@ class _Replay:
 
     def play(self) -> None:
         """The warm-up, the window, and what comes once."""
-        start = self.agenda.now + MINUTE
+        start = self.agenda.now + round(PAGE_EVERY * SECOND)
         end = start + self.scenario.seconds * SECOND
         for _ in range(self.scenario.viewers):
             self._take_seat(start)
@@ -248,6 +339,9 @@ class _Replay:
         self.agenda.run_until(end)
         self.open = False
         self._enter_unsent()
+        self.way.passed(
+            self.world.bill, viewers=self.scenario.viewers, seconds=self.scenario.seconds
+        )
         self._enter_storage()
         self._end_of_day()
         self.world.bill.on = False
@@ -258,11 +352,16 @@ class _Replay:
     def _take_seat(self, start: int) -> None:
         """Somebody who is there when the window begins: since when, is any moment."""
         visitor = self._visitor(start + self.random.random() * self.scenario.stay * SECOND)
-        first = start + (self.random.random() - 1) * min(self.way.every, 30) * SECOND
-        # Whoever moved before has beaten in step with it since.
-        steps = 1 + self.random.randrange(round(PAGE_EVERY / self.way.every) or 1)
-        visitor.moves_at = first + steps * self.way.every * SECOND
+        moved = start - self.random.random() * PAGE_EVERY * SECOND
+        visitor.moves_at = moved + PAGE_EVERY * SECOND
+        first = moved  # and since then a beat now and then
+        while (then := first + self._wait()) <= start:
+            first = then
         self.agenda.at(first, lambda: self._join(visitor))
+
+    def _wait(self) -> float:
+        """Milliseconds until a visitor's next beat."""
+        return self.way.wait(self.random.random()) * SECOND
 
     def _visitor(self, ends_at: float) -> Visitor:
         self.visitors += 1
@@ -276,7 +375,7 @@ class _Replay:
         self._go_on(visitor)
 
     def _go_on(self, visitor: Visitor) -> None:
-        visitor.stays_at = self.agenda.now + self.way.every * SECOND
+        visitor.stays_at = self.agenda.now + self._wait()
         due = min(visitor.stays_at, visitor.moves_at, visitor.ends_at)
         self.agenda.at(due, lambda: self._act(visitor))
 
@@ -313,21 +412,26 @@ class _Replay:
         """The steady beats that were not sent, as those that were."""
         part = self.world.bill.parts["beats"]
         sent, unsent = part.times, self.world.bill.counts["unsent"]
+        if not unsent:
+            return
         by = (sent + unsent) / sent
         part.times += unsent
         part.cpu *= by
         part.usage = part.usage.times(by)
         part.operations = part.operations.times(by)
         part.calls_of = part.calls_of.times(by)
-        if unsent:
-            # A process asks for the published count once a second at most, however many it serves.
-            glances = part.times * glance_units(self.scenario.viewers / self.way.every)
-            part.usage["read_units"] = part.operations["GetItem", "headcounts"] = glances
+        part.spared = round(part.spared * by)
+        # A process asks for the published count once a second at most, however many it serves.
+        glances = part.times * glance_units(self.scenario.viewers / self.way.every)
+        part.usage["read_units"] = part.operations["GetItem", "headcounts"] = glances
 
     def _enter_storage(self) -> None:
         """The rows of the window's visits, each kept for a week."""
-        ledger, rows = self.world.bill, self.world.tables["visits"].rows()
-        size = sum(item_size(encode(row)) + _INDEXED for row in rows) / len(rows)
+        ledger = self.world.bill
+        for role in ("presence", "visits", "counts"):
+            rows = self.world.tables[role].rows()
+            ledger.row_sizes[role] = sum(item_size(encode(row)) for row in rows) / len(rows)
+        size = ledger.row_sizes["visits"] + _INDEXED
         visits, months = ledger.counts["visits"], ledger.prices.assumed["visit_kept"]
         ledger.add("visits", stored_gb_months=visits * size / 1e9 * months)
 
@@ -383,7 +487,7 @@ class _Replay:
         for name in ("", "/dashboard.css", "/dashboard.js", "/config.json"):
             headers = {"accept-encoding": "gzip"}
             event = http_event("GET", f"/dashboard{name}", headers=headers)
-            world.ask("dashboards", event, function="site")
+            world.ask("dashboards", event, caller="dashboard-1", function="site")
         world.part = "dashboards"
         world.subscribe("dashboard-1")
         minutes = (end - start) / MINUTE
@@ -410,22 +514,13 @@ class _Replay:
         headers = {"authorization": f"Bearer {self.world.admin}"}
         path = f"/v1/spaces/{quote(SITE, safe='')}{tail}"
         event = http_event("GET", path, query=query, headers=headers)
-        answer = Answer.of(self.world.ask("dashboards", event))
+        answer = Answer.of(self.world.ask("dashboards", event, caller="dashboard-1"))
         if answer.status != 200:
             raise RuntimeError(f"{tail}: {answer}")
 
     def _once(self) -> None:
         """What an ordinary hour of one space does not need, so that no function goes unseen."""
-        world = self.world
-
-        def large_audience() -> None:
-            for number in range(2):
-                world.subscribe(f"listener-{number}", "site:launch")
-            world.connect("feed-1", path="/api/ws/analytics/realtime")
-            world.beat("launch-1", "site:launch")
-            world.settle()
-
-        self.agenda.spawn(large_audience)
+        self.agenda.spawn(lambda: beside.play(self.world))
         self.agenda.run_until(self.agenda.now + MINUTE)
 
 

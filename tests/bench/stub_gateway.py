@@ -1,6 +1,8 @@
 """A management API over TLS that takes every post after 10 ms, in a process of its own.
 
 Connections named ``gone-...`` are answered 410, ``slow-...`` never. Arguments: certificate and key.
+For each line on stdin it prints, of what came since the one before: how many posts were taken, the
+seconds from the first post until the last was, and the posts of the busiest second.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
+import time
+from bisect import bisect_left
 
 from stub_dynamodb import Stub  # beside it: this is started as a file
 
@@ -23,16 +27,37 @@ _TAKEN = b"HTTP/1.1 200 OK\r\n" + _HEADERS + b"Content-Length: 0\r\n\r\n"
 _GONE = b"HTTP/1.1 410 Gone\r\n" + _HEADERS + b"Content-Length: 2\r\n\r\n{}"
 
 
+_came: list[float] = []
+_took: list[float] = []
+
+
 class Gateway(Stub):
     """One connection of a poster."""
 
     def answer(self, head: bytes) -> None:
         """Answer a post, a moment later."""
+        _came.append(time.perf_counter())
         name = head.split(b" ", 2)[1].rpartition(b"/")[2]
         if name.startswith(b"slow-"):
             return
         answer = _GONE if name.startswith(b"gone-") else _TAKEN
-        asyncio.get_running_loop().call_later(DELAY, self.transport.write, answer)
+        asyncio.get_running_loop().call_later(DELAY, self._write, answer)
+
+    def _write(self, answer: bytes) -> None:
+        if answer is _TAKEN:
+            _took.append(time.perf_counter())
+        self.transport.write(answer)
+
+
+def tell() -> None:
+    """Say what came, and begin anew."""
+    if not sys.stdin.readline():
+        asyncio.get_running_loop().remove_reader(sys.stdin)
+        return
+    busiest = max((bisect_left(_came, at + 1) - index for index, at in enumerate(_came)), default=0)
+    print(len(_took), _took[-1] - _came[0] if _took else 0.0, busiest, flush=True)
+    _came.clear()
+    _took.clear()
 
 
 async def main(certificate: str, key: str) -> None:
@@ -43,6 +68,7 @@ async def main(certificate: str, key: str) -> None:
         Gateway, "127.0.0.1", 0, ssl=context, backlog=1024
     )
     print(f"https://localhost:{server.sockets[0].getsockname()[1]}/live", flush=True)
+    asyncio.get_running_loop().add_reader(sys.stdin, tell)
     await server.serve_forever()
 
 

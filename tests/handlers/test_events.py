@@ -11,7 +11,11 @@ from headcount.store.presence import from_item, to_item
 from tests.conftest import Worlds
 from tests.support.containers import CONTAINERS, listen
 from tests.support.engines import Engine
+from tests.support.fakes import SECRET
 from tests.support.filters import matches, passes, patterns_of
+from tests.support.receivers import receiver
+from tests.support.telling import EVENTS as TELLING
+from tests.support.telling import checked, once
 from tests.support.template import ROOT, template
 from tests.support.world import SITE, World
 
@@ -148,6 +152,36 @@ def test_an_erasure_is_the_message_that_the_api_leaves_and_goes_on(memory_world:
     _, text = memory_world.queue.erasures.pop()
     memory_world.invoke("erase", {"Records": [{"body": text}]})
     assert memory_world.presence_rows() == []
+
+
+def test_a_visit_is_told(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, **TELLING)
+    assert world.invoke("events", event("events_visit")) == {"batchItemFailures": []}
+    (told,) = once(world.bus.events)
+    assert told["visit"]["joinedAt"] == "2026-11-21T12:00:00.000Z"
+    # It is what the webhook's sample brings.
+    (message,) = event("webhook_joined")["Records"]
+    assert json.loads(message["body"])["detail"] == told
+
+
+def test_the_visit_is_the_row_of_the_join(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, **TELLING)
+    world.count(event("count_join")["Records"])
+    (written,) = world.changes()
+    (sample,) = event("events_visit")["Records"]
+    assert sample["dynamodb"]["NewImage"] == written["dynamodb"]["NewImage"]
+    assert sample.keys() == written.keys()
+    assert sample["dynamodb"].keys() == written["dynamodb"].keys()
+
+
+def test_an_event_is_posted(memory: Engine, worlds: Worlds) -> None:
+    with receiver() as sink:
+        parameters = {"WebhookUrl": sink.url, "AwsEndpointUrl": "http://localhost:4566"}
+        world = worlds(memory, **{**TELLING, **parameters})
+        assert world.invoke("webhook", event("webhook_joined")) == {"batchItemFailures": []}
+    (post,) = sink.posts
+    assert checked(post.event)["type"] == "joined"
+    assert post.is_signed_with(SECRET)
 
 
 def test_an_errand(memory_world: World) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from headcount.counting import PATIENCE, pace
+from headcount.counting import PATIENCE, REMEMBERED, pace
 from headcount.session import Facts, Write
 from headcount.store.presence import to_item
 from headcount.times import HOUR, SECOND
@@ -17,11 +17,13 @@ from tests.support.template import template
 from tests.support.world import SITE, World, world_on
 from tests.unit.test_session import here
 
-LARGE = 1_000
+LARGE = 200
 """Sessions of a shard that is recounted as rarely as any."""
 PACE = pace(LARGE) // SECOND
 DUE = PACE - 1
 """Seconds from a test's start until the large space is due."""
+FACETS_DUE = pace(LARGE, facets=True) // SECOND - 1
+"""The same where nobody came or went."""
 SMALL = "link:1"
 
 
@@ -106,6 +108,55 @@ def test_what_is_due_within_a_second_is_recounted_there_and_then(world: World) -
     assert world.people() == LARGE + 1
 
 
+def test_where_nobody_came_or_went_a_large_space_waits_longer(world: World) -> None:
+    world.beat("s1", page="/b")
+    count(world)
+    assert world.queue.delays == [FACETS_DUE]
+    world.clock.advance(FACETS_DUE)
+    world.run_errands()
+    world.settle()
+    page = {one["value"]: one["count"] for one in world.headcount()["facets"]["page"]}
+    assert page == {"/b": 1}
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_whoever_comes_or_goes_does_not_wait_as_long_as_facets(
+    world: World, *, leaves: bool
+) -> None:
+    world.beat("s1", page="/b")
+    count(world)
+    _ = world.leave("s2") if leaves else world.beat("new")
+    count(world)
+    assert world.queue.delays == [FACETS_DUE, DUE]
+
+
+def test_facets_wait_for_the_recount_that_people_wait_for(world: World) -> None:
+    world.beat("new")
+    count(world)
+    world.beat("s1", page="/b")
+    count(world)
+    assert world.queue.delays == [DUE]
+
+
+def test_people_wait_for_the_recount_of_facets_that_comes_in_time(world: World) -> None:
+    world.beat("s1", page="/b")
+    count(world)
+    world.beat("new")
+    count(world)
+    world.clock.advance(DUE)
+    first, second = world.queue.errands  # of facets, and of people
+    world.invoke("errands", {"Records": [second]})
+    world.beat("newer")
+    count(world)
+    world.beat("newest")
+    count(world)
+    assert world.queue.errands == [first, second]  # due when that of facets is
+    world.clock.advance(PACE)
+    world.invoke("errands", {"Records": [first]})
+    world.publish(world.filtered("publish"))
+    assert world.people() == LARGE + 3
+
+
 def test_an_errand_that_comes_twice_recounts_once(world: World) -> None:
     world.beat("new")
     count(world)
@@ -151,17 +202,83 @@ def test_another_process_leaves_an_errand_of_its_own(world: World) -> None:
     assert world.queue.delays == [DUE, DUE]
 
 
-def test_a_batch_with_a_visit_to_tell_leaves_an_errand_of_its_own(world: World) -> None:
+def test_a_batch_behind_an_errand_costs_no_unit(world: World) -> None:
+    world.beat("new")
+    count(world)
+    world.beat("s1", page="/b")
+    records = world.filtered("count")
+    with world.engine.metered() as meter:
+        world.count(records)
+    assert meter.calls == []
+    assert len(errands(world)) == 1
+
+
+def test_a_visit_that_ends_behind_an_errand_is_told_by_its_row(world: World) -> None:
     world.beat("new")
     count(world)
     world.leave("s5")
     count(world)
-    told = [one["stays"] != "" for one in errands(world)]
-    assert told == [False, True]
+    assert [one["stays"] for one in errands(world)] == [""]
+    world.clock.advance(DUE)
+    world.run_errands()
+    world.publish(world.filtered("publish"))
+    assert world.headcount()["avgSeconds"] is not None
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_session_that_comes_back_behind_an_errand_has_its_visit_told(
+    world: World, batches: int
+) -> None:
+    world.beat("new")
+    count(world)
+    world.leave("s5")
+    if batches == 2:
+        count(world)
+    world.beat("s5")
+    count(world)
+    assert [one["stays"] != "" for one in errands(world)] == [False, True]
     before = recounts(world)
     world.clock.advance(DUE)
     world.run_errands()
-    assert recounts(world) == before + 1
+    world.publish(world.filtered("publish"))
+    assert recounts(world) == before + 2  # the first could not know
+    assert world.headcount()["avgSeconds"] is not None
+
+
+def test_a_session_that_comes_back_when_the_errand_was_run_has_its_visit_told(world: World) -> None:
+    world.beat("new")
+    count(world)
+    world.leave("s5")
+    count(world)
+    world.beat("s5")
+    world.clock.advance(DUE)
+    world.run_errands()
+    world.publish(world.filtered("publish"))
+    assert world.headcount()["avgSeconds"] is None
+    count(world)
+    world.run_errands()
+    world.publish(world.filtered("publish"))
+    assert world.headcount()["avgSeconds"] is not None
+
+
+def test_a_visit_that_began_and_ended_behind_an_errand_is_told_by_its_row(world: World) -> None:
+    world.beat("new")
+    count(world)
+    world.beat("brief")
+    world.leave("brief")
+    count(world)
+    assert len(errands(world)) == 1
+
+
+def test_visits_that_ended_long_ago_are_not_kept_in_mind(world: World) -> None:
+    world.leave("s5")
+    count(world)
+    counter = world.services("count").counter
+    assert len(counter.ended) == 1
+    world.clock.advance(REMEMBERED / SECOND + 1)
+    world.beat("new")
+    count(world)
+    assert counter.ended == {}
 
 
 def test_a_batch_whose_errand_can_not_be_left_is_tried_again(

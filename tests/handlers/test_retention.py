@@ -16,6 +16,7 @@ from tests.conftest import Worlds
 from tests.support.containers import CONTAINERS, changed, launch
 from tests.support.engines import Engine
 from tests.support.moderation import act
+from tests.support.telling import EVENTS
 from tests.support.template import ROOT, template
 from tests.support.world import SITE, World
 
@@ -98,17 +99,19 @@ def live_fully(world: World) -> None:
     _, message = world.queue.erasures.pop()
     world.invoke("erase", {"Records": [{"body": message}]})
     world.sweep()
+    world.emit()
     world.clock.advance(DAY)
     world.beat("s1")
     world.settle()
     world.daily()
     act(world, "POST", "messages", {"text": "hello", "seconds": 86_400})  # the night ends others
     world.settle()
+    world.emit()
 
 
 @pytest.fixture
 def full(memory: Engine, worlds: Worlds) -> World:
-    world = worlds(memory, **CONTAINERS)
+    world = worlds(memory, **CONTAINERS, **EVENTS)
     live_fully(world)
     return world
 
@@ -126,7 +129,7 @@ def test_every_row_has_the_end_that_is_documented(full: World) -> None:
 
 
 def test_what_the_document_says_follows_the_parameters(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, DayRowsDays="10", TimelineDays="2", **CONTAINERS)
+    world = worlds(memory, DayRowsDays="10", TimelineDays="2", **CONTAINERS, **EVENTS)
     live_fully(world)
     now = world.clock() // 1000
     longer = {}
@@ -142,6 +145,7 @@ def test_what_the_document_says_follows_the_parameters(memory: Engine, worlds: W
         "minute#": 1,
         "day#": 9,
         "audit#": 10,
+        "events#": 10,
     }
 
 

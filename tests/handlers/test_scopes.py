@@ -29,6 +29,7 @@ ACCESS = {
     ("GET", "/v1/spaces/<space>"): "read:<space>",
     ("GET", "/v1/spaces/<space>/viewers"): "people:<space>",
     ("GET", "/v1/spaces/<space>/explain"): "people:<space>",
+    ("GET", "/v1/spaces/<space>/snapshot"): "people:<space>",
     ("GET", "/v1/spaces/<space>/timeline"): "read:<space>",
     ("GET", "/v1/spaces/<space>/days"): "read:<space>",
     ("GET", "/v1/spaces/<space>/alerts"): "moderate:<space>",

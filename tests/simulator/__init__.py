@@ -16,7 +16,8 @@ back by a second.
 
 At rest (``checks``) people, sessions, facets, views, peaks, visits, days and every dashboard must
 be what the ``oracle`` says, which knows two things only: what clients were told was taken, and
-which rows of Presence were ever written.
+which rows of Presence were ever written. A third of the runs has a bus: there, what was told must
+be each join, leave and milestone once, under numbers of which none is left out.
 
     make soak SECONDS=60        as many seeds as fit
     make soak SEED=4711         one of them, with everything that happened

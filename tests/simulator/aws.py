@@ -153,13 +153,12 @@ class Paginator:
         """The pages."""
         random = self._faults.random
         limit = {"Limit": random.randint(1, 3)} if random.random() < 0.1 else {}
-        start: dict[str, Any] = {}
         while True:
-            page = self._call(**params, **limit, **start)
+            page = self._call(**params, **limit)
             yield page
             if not page.get("LastEvaluatedKey"):
                 return
-            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+            params["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
 
 class Secrets:

@@ -11,7 +11,8 @@ from headcount.store.attributes import decode
 from headcount.times import DAY, HOUR, SECOND, add_days, day_of, day_start
 
 from tests.simulator import faults
-from tests.simulator.simulation import BINNED_WITHIN, Simulation
+from tests.simulator.simulation import BINNED_WITHIN, FEW, Simulation
+from tests.support.telling import Follower, once
 
 _HIDDEN_LEASE = 180 * SECOND
 _LISTED = 0.3
@@ -37,6 +38,9 @@ def at_rest(simulation: Simulation) -> None:
             _dashboards(simulation, space, body)
             if simulation.random.random() < _LISTED:
                 _viewers(simulation, space)
+        if simulation.tells:
+            _events(simulation, space)
+            _followed(simulation, space)
     _live_spaces(simulation)
     _joins(simulation)
     simulation.storm()
@@ -77,6 +81,8 @@ def at_the_end(simulation: Simulation) -> None:
             _ledger(simulation, space)
             _average(simulation, space, body)
             _dashboards(simulation, space, body)
+            if simulation.tells:
+                _events(simulation, space)
     _stays(simulation)
     for dashboard in simulation.dashboards:
         dashboard.leave()
@@ -234,6 +240,64 @@ def _ledger(simulation: Simulation, space: str) -> None:
             _differ(simulation, what, row.get(name), visit.get(name))
         users = {row.get("user"), *row.get("former_users", ())} - {None}
         _differ(simulation, f"the users of {id_} on {day}", users, {*simulation.journal.users[id_]})
+
+
+def _events(simulation: Simulation, space: str) -> None:
+    """What was told, by its numbers, is each join and each leave once, and each milestone."""
+    try:
+        events = once(simulation.bus.events, space)
+    except AssertionError as error:
+        simulation.report(f"what was told of {space}: {error}")
+        return
+    began = [event["visit"]["id"] for event in events if event["type"] == "joined"]
+    ended = [event["visit"]["id"] for event in events if event["type"] == "left"]
+    visits = simulation.journal.of(space)
+    unclear = simulation.journal.dropped | {
+        record["dynamodb"]["NewImage"]["id"]["S"]
+        for record in simulation.untold
+        if "id" in record["dynamodb"]["NewImage"]
+    }
+    over = [visit for visit, row in visits.items() if "ended_at" in row]
+    for what, told, wanted in (("joins", began, [*visits]), ("leaves", ended, over)):
+        found = sorted(visit for visit in told if visit not in unclear)
+        _differ(simulation, f"the {what} told of {space}", found, sorted({*wanted} - unclear))
+    here: set[str] = set()
+    for event in events:
+        if event["type"] == "joined":
+            here.add(event["visit"]["id"])
+        elif event["type"] == "left" and event["visit"]["id"] not in here | unclear:
+            simulation.report(f"{event['visit']['id']} left {space} before it joined")
+    published = simulation.published[space]
+    risen = [
+        version.version
+        for before, version in zip([None, *published], published, strict=False)
+        if version.people >= FEW and (before is None or before.people < FEW)
+    ]
+    lost = any("news" in record["dynamodb"]["NewImage"] for record in simulation.untold)
+    if not lost:
+        told = [event["version"] for event in events if event["type"] == "milestone"]
+        _differ(simulation, f"the milestones told of {space}", sorted(told), risen)
+
+
+def _followed(simulation: Simulation, space: str) -> None:
+    """Whoever took a snapshot a while ago and heard all since knows what one tells who takes it
+    now: which visits go on."""
+    running = {
+        visit for visit, row in simulation.journal.of(space).items() if "ended_at" not in row
+    }
+    unclear = simulation.journal.dropped
+    if space in simulation.followers and not simulation.untold:
+        follower = simulation.followers[space]
+        for event in simulation.random.sample(simulation.bus.events, len(simulation.bus.events)):
+            if event["space"] == space:
+                follower.take(event)
+        what = f"who is in {space} by what was told"
+        _differ(simulation, what, follower.here - unclear, running - unclear)
+    body = simulation.get(f"/v1/spaces/{space}/snapshot", limit="100")
+    if body:
+        visits = {visit["id"] for visit in body["visits"]}
+        _differ(simulation, f"who is in {space} by a snapshot", visits, running)
+        simulation.followers[space] = Follower(body["eventSeq"], visits)
 
 
 def _average(simulation: Simulation, space: str, body: Any) -> None:

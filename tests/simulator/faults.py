@@ -18,6 +18,7 @@ BATCH_DELAYED = "batch delayed"
 POISON = "poison record"
 BATCH_PARKED = "batch parked"
 MESSAGE_TWICE = "queued message twice"
+ENTRY_NOT_TAKEN = "event not taken by the bus"
 SWEEP_LATE = "cleanup late"
 SWEEP_SKIPPED = "cleanup skipped"
 SWEEP_TWICE = "cleanup twice at once"
@@ -44,6 +45,7 @@ RATES: Mapping[str, float] = {
     BATCH_DELAYED: 0.05,
     POISON: 0.02,
     MESSAGE_TWICE: 0.1,
+    ENTRY_NOT_TAKEN: 0.1,
     SWEEP_LATE: 0.1,
     SWEEP_SKIPPED: 0.1,
     SWEEP_TWICE: 0.1,

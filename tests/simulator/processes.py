@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from types import CodeType, ModuleType
@@ -15,6 +15,7 @@ from tests.simulator import faults
 from tests.simulator.faults import Faults
 from tests.simulator.loop import Crash, Loop
 from tests.support.template import ROOT, template
+from tests.support.world import OneByOne
 
 _STALLS = (100, 300, 1_000, 1_000, 3_000, 3_000, 20_000, 90_000)
 """Milliseconds that a call may take for no reason."""
@@ -60,17 +61,9 @@ def _load(function: str) -> ModuleType:
     """A copy of a function's module of its own; there are a few dozen in every simulation."""
     module = ModuleType(f"app_{function}")
     exec(_code_of(function), module.__dict__)  # noqa: S102 - it is our own
-    if hasattr(module, "say_metrics"):
-        module.__dict__["say_metrics"] = lambda *_, **__: None  # they go to the standard output
+    for name in {"say_metrics", "say_beats"} & module.__dict__.keys():
+        module.__dict__[name] = lambda *_, **__: None  # they go to the standard output
     return module
-
-
-class _Inline:
-    """A pool of threads that does one thing after the other, in the order it was asked to."""
-
-    def map(self, act: Callable[[Any], Any], what: Iterable[Any]) -> Iterator[Any]:
-        """As an executor's: begun at once, not when the results are asked for."""
-        return iter([act(one) for one in what])
 
 
 class Process:
@@ -91,10 +84,12 @@ class Process:
         self.services.new_id = fleet.new_id
         self.services.chance = fleet.faults.random.random
         fleet.wire(self)
+        wired: Any = self.services
+        wired.threads = pool = OneByOne()
         if function in ("publish", "fanout", "errands"):
-            wired: Any = self.services
-            pool: Any = _Inline()
-            wired.courier = replace(self.services.courier, pool=pool)
+            wired.courier = replace(self.services.courier, pool=pool)  # type: ignore[arg-type]
+        if function == "cleanup" and fleet.rows_at_once is not None:
+            wired.sweeper = replace(self.services.sweeper, rows_at_once=fleet.rows_at_once)
 
     def now(self) -> int:
         """The moment by no machine's clock."""
@@ -149,6 +144,8 @@ class Fleet:
         self.parameters = tuple(sorted(parameters.items()))
         self.wire = wire
         self.note = note
+        self.rows_at_once: int | None = None
+        """Rows from which on the table is swept in segments; None: as the product has it."""
         self.calls = 0
         self._free: dict[str, list[Process]] = {}
         self._started = 0

@@ -83,7 +83,7 @@ def _lose(simulation: Simulation) -> None:
 
 
 def _replay(simulation: Simulation) -> None:
-    simulation.streams[simulation.random.choice(("presence", "counts"))].replay()
+    simulation.streams[simulation.random.choice(list(simulation.streams))].replay()
 
 
 def _wait(simulation: Simulation) -> None:

@@ -14,9 +14,11 @@ from random import Random
 from typing import Any
 
 import jwt
+from headcount.alerts import Milestone
 from headcount.clients import replace_services
 from headcount.spaces import Kinds
 from headcount.store.attributes import decode
+from headcount.store.counts import CountsTable
 from headcount.times import HOUR, MINUTE, SECOND, parse_iso
 
 from tests.simulator import faults
@@ -26,11 +28,12 @@ from tests.simulator.loop import Loop
 from tests.simulator.oracle import Journal, Oracle
 from tests.simulator.processes import Fleet, Process
 from tests.simulator.sockets import Dashboard, Gateway
-from tests.simulator.sources import Minutes, Queues, Stream, by_item, by_space
+from tests.simulator.sources import Bus, Minutes, Queues, Stream, by_item, by_space
 from tests.simulator.visitors import Link, Native, Traffic, Visitor, Who
 from tests.support.events import http_event
 from tests.support.fakes import SECRET
 from tests.support.memory import MemoryDynamoDB
+from tests.support.telling import Follower
 from tests.support.template import template
 from tests.support.world import Answer
 
@@ -44,6 +47,8 @@ STARTS = (
     "2026-12-31T23:58:30Z",  # a year
 )
 BINNED_WITHIN = 6 * MINUTE
+FEW = 2
+"""People from which on a milestone is told."""
 _KEEP_BEATING = 45 * SECOND
 _LONGEST_DRAIN = 3 * HOUR
 _FOREVER = 4_000_000_000  # tokens don't run out while tests run
@@ -82,17 +87,30 @@ class Simulation:
             "Kinds": KINDS,
             "ShardsPerSpace": str(random.choice((1, 1, 2, 3))),
             "InlineFanout": str(random.choice((1, 100, 100))),
+            "PostsPerSecond": str(random.choice((16, 4_000, 4_000))),
+            "EventBus": random.choice(("", "", "default")),
         }
         self.fleet = Fleet(self.loop, self.faults, self.parameters, self._wire, self.note)
+        # Seldom one row, for which a space is as many: with the others, one space or several.
+        self.fleet.rows_at_once = random.choice((None, None, 1, 15, 25))
         self.kinds = Kinds(KINDS)
         self.store = MemoryDynamoDB(lambda: self.loop.now)
         self.store.lag = random.choice((0, 0, 300, 1_500))
         self._create_tables()
+        self.tells = bool(self.parameters["EventBus"])
+        if self.tells:
+            counts = CountsTable(self.store.client, "counts", day_rows_days=400)
+            for space in SPACES:
+                counts.put_rule(space, Milestone("a few", FEW))
         self.oracle = Oracle()
         self.journal = Journal()
         self.published: dict[str, list[Published]] = defaultdict(list)
         self.gateway = Gateway(self.fleet)
         self.queues = Queues(self.fleet)
+        self.bus = Bus(self.fleet)
+        self.untold: list[dict[str, Any]] = []
+        """Records that ``events`` will never see."""
+        self.followers: dict[str, Follower] = {}
         self.minutes = Minutes(self.fleet)
         self.streams = {
             "presence": Stream(
@@ -114,6 +132,17 @@ class Simulation:
                 dropped=self._dropped,
             ),
         }
+        splits = {"visits": by_item(random.choice((1, 3))), "headcounts": by_space}
+        for role, shard_of in {**splits, "history": by_space}.items() if self.tells else ():
+            self.streams[role] = Stream(
+                self.fleet,
+                role,
+                "events",
+                read=self._reader(role),
+                shard_of=shard_of,
+                seen=lambda _: None,
+                dropped=self.untold.extend,
+            )
         self.visitors: list[Visitor] = []
         self.dashboards: list[Dashboard] = []
         self._names = itertools.count(1)
@@ -140,7 +169,7 @@ class Simulation:
 
     def _create_tables(self) -> None:
         for role, unresolved in template().tables.items():
-            spec = template().resolve(unresolved)
+            spec = template().resolve(unresolved, **self.parameters)
             known = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
             asked = {key: spec[key] for key in known if key in spec}
             if "StreamSpecification" in spec:
@@ -159,6 +188,7 @@ class Simulation:
         wired.management = Remote(process, self.gateway, posting, attempts=1)
         wired.sqs = Remote(process, self.queues, faults.CALLS)
         wired.secrets = Secrets(process, SECRET)
+        wired.eventbridge = Remote(process, self.bus, faults.CALLS)
 
     def _reader(self, role: str) -> Callable[[], list[dict[str, Any]]]:
         records, read = self.store.tables[role].records, 0
@@ -173,9 +203,10 @@ class Simulation:
 
     def _written(self, operation: str, params: Any) -> None:
         actions = [one for each in params.get("TransactItems", ()) for one in each.values()]
-        for role in {one["TableName"] for one in actions or [params] if "TableName" in one}:
-            if role in self.streams:
-                self.streams[role].wake()
+        roles = {one["TableName"] for one in actions or [params] if "TableName" in one}
+        # In the order of the tables: a set's is another in every process.
+        for role in sorted({*roles, *params.get("RequestItems", ())} & self.streams.keys()):
+            self.streams[role].wake()
         if operation == "put_item" and params["TableName"] == "headcounts":
             self._published(params["Item"])
 

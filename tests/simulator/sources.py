@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,7 +14,7 @@ from headcount.times import MINUTE, SECOND
 
 from tests.simulator import faults
 from tests.simulator.processes import Fleet
-from tests.support.fakes import aws_error
+from tests.support.fakes import as_received, aws_error
 from tests.support.filters import passes, patterns_of
 from tests.support.template import template
 
@@ -40,7 +41,11 @@ class Stream:
         self._faults = fleet.faults
         self.role = role
         self._function = function
-        (self._settings,) = template().events(function, "DynamoDB")
+        (self._settings,) = [
+            one
+            for one in template().events(function, "DynamoDB")
+            if one["Stream"] == f"{role.capitalize()}Table.StreamArn"
+        ]
         self._patterns = patterns_of(self._settings)
         self._read = read
         self._shard_of = shard_of
@@ -148,6 +153,10 @@ def by_space(keys: Mapping[str, Any]) -> str:
     return str(keys["space"]["S"])
 
 
+_SERVED_BY = {"FanoutQueue": "fanout", "ErrandQueue": "errands", "PieceQueue": "cleanup"}
+"""The function that a queue's messages are for."""
+
+
 class Queues:
     """SQS: chunks in order within their group, and errands in any order."""
 
@@ -170,11 +179,17 @@ class Queues:
         MessageGroupId: str = "",  # noqa: N803
         MessageDeduplicationId: str = "",  # noqa: N803
         DelaySeconds: int = 0,  # noqa: N803
+        MessageAttributes: Mapping[str, Any] | None = None,  # noqa: N803
     ) -> None:
         """Take a message."""
         if len(MessageBody.encode()) > 256 * 1024:
             raise aws_error("InvalidParameterValue", 400, "SendMessage")
-        message = {"messageId": f"message-{next(self._numbers)}", "body": MessageBody}
+        message = {
+            "messageId": f"message-{next(self._numbers)}",
+            "body": MessageBody,
+            "messageAttributes": as_received(MessageAttributes),
+            "attributes": {"MessageGroupId": MessageGroupId},
+        }
         if not MessageGroupId:
             late = DelaySeconds * SECOND + self._faults.random.randint(10, 3_000)
             self._loop.start(lambda: self._deliver(QueueUrl, message), after=late)
@@ -196,7 +211,7 @@ class Queues:
         self._served.discard(group)
 
     def _deliver(self, name: str, message: Record) -> None:
-        function = {"FanoutQueue": "fanout", "ErrandQueue": "errands"}[name]
+        function = _SERVED_BY[name]
         queue = template().resources[name]["Properties"]
         for _ in range(int(queue["RedrivePolicy"]["maxReceiveCount"])):
             outcome = self._fleet.invoke(function, {"Records": [message]})
@@ -206,6 +221,25 @@ class Queues:
             self._loop.pause(int(queue["VisibilityTimeout"]) * SECOND)
         if not outcome.ok:
             self.parked += 1
+
+
+class Bus:
+    """EventBridge: it takes each entry, or doesn't."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._faults = fleet.faults
+        self.events: list[Record] = []
+
+    def put_events(self, *, Entries: list[Record]) -> Record:  # noqa: N803
+        """Take a batch."""
+        said = []
+        for entry in Entries:
+            if self._faults.strikes(faults.ENTRY_NOT_TAKEN):
+                said.append({"ErrorCode": "ThrottlingException"})
+            else:
+                self.events.append(json.loads(entry["Detail"]))
+                said.append({"EventId": f"entry-{len(self.events)}"})
+        return {"FailedEntryCount": sum("ErrorCode" in one for one in said), "Entries": said}
 
 
 class Minutes:

@@ -14,9 +14,9 @@ from unittest import mock
 import boto3
 import jwt
 import pytest
+from headcount_cli.target import Stack as StackOnAws
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
-from local.admin_token import secret_of
 from local.picture import CHROMIUM_ARGS, find_chromium
 from local.ports import is_taken
 from local.settings import EMULATOR_PYTHON, STACK_NAME, Settings, aws_environment
@@ -29,7 +29,10 @@ from tests.support.missing import missing
 HERE = Path(__file__).parent
 # The long story starts first and ends beside the others; what breaks things for all comes last.
 FIRST = ["test_numbers.py"]
-LAST = ["test_history.py", "test_expiry.py", "test_no_shortcut.py", "test_failures.py"]
+LAST = [
+    *("test_history.py", "test_expiry.py", "test_no_shortcut.py", "test_sam_local.py"),
+    *("test_docs.py", "test_doctor.py", "test_failures.py"),
+]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,7 +75,7 @@ class Stack:
     def token(self, **claims: Any) -> str:
         """A token signed with the stack's own secret."""
         with mock.patch.dict(os.environ, aws_environment(self.settings), clear=True):
-            secret = secret_of(boto3.Session(), STACK_NAME)
+            secret = StackOnAws(STACK_NAME, boto3.Session()).secret()
         return jwt.encode({"exp": int(time.time()) + 600, **claims}, secret, algorithm="HS256")
 
 
@@ -98,6 +101,8 @@ def assert_gone(settings: Settings) -> None:
         lambda: not processes_of(settings.home), 10, last=lambda: processes_of(settings.home)
     )
     assert not settings.outputs_file.exists()
+    assert not settings.sam_environment_file.exists()
+    assert not settings.sam_parameters_file.exists()
     assert not is_taken(settings.port)
     assert not is_taken(settings.gateway_port)
     assert not settings.temporary.exists()

@@ -111,9 +111,9 @@ class Engine:
         self.client.close()
         self.streams.close()
 
-    def create(self, role: str) -> Table:
+    def create(self, role: str, **parameters: str) -> Table:
         """A table with the template's own keys, indexes and stream, under a name of its own."""
-        spec = template().resolve(template().tables[role])
+        spec = template().resolve(template().tables[role], **parameters)
         name = f"{role}-{os.getpid()}-{next(_ids)}"
         asked: dict[str, Any] = {
             key: spec[key]

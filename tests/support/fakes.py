@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from headcount.times import iso
 
 SECRET = "a shared secret of more than thirty-two bytes"
@@ -33,6 +33,7 @@ class FakeLine:
         self.tries: dict[str, int] = defaultdict(int)
         self.gone: dict[str, int] = {}
         self.failing: dict[str, int] = {}
+        self.hanging: set[str] = set()
         self.throttled: dict[str, int] = {}
         self.before_post: Callable[[], object] = lambda: None
         self.after_post: Callable[[], object] = lambda: None
@@ -42,8 +43,12 @@ class FakeLine:
         self.gone[connection] = times
 
     def fail(self, connection: str, *, times: int = 1_000_000) -> None:
-        """Time out for a connection, for the next ``times`` posts."""
+        """Be out of reach for a connection, for the next ``times`` posts."""
         self.failing[connection] = times
+
+    def hang(self, connection: str) -> None:
+        """Answer no call for a connection, until it is told otherwise."""
+        self.hanging.add(connection)
 
     def throttle(self, connection: str, *, times: int = 1_000_000) -> None:
         """Answer 429 for a connection, for the next ``times`` calls."""
@@ -59,22 +64,36 @@ class FakeLine:
             raise aws_error("GoneException", 410, "PostToConnection")
         if self.failing.get(ConnectionId, 0) > 0:
             self.failing[ConnectionId] -= 1
-            raise ReadTimeoutError(endpoint_url="https://example.test")
+            raise EndpointConnectionError(endpoint_url="https://example.test")
+        self._hang(ConnectionId)
         self._limit(ConnectionId, "PostToConnection")
         self.frames[ConnectionId].append(frame)
         self.after_post()
 
     def delete_connection(self, *, ConnectionId: str) -> None:  # noqa: N803
         """Close; gone ones say so."""
+        self._hang(ConnectionId)
         self._limit(ConnectionId, "DeleteConnection")
         self.closed.append(ConnectionId)
         if ConnectionId in self.gone:
             raise aws_error("GoneException", 410, "DeleteConnection")
 
+    def _hang(self, connection: str) -> None:
+        if connection in self.hanging:
+            raise ReadTimeoutError(endpoint_url="https://example.test")
+
     def _limit(self, connection: str, operation: str) -> None:
         if self.throttled.get(connection, 0) > 0:
             self.throttled[connection] -= 1
             raise aws_error("LimitExceededException", 429, operation)
+
+
+def as_received(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A message's attributes in the event that brings it to a function."""
+    return {
+        name: {"dataType": one["DataType"], "stringValue": one["StringValue"]}
+        for name, one in (attributes or {}).items()
+    }
 
 
 class FakeQueue:
@@ -86,6 +105,7 @@ class FakeQueue:
         self.errands: list[dict[str, Any]] = []
         self.delays: list[int] = []
         self.erasures: list[tuple[int, str]] = []  # seconds it waits, and the message
+        self.pieces: list[dict[str, Any]] = []
         self._seen: set[tuple[str, str]] = set()
 
     def send_message(
@@ -96,12 +116,16 @@ class FakeQueue:
         MessageGroupId: str = "",  # noqa: N803
         MessageDeduplicationId: str = "",  # noqa: N803
         DelaySeconds: int = 0,  # noqa: N803
+        MessageAttributes: Mapping[str, Any] | None = None,  # noqa: N803
     ) -> None:
         """Take a message unless its group has seen it (DeduplicationScope: messageGroup)."""
         assert len(MessageBody.encode()) < 256 * 1024
         assert 0 <= DelaySeconds <= 900
         if QueueUrl == "ErasureQueue":
             self.erasures.append((DelaySeconds, MessageBody))
+            return
+        if QueueUrl == "PieceQueue":
+            self.pieces.append({"messageId": "piece", "body": MessageBody})
             return
         if not MessageGroupId:
             assert QueueUrl == "ErrandQueue"
@@ -123,7 +147,7 @@ class FakeQueue:
                     "MessageGroupId": MessageGroupId,
                     "MessageDeduplicationId": MessageDeduplicationId,
                 },
-                "messageAttributes": {},
+                "messageAttributes": as_received(MessageAttributes),
                 "eventSource": "aws:sqs",
                 "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{QueueUrl}",
                 "awsRegion": "us-east-1",
@@ -131,8 +155,12 @@ class FakeQueue:
         )
 
     def take(self) -> dict[str, Any] | None:
-        """The next message as an event of one record (the template's batch size), or None."""
+        """The next message as an event of one record, or None."""
         return {"Records": [self.messages.pop(0)]} if self.messages else None
+
+    def take_piece(self) -> dict[str, Any] | None:
+        """The next piece of a sweep or day as an event; None when there is none."""
+        return {"Records": [self.pieces.pop(0)]} if self.pieces else None
 
     def take_errand(self) -> dict[str, Any] | None:
         """The next errand as an event, its delay over; None when there is none."""
@@ -157,6 +185,41 @@ class FakeSns:
     def messages(self) -> list[dict[str, Any]]:
         """What was said, decoded."""
         return [json.loads(one["Message"]) for one in self.published]
+
+
+class FakeBus:
+    """EventBridge's bus: takes and refuses each entry for itself, as it is told to."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.calls: list[int] = []
+        self.codes: list[str] = []
+        self.error: Exception | None = None
+
+    def refuse(self, *codes: str) -> None:
+        """Give the next entries these error codes, one each; an empty one takes the entry."""
+        self.codes += codes
+
+    def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        """Up to ten entries of 256 KB together, or the error that is due."""
+        self.calls.append(len(Entries))
+        assert 0 < len(Entries) <= 10
+        assert sum(len(json.dumps(one, default=str).encode()) for one in Entries) < 256 * 1024
+        if self.error is not None:
+            raise self.error
+        said: list[dict[str, str]] = []
+        for entry in Entries:
+            if code := self.codes.pop(0) if self.codes else "":
+                said.append({"ErrorCode": code, "ErrorMessage": "made by a test"})
+            else:
+                self.entries.append(entry)
+                said.append({"EventId": f"entry-{len(self.entries)}"})
+        return {"FailedEntryCount": sum("ErrorCode" in one for one in said), "Entries": said}
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What was told, decoded, repeats and all."""
+        return [json.loads(entry["Detail"]) for entry in self.entries]
 
 
 class FakeSecrets:

@@ -213,6 +213,11 @@ def _place(hash_: Any) -> tuple[bytes, Any]:
     return blake2b(repr(hash_).encode(), digest_size=8).digest(), hash_
 
 
+def _segment(hash_: Any, segments: int) -> int:
+    """A partition's segment of a scan: as DynamoDB has it, all of a partition is in one."""
+    return int.from_bytes(_place(hash_)[0]) * segments >> 64
+
+
 @dataclass
 class _Schema:
     """The key attributes of a table or an index, and their types."""
@@ -896,6 +901,8 @@ def _scan(
     ExpressionAttributeValues: Item | None = None,
     Limit: int | None = None,
     ExclusiveStartKey: Item | None = None,
+    Segment: int = 0,
+    TotalSegments: int = 1,
     ReturnConsumedCapacity: str = "NONE",
 ) -> Answer:
     made, values = _plan(
@@ -906,7 +913,11 @@ def _scan(
     )
     source = _source(database, TableName, IndexName, ConsistentRead)
     start = None if ExclusiveStartKey is None else source.place(ExclusiveStartKey)
-    rows = (row for _, row in source.rows.scan(start, database.horizon(ConsistentRead)))
+    rows = (
+        row
+        for key, row in source.rows.scan(start, database.horizon(ConsistentRead))
+        if _segment(key[0], TotalSegments) == Segment
+    )
     answer, size = _page(source, rows, made, values, Limit)
     units = {TableName: _read_units([size], ConsistentRead)}
     return answer | _consumed(ReturnConsumedCapacity, units)

@@ -133,6 +133,10 @@ class Template:
         """A value with its intrinsic functions worked out: resources become ``Id`` or ``Id.Att``"""
         return _Resolver(self, {**self.defaults, **parameters}).resolve(value)
 
+    def holds(self, condition: Any, **parameters: str) -> bool:
+        """Whether a condition holds."""
+        return _Resolver(self, {**self.defaults, **parameters}).holds(condition)
+
     def statements(self, role: str) -> Iterator[dict[str, Any]]:
         """The policy statements of a role resource, unresolved."""
         for policy in self.resources[role]["Properties"]["Policies"]:
@@ -142,6 +146,7 @@ class Template:
 class _Resolver:
     def __init__(self, of: Template, parameters: Mapping[str, str]) -> None:
         self._conditions = of.document.get("Conditions", {})
+        self._mappings = of.document.get("Mappings", {})
         self._parameters = parameters
 
     def resolve(self, value: Any) -> Any:
@@ -156,6 +161,7 @@ class _Resolver:
                 "Fn::GetAtt": ".".join,
                 "Fn::Sub": self._sub,
                 "Fn::If": self._if,
+                "Fn::FindInMap": self._find,
             }.get(name)
             if function is not None:
                 return function(inner)
@@ -165,8 +171,18 @@ class _Resolver:
     def _ref(self, name: str) -> Any:
         return self._parameters.get(name, _PSEUDO.get(name, name))
 
-    def _sub(self, text: str) -> str:
-        return re.sub(r"\$\{([^}]+)\}", lambda match: str(self._ref(match[1])), text)
+    def _sub(self, what: str | list[Any]) -> str:
+        text, own = (what, {}) if isinstance(what, str) else (what[0], self.resolve(what[1]))
+        names = {name: str(value) for name, value in own.items()}
+        return re.sub(
+            r"\$\{([^}]+)\}", lambda match: names.get(match[1], str(self._ref(match[1]))), text
+        )
+
+    def _find(self, path: list[str]) -> Any:
+        found: Any = self._mappings
+        for name in path:
+            found = found[name]
+        return found
 
     def _if(self, parts: list[Any]) -> Any:
         name, yes, no = parts

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -23,12 +23,28 @@ from headcount.times import SECOND
 from tests.support.clock import Clock
 from tests.support.engines import Engine, Table
 from tests.support.events import http_event, socket_event
-from tests.support.fakes import SECRET, FakeEcs, FakeLine, FakeQueue, FakeSecrets, FakeSns
+from tests.support.fakes import (
+    SECRET,
+    FakeBus,
+    FakeEcs,
+    FakeLine,
+    FakeQueue,
+    FakeSecrets,
+    FakeSns,
+)
 from tests.support.filters import passes, patterns_of
 from tests.support.template import ROOT, template
 
 SITE = "site:main"
 _modules = itertools.count(1)
+
+
+class OneByOne:
+    """A pool of threads that does one thing after the other, in the order it was asked to."""
+
+    def map(self, act: Callable[[Any], Any], what: Iterable[Any]) -> Iterator[Any]:
+        """As an executor's: begun at once, not when the results are asked for."""
+        return iter([act(one) for one in what])
 
 
 def load_handler(function: str) -> ModuleType:
@@ -72,13 +88,14 @@ class World:
         self.queue = FakeQueue()
         self.secrets = FakeSecrets()
         self.sns = FakeSns()
+        self.bus = FakeBus()
         self.ecs = FakeEcs(clock)
         self._ids = itertools.count(1)
         self.chance = random.Random(20).random  # noqa: S311 - a script, not a secret
         self._running: list[Services] = []
         self._processes: dict[str, tuple[ModuleType, Services]] = {}
         for role in template().tables:
-            self.tables[role] = engine.create(role)
+            self.tables[role] = engine.create(role, **parameters)
         self.admin = self.token(headcount="admin")
 
     # ------------------------------------------------------------------------------- processes
@@ -131,6 +148,8 @@ class World:
             wired.secrets = self.secrets
             wired.ecs = self.ecs
             wired.sns = self.sns
+            wired.threads = OneByOne()  # the meter, and interruptions, know of one thread
+            wired.eventbridge = self.bus
             self._processes[function] = load_handler(function), services
         return self._processes[function]
 
@@ -216,6 +235,26 @@ class World:
         records = self.tables[role].new_records()
         return [record for record in records if passes(record, patterns_of(source))]
 
+    def changes(self) -> list[dict[str, Any]]:
+        """New records of the streams that the events function reads, past the template's filters;
+        each table's in order."""
+        roles = ("visits", "headcounts", "history")
+        sources = template().events("events", "DynamoDB", **self.parameters)
+        assert [source["Stream"] for source in sources] == [
+            f"{role.capitalize()}Table.StreamArn" for role in roles
+        ]
+        return [
+            record
+            for role, source in zip(roles, sources, strict=True)
+            for record in self.tables[role].new_records()
+            if passes(record, patterns_of(source))
+        ]
+
+    def emit(self) -> None:
+        """Have the events function handle whatever was written; nothing may fail."""
+        if records := self.changes():
+            assert self.invoke("events", {"Records": records}) == {"batchItemFailures": []}
+
     def count(self, records: list[dict[str, Any]]) -> None:
         """Have the count function handle these."""
         if records:
@@ -255,6 +294,13 @@ class World:
     def sweep(self) -> Any:
         """The cleanup's minute; returns what the sweep did."""
         return self.invoke("cleanup", {})
+
+    def run_pieces(self) -> list[Any]:
+        """Have the cleanup do all pieces of sweeps and days that wait; what each sweep did."""
+        done = []
+        while (event := self.queue.take_piece()) is not None:
+            done.append(self.invoke("cleanup", event))
+        return done
 
     def daily(self, date: str | None = None) -> int:
         """The daily run; returns the rows it wrote."""

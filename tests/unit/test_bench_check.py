@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench import check
-from tests.bench.check import COMMITTED, Figure, compare, dump, load
+from tests.bench.check import COMMITTED
+from tests.bench.figures import Figure, compare, dump, load
 
 
 @pytest.mark.parametrize(
@@ -57,14 +58,32 @@ def test_the_committed_terms_count_not_those_measured_with() -> None:
     assert not holds
 
 
+def test_figures_of_another_python_are_passed_over() -> None:
+    (line,), holds = compare({"a.python311.x": Figure(1)}, {}, python="python312")
+    assert holds
+    assert "passed over: this is python312" in line
+    assert not compare({"a.python311.x": Figure(1)}, {}, python="python311")[1]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_python_without_committed_figures_is_passed_over_unless_asked_to_be_strict(
+    *, strict: bool
+) -> None:
+    found = {"a.python312.x": Figure(1)}
+    committed = {"a.python311.x": Figure(1)}
+    assert compare(committed, found, python="python312", strict=strict)[1] != strict
+    known = {**committed, "a.python312.y": Figure(1), "a.python312.x": Figure(0.5)}
+    assert not compare(known, {**found, "a.python312.y": Figure(1)}, python="python312")[1]
+
+
+def test_every_bench_has_committed_figures() -> None:
+    assert {name.partition(".")[0] for name in load(COMMITTED.read_text())} == set(check.BENCHES)
+
+
 def test_figures_are_read_as_they_were_written() -> None:
     figures = {"b.y": Figure(1.5, "higher", 0.1), "a.x": Figure(2)}
     assert load(dump(figures)) == figures
     assert list(json.loads(dump(figures))) == ["a.x", "b.y"]
-
-
-def test_every_committed_figure_belongs_to_a_bench() -> None:
-    assert {name.partition(".")[0] for name in load(COMMITTED.read_text())} <= set(check.BENCHES)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -9,7 +9,6 @@ from headcount.counting import pace
 from headcount.times import SECOND
 
 from tests.bench.ledger import (
-    NOT_IN_A_VIEWER_HOUR,
     Account,
     Ledger,
     NeverInvokedError,
@@ -21,7 +20,7 @@ from tests.bench.replay import BEAT_EVERY, ByHttp, Scenario
 from tests.bench.report import presence_messages, table
 from tests.bench.timeline import Timeline
 from tests.support.engines import Call
-from tests.support.template import Template, template
+from tests.support.template import template
 
 FULL_PROCESSOR = 1769
 
@@ -199,22 +198,11 @@ def invoked(functions: set[str]) -> Ledger:
 
 
 def test_a_replay_that_leaves_a_function_out_fails() -> None:
-    needed = set(template().functions) - set(NOT_IN_A_VIEWER_HOUR)
+    needed = set(template().functions)
     invoked(needed).require_every_function()
     for function in needed:
         with pytest.raises(NeverInvokedError, match=f"cost is missing: {function}\\."):
             invoked(needed - {function}).require_every_function()
-
-
-def test_an_excuse_for_a_function_that_is_no_more_fails() -> None:
-    excused = sorted(NOT_IN_A_VIEWER_HOUR)[0]
-    document = {**template().document, "Resources": dict(template().resources)}
-    for name, resource in template().resources.items():
-        if resource.get("Properties", {}).get("CodeUri") == f"functions/{excused}/":
-            del document["Resources"][name]
-    everything = invoked(set(template().functions))
-    with pytest.raises(NeverInvokedError, match=f"not in the template: {excused}"):
-        everything.require_every_function(Template(document))
 
 
 def test_what_was_never_entered_is_none_and_leaves_no_trace() -> None:

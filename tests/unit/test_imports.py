@@ -29,11 +29,13 @@ PURE = {
     "moderation",
     "people",
     "messages",
+    "events",
+    "causes",
 }
 USE_CASES = {
     *("presence", "counting", "publishing", "fanning", "sweeping"),
     *("aggregating", "subscribing", "reading", "launching", "moderating", "erasing"),
-    *("auditing", "explaining"),
+    *("auditing", "explaining", "emitting", "webhooks"),
 }
 WIRING = {"clients", "settings"}
 

@@ -58,10 +58,14 @@ def test_the_largest_headcount_fits_into_a_frame_and_counts_everybody(value: str
     assert len(chunk.to_json().encode()) < QUEUE
 
 
-def test_recounts_slow_down_from_one_second_to_eight() -> None:
-    assert [pace(rows) for rows in (0, 30, 95, 300, 10**6)] == [1_000, 1_000, 3_002, 5_000, 5_000]
-    paces = [pace(rows) for rows in range(200)]
-    assert paces == sorted(paces)
+@pytest.mark.parametrize(("facets", "paces"), [(False, (3_303, 5_000)), (True, (6_181, 10_000))])
+def test_recounts_slow_down_from_one_second_to_five_or_of_facets_alone_to_ten(
+    facets: bool, paces: tuple[int, int]
+) -> None:
+    found = [pace(rows, facets=facets) for rows in (0, 30, 60, 100, 299, 300, 10**6)]
+    assert found == [1_000, 1_000, *paces, paces[-1], 5_000, 5_000]
+    every = [pace(rows, facets=facets) for rows in range(200)]
+    assert every == sorted(every)
 
 
 @pytest.mark.parametrize("function", ["api", "socket", "containers"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -43,6 +44,27 @@ def test_every_module_gets_bytecode_that_lambda_will_use(build: Path) -> None:
     assert len(compiled) == len(sources) == 3
     for path in compiled:
         assert int.from_bytes(path.read_bytes()[4:8], "little") == UNCHECKED
+
+
+def test_a_build_is_told_from_another_by_what_its_code_is(build: Path) -> None:
+    template = build / "template.yaml"
+    said = []
+    for content in ("import headcount\n", "import headcount  # more\n", "import headcount\n"):
+        (build / "ApiFunction" / "app.py").write_text(content)
+        template.write_text("Mappings:\n  Build:\n    Code:\n      Digest: unbuilt\n")
+        packing.stamp(build)
+        said.append(template.read_text())
+    assert said[0] == said[2] != said[1]
+    assert re.fullmatch(r"Mappings:\n  Build:\n    Code:\n      Digest: '[0-9a-f]{16}'\n", said[0])
+
+
+def test_a_template_without_a_place_for_the_builds_name_is_refused(build: Path) -> None:
+    with pytest.raises(ValueError, match="Digest: unbuilt"):
+        packing.stamp(build)
+
+
+def test_the_template_has_a_place_for_the_builds_name() -> None:
+    assert (ROOT / "template.yaml").read_text().count("Digest: unbuilt") == 1
 
 
 def test_no_path_of_the_machine_that_built_it_is_in_the_bytecode(build: Path) -> None:

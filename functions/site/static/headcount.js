@@ -200,8 +200,8 @@ export function connect(options) {
     if (ok) {
       taken = told;
       hear(said);
-      // A little early, so that a thousand tabs opened at once do not go on beating as one.
-      return said.nextBeatIn * SECOND * (0.9 + Math.random() / 10);
+      // A little late, so that a thousand tabs opened at once do not go on beating as one.
+      return said.nextBeatIn * SECOND * (1 + Math.random() / 20);
     }
     const after = answer.headers.get("retry-after") * SECOND || 0;
     if (status === 403 && after) {

@@ -7,17 +7,22 @@ import random
 import time
 import uuid
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from headcount.errors import BusyError
 from headcount.logs import logger
+from headcount.metrics import Meter
 from headcount.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor
+
     from botocore.config import Config
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
@@ -27,12 +32,15 @@ if TYPE_CHECKING:
     from headcount.aws.signing import Signer
     from headcount.badges import Badges
     from headcount.counting import Counter, Recounter
+    from headcount.emitting import Emitter
     from headcount.erasing import Eraser, ErasureQueue, Erasures
     from headcount.errands import ErrandQueue, Runner
     from headcount.explaining import Explainer
+    from headcount.fanning import Deliveries
     from headcount.feeds import Forms
     from headcount.launching import Announcer, Launcher
     from headcount.moderating import Moderator
+    from headcount.pieces import PieceQueue, PieceRunner
     from headcount.presence import Desk
     from headcount.publishing import Publisher
     from headcount.reading import Reader
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from headcount.store.counts import CountsTable
     from headcount.store.headcounts import HeadcountsTable
     from headcount.store.history import HistoryTable
+    from headcount.store.numbers import NumbersTable
     from headcount.store.presence import PresenceTable
     from headcount.store.streams import StreamsTable
     from headcount.store.subscriptions import SubscriptionsTable
@@ -48,9 +57,16 @@ if TYPE_CHECKING:
     from headcount.subscribing import Greeter, Switchboard
     from headcount.sweeping import Sweeper
     from headcount.tokens import Verifier
+    from headcount.webhooks import Messenger
 
 
-_POSTS_AT_ONCE = 64
+ROWS_AT_ONCE = 4
+"""Rows that are written at once: all may be of one partition, which takes 1,000 writes a second."""
+
+_POSTS_AT_ONCE = 128
+"""Among so many, a few that do not answer hold up nobody."""
+_ANSWER_WITHIN = 1
+"""Seconds for a post. API Gateway takes milliseconds."""
 _CONNECT_TIMEOUT = 2
 READ_TIMEOUT = 2
 """Seconds. All tries that hear nothing must end before a function that answers runs out of time."""
@@ -86,6 +102,7 @@ class Services:
         self.sleep = time.sleep
         self.new_id = random_id
         self.chance = random.random
+        self.meter = Meter()
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
@@ -125,6 +142,13 @@ class Services:
         return boto3.client("secretsmanager", config=_config())
 
     @cached_property
+    def eventbridge(self) -> EventBridgeClient:
+        """The EventBridge client."""
+        import boto3
+
+        return boto3.client("events", config=_config())
+
+    @cached_property
     def ecs(self) -> ECSClient:
         """The ECS client."""
         import boto3
@@ -140,7 +164,8 @@ class Services:
         from headcount.aws.management import SERVICE, Management
 
         # The courier has retries of its own; a slow peer must not take the others' time.
-        pool = Pool(Endpoint.of(self.settings.socket_endpoint), connect_timeout=1, read_timeout=3)
+        endpoint = Endpoint.of(self.settings.socket_endpoint)
+        pool = Pool(endpoint, connect_timeout=_CONNECT_TIMEOUT, read_timeout=_ANSWER_WITHIN)
         return cast("ApiGatewayManagementApiClient", Management(pool, self._signer(SERVICE)))
 
     def _signer(self, service: str) -> Signer:
@@ -199,7 +224,18 @@ class Services:
             self.settings.table("visits"),
             self.settings.table("counts"),
             day_rows_days=self.settings.day_rows_days,
+            at_once=self._at_once,
         )
+
+    @cached_property
+    def threads(self) -> Executor:
+        """Threads for rows that need not wait for each other."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(ROWS_AT_ONCE, thread_name_prefix="row")
+
+    def _at_once(self, act: Callable[[Any], Any], what: Iterable[Any]) -> Iterator[Any]:
+        return self.threads.map(act, what)
 
     @cached_property
     def history(self) -> HistoryTable:
@@ -233,6 +269,48 @@ class Services:
         from headcount.store.streams import StreamsTable
 
         return StreamsTable(self.dynamodb, self.settings.table("streams"))
+
+    @cached_property
+    def numbers(self) -> NumbersTable:
+        """The events' numbers in the Streams table."""
+        from headcount.store.numbers import NumbersTable
+
+        return NumbersTable(
+            self.dynamodb,
+            self.settings.table("streams"),
+            day_rows_days=self.settings.day_rows_days,
+        )
+
+    @cached_property
+    def emitter(self) -> Emitter:
+        """Tells the bus what happened."""
+        from headcount.emitting import Bus, Emitter
+
+        bus = Bus(
+            client=self.eventbridge,
+            name=self.settings.event_bus,
+            stack=self.settings.stack,
+            sleep=self.sleep,
+            chance=self.chance,
+        )
+        return Emitter(self.numbers, bus, self.clock)
+
+    @cached_property
+    def messenger(self) -> Messenger:
+        """Posts events to the webhook's receiver."""
+        from headcount.webhooks import Messenger, Receiver, Secret
+
+        def read() -> str:
+            found = self.secrets.get_secret_value(SecretId=self.settings.webhook_secret)
+            return found["SecretString"]
+
+        return Messenger(
+            receiver=Receiver(self.settings.webhook_url, local=self.settings.emulated),
+            secret=Secret(read, self.clock),
+            sqs=self.sqs,
+            queue=self.settings.webhook_queue,
+            clock=self.clock,
+        )
 
     @cached_property
     def verifier(self) -> Verifier:
@@ -292,6 +370,7 @@ class Services:
             headcounts=self.headcounts,
             visits=self.visits,
             history=self.history,
+            pieces=self.piece_queue,
             clock=self.clock,
         )
 
@@ -307,6 +386,7 @@ class Services:
             visits=self.visits,
             history=self.history,
             aggregator=self.aggregator,
+            numbers=self.numbers if self.settings.event_bus else None,
             kinds=self.settings.kinds,
             shards=self.settings.shards,
             clock=self.clock,
@@ -360,7 +440,7 @@ class Services:
 
     @cached_property
     def line(self) -> Line:
-        """Posts to a connection."""
+        """Posts to a connection what its own frame asked for."""
         from headcount.sockets import Line
 
         return Line(self.management)
@@ -370,17 +450,26 @@ class Services:
         """Posts to many connections."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from headcount.sockets import Courier
+        from headcount.sockets import Courier, Line, Pace
 
+        pace = Pace(self.settings.posts_per_second, self.clock, self.sleep)
         return Courier(
-            line=self.line,
+            line=Line(self.management, pace),
             subscriptions=self.subscriptions,
             pool=ThreadPoolExecutor(_POSTS_AT_ONCE, thread_name_prefix="post"),
             at_once=_POSTS_AT_ONCE,
+            meter=self.meter,
             clock=self.clock,
             sleep=self.sleep,
             chance=self.chance,
         )
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """Lets dashboards hear versions."""
+        from headcount.fanning import Deliveries
+
+        return Deliveries(self.courier, self.subscriptions, self.errand_queue, self.clock)
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -393,12 +482,14 @@ class Services:
             counts=self.counts,
             headcounts=self.headcounts,
             subscriptions=self.subscriptions,
-            courier=self.courier,
+            deliveries=self.deliveries,
             chunks=ChunkQueue(self.sqs, self.settings.fanout_queue),
             forms=self.forms,
             overviews=Overviews(self.subscriptions, self.forms, self.errand_queue),
             bell=self.errand_queue,
+            later=self.errand_queue,
             inline_limit=self.settings.inline_fanout,
+            chunked_per_second=self.settings.chunked_posts_per_second,
             clock=self.clock,
             sleep=self.sleep,
         )
@@ -416,11 +507,27 @@ class Services:
             visits=self.visits,
             recounter=self.recounter,
             auditor=self.auditor,
+            pieces=self.piece_queue,
             kinds=self.settings.kinds,
             shards=self.settings.shards,
+            at_once=self._at_once,
             clock=self.clock,
             new_id=self.new_id,
         )
+
+    @cached_property
+    def piece_queue(self) -> PieceQueue:
+        """Where pieces of sweeps and days are left."""
+        from headcount.pieces import PieceQueue
+
+        return PieceQueue(lambda: self.sqs, lambda: self.settings.piece_queue, self.clock)
+
+    @cached_property
+    def piece_runner(self) -> PieceRunner:
+        """Does pieces of sweeps and days."""
+        from headcount.pieces import PieceRunner
+
+        return PieceRunner(self.sweeper, self.aggregator, self.clock)
 
     @cached_property
     def launcher(self) -> Launcher:

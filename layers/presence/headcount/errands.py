@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from headcount.counting import Recounter
 from headcount.feeds import Feed, Forms
-from headcount.sockets import Courier, to_frame
+from headcount.sockets import THROTTLE_BUDGET, Courier, to_frame
 from headcount.stays import Stays, pack, unpack
+from headcount.store.counts import Count
 from headcount.store.subscriptions import SubscriptionsTable
 from headcount.subscribing import Greeter
 
@@ -43,6 +44,10 @@ class ErrandQueue:
     def ring(self, alert: Mapping[str, Any]) -> None:
         """Let an alert's topic know."""
         self._send({"do": "alert", "alert": alert})
+
+    def close(self, connections: Sequence[str]) -> None:
+        """Close connections that do not answer."""
+        self._send({"do": "close", "connections": list(connections)})
 
     def recount(self, space: str, shard: int, *, at: int, stays: Stays, after: int) -> None:
         """Recount a shard in ``after`` seconds, unless somebody else did since ``at``."""
@@ -111,23 +116,26 @@ class Runner:
     topic: AlertTopic
     recounter: Recounter
 
-    def run(self, text: str) -> None:
-        """Run an errand; doing so again does no harm."""
+    def run(self, text: str) -> Count | None:
+        """Run an errand; doing so again does no harm. Returns the recount, if it made one."""
         errand = json.loads(text)
         if errand["do"] == "alert":
             self.topic.publish(errand["alert"])
-            return
+            return None
         if errand["do"] == "recount":
             gone = unpack(base64.b64decode(errand["stays"]))
-            self.recounter.recount_since(
+            return self.recounter.recount_since(
                 errand["space"], errand["shard"], at=errand["at"], gone=gone
             )
-            return
+        if errand["do"] == "close":
+            self.courier.close(errand["connections"])
+            return None
         feed = Feed(**errand["feed"])
         if errand["do"] == "greet":
             self._greet(errand["connection"], feed)
         else:
             self._say(feed)
+        return None
 
     def _greet(self, connection: str, feed: Feed) -> None:
         if feed.is_of_a_space:
@@ -140,11 +148,12 @@ class Runner:
     def _say(self, feed: Feed) -> None:
         # In this order: who publishes after the release leaves an errand of their own.
         self.subscriptions.release(feed.topic)
+        until = self.courier.clock() + THROTTLE_BUDGET
         said = None
         for _ in range(_MOVED_TRIES):
             message = self.forms.current(feed)
             if message is None or message == said:
                 return
             connections = [one.connection for one in self.subscriptions.of(feed.topic)]
-            self.courier.deliver(to_frame(message), connections)
+            self.courier.deliver(to_frame(message), connections, until=until)
             said = message  # looked at again: a slower twin may have said something older last

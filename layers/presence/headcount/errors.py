@@ -170,5 +170,13 @@ def is_throttled(error: ClientError) -> bool:
     return _http_status(error) == HTTPStatus.TOO_MANY_REQUESTS
 
 
+_REFUSED_ENTRIES = frozenset({"InvalidArgument", "MalformedDetail"})
+
+
+def refuses_entry(error_code: str) -> bool:
+    """EventBridge will not take this entry however often it is put: the entry is wrong itself."""
+    return error_code in _REFUSED_ENTRIES
+
+
 def _http_status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+from headcount.causes import Cause
+from headcount.sockets import Courier
+from headcount.store.subscriptions import SubscriptionsTable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -15,8 +19,9 @@ if TYPE_CHECKING:
 CHUNKS = 16
 """A connection is always in the same chunk of its space, and a chunk is heard in order."""
 
-MAX_CONNECTIONS = 2_500
-"""Per message: with the message itself well under the queue's 256 KB."""
+MAX_CONNECTIONS = 1_000
+"""Per message: with the message itself well under the queue's 256 KB, and heard within the
+function's time at the slowest pace that a deployment may set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,14 @@ class ChunkQueue:
     client: SQSClient
     url: str
 
-    def send(self, space: str, version: int, message: str, connections: Sequence[str]) -> None:
+    def send(
+        self,
+        space: str,
+        version: int,
+        message: str,
+        connections: Sequence[str],
+        cause: Cause | None = None,
+    ) -> None:
         """Queue a version for these connections, behind all earlier ones."""
         groups: dict[int, list[str]] = defaultdict(list)
         for connection in connections:
@@ -68,7 +80,68 @@ class ChunkQueue:
                     # A version that is sent again after a crash may be queued already.
                     MessageDeduplicationId=_name(space, str(number), str(version), message, *part),
                     MessageBody=Chunk(space, version, message, part).to_json(),
+                    # Beside the chunk, which older releases take all the same.
+                    MessageAttributes=_attributes(cause),
                 )
+
+
+class Closings(Protocol):
+    """Where connections are left that must be closed."""
+
+    def close(self, connections: Sequence[str]) -> None:
+        """Have them closed as soon as that can be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """Lets a space's dashboards hear a version. ``clock`` gives epoch milliseconds.
+
+    Who does not answer is set aside: others would wait with it for their next version. It hears no
+    more, is closed when it can be, and starts over from a fresh headcount.
+    """
+
+    courier: Courier
+    subscriptions: SubscriptionsTable
+    closings: Closings
+    clock: Callable[[], int]
+
+    def deliver(
+        self, space: str, message: str, connections: Sequence[str], *, until: int | None = None
+    ) -> None:
+        """Send a version to all who have heard those before it. Raises when a dependency fails,
+        and UndeliveredError when ``until``, the end of an invocation's patience, left no time."""
+        silent = self.courier.hand_out(message, connections, until=until)
+        if not silent:
+            return
+        # In this order: should this be tried again half way, none is left open and forgotten.
+        self.closings.close(silent)
+        for connection in silent:
+            # Later versions may be in the queue already, with this connection among theirs.
+            self.subscriptions.set_aside(space, connection, now=self.clock())
+        self.courier.forget(silent)
+
+    def deliver_chunk(self, chunk: Chunk) -> None:
+        """Send a chunk's version to those of it that have heard the ones before."""
+        aside = self.subscriptions.aside(chunk.space)
+        here = [connection for connection in chunk.connections if connection not in aside]
+        self.deliver(chunk.space, chunk.message, here)
+
+
+def _attributes(cause: Cause | None) -> Any:
+    if cause is None:
+        return {}
+    return {
+        "cause": {"DataType": "String", "StringValue": cause.request},
+        "caused_at": {"DataType": "Number", "StringValue": str(cause.at)},
+    }
+
+
+def cause_in(record: Mapping[str, Any]) -> Cause | None:
+    """What the version of a queued chunk waited for, from its record."""
+    said = record.get("messageAttributes") or {}
+    if "cause" not in said:
+        return None
+    return Cause(said["cause"]["stringValue"], int(said["caused_at"]["stringValue"]))
 
 
 def _chunk_of(connection: str) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from headcount.causes import Cause, first_of
+from headcount.fanning import Deliveries
 from headcount.feeds import Forms
 from headcount.headcounts import Headcount, Numbers, is_repeat, next_headcount
-from headcount.sockets import Courier, to_frame
-from headcount.stays import average_seconds, latest
+from headcount.sockets import to_frame
+from headcount.stays import latest
 from headcount.store.counts import CountsTable, SpaceCounts
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.subscriptions import Subscription, SubscriptionsTable
@@ -18,8 +20,15 @@ from headcount.subscribing import frame_of
 from headcount.tally import merge
 from headcount.times import MINUTE, SECOND
 
+if TYPE_CHECKING:
+    from headcount.counting import Later
+
 PACE = SECOND
 """At most about one version a second and space."""
+
+SLOWEST_PACE = 15 * SECOND
+"""For audiences that take longer than a second to be told under the cap. Well under what an audit
+takes for lost."""
 
 GREETING_PATIENCE = 2 * SECOND
 """How long a version waits for a subscriber's first headcount that is on its way."""
@@ -48,8 +57,26 @@ class Bell(Protocol):
 class Chunks(Protocol):
     """Where large fan-outs go."""
 
-    def send(self, space: str, version: int, message: str, connections: Sequence[str]) -> None:
-        """Have these connections hear this message, after all earlier ones."""
+    def send(
+        self,
+        space: str,
+        version: int,
+        message: str,
+        connections: Sequence[str],
+        cause: Cause | None = None,
+    ) -> None:
+        """Have these connections hear this message, after all earlier ones. ``cause`` is what the
+        version waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version, and what it waited for. ``heard``: whoever listens has heard it by now, or
+    nobody does; else it left in chunks."""
+
+    version: int
+    cause: Cause | None
+    heard: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,47 +86,78 @@ class Publisher:
     counts: CountsTable
     headcounts: HeadcountsTable
     subscriptions: SubscriptionsTable
-    courier: Courier
+    deliveries: Deliveries
     chunks: Chunks
     forms: Forms
     overviews: Overviews
     bell: Bell
+    later: Later
     inline_limit: int  # more dashboards than this leave in chunks
+    chunked_per_second: int  # how many of those hear a version in a second
     clock: Callable[[], int]
     sleep: Callable[[float], None]
 
-    def publish(self, space: str, first_cause: str, last_cause: str) -> None:
-        """Publish a space whose counts changed, given its records' first and last number.
+    def publish(
+        self,
+        space: str,
+        first_cause: str,
+        last_cause: str,
+        shards: Collection[int] = (),
+        *,
+        until: int | None = None,
+    ) -> Published | None:
+        """Publish a space whose counts changed, given its records' first and last number, and which
+        shards they are of. ``until``: when this invocation has waited long enough for posts that
+        are throttled. None: its audience has not heard the last version yet, and it is left for
+        later, by way of a recount.
 
         The version is stored before it is sent. If an earlier try of this batch stored it and died
         while sending, it is sent again first: a version may be heard twice, but none is skipped.
         """
         old = self.headcounts.get(space)
         if is_repeat(old, first_cause):
-            self._say(old)
+            heard = self._say(old, until=until)
             if is_repeat(old, last_cause):
-                return
-        wait = old.as_of + PACE - self.clock() if old.version else 0
+                return Published(old.version, None, heard)
+        pace = self._pace(old)
+        wait = old.as_of + pace - self.clock() if old.version else 0
+        if pace > PACE and wait > PACE:  # other spaces would wait with it
+            now, after = self.clock(), -(-min(wait, pace) // SECOND)
+            self.later.recount(space, min(shards, default=0), at=now, stays=latest(), after=after)
+            return None
         self.sleep(max(0, min(wait, PACE)) / 1000)
         # Read after the wait: the version carries all that happened during it.
-        numbers = numbers_of(self.counts.space(space))
+        counted = self.counts.space(space)
+        cause = first_of(one.cause for one in counted.shards if one.shard in shards)
+        numbers = numbers_of(counted)
         new = next_headcount(old, numbers, cause=last_cause, now=self.clock())
         if not self.headcounts.save(new):
             raise PublishContendedError(f"{space}: version {new.version} was published by another")
-        self._say(new)
+        return Published(new.version, cause, self._say(new, cause, until=until))
 
-    def _say(self, headcount: Headcount) -> None:
-        self.send(headcount)
+    def _pace(self, old: Headcount) -> int:
+        """Milliseconds between versions: as long as it takes to tell everybody."""
+        if old.chunked_at + CHUNKING_LINGERS < self.clock():
+            return PACE
+        audience = len(self.subscriptions.of(old.space))
+        return max(PACE, min(audience * SECOND // self.chunked_per_second, SLOWEST_PACE))
+
+    def _say(self, headcount: Headcount, cause: Cause | None = None, *, until: int | None) -> bool:
+        heard = self.send(headcount, cause, until=until)
         for message in headcount.messages():
             if message["type"] == "alert":
                 self.bell.ring(message)
         self.overviews.published(headcount.space, self.clock())
+        return heard
 
-    def send(self, headcount: Headcount) -> None:
-        """Let everybody who subscribed before this version hear it, and what it sets off."""
+    def send(
+        self, headcount: Headcount, cause: Cause | None = None, *, until: int | None = None
+    ) -> bool:
+        """Let everybody who subscribed before this version hear it, and what it sets off. False:
+        it leaves in chunks, and is on its way."""
         listeners = self._greeted(headcount)
         if not listeners:
-            return
+            return True
         now = self.clock()
         by_form: dict[str | None, list[str]] = defaultdict(list)
         for listener in listeners:
@@ -107,18 +165,20 @@ class Publisher:
         frames = {form: [to_frame(frame_of(self.forms, form, headcount, now))] for form in by_form}
         if None in frames:  # a feed's clients know their own messages alone
             frames[None] += map(to_frame, headcount.messages())
-        if len(listeners) > self.inline_limit:
+        posts = sum(len(frames[form]) * len(connections) for form, connections in by_form.items())
+        if len(listeners) > self.inline_limit or posts > self.deliveries.courier.line.spare():
             if headcount.chunked_at + CHUNKING_LINGERS / 3 < now:
                 self.headcounts.mark_chunked(headcount.space, now)
         elif headcount.chunked_at + CHUNKING_LINGERS < now:
             for form, connections in by_form.items():
                 for frame in frames[form]:
-                    self.courier.deliver(frame, connections)
-            return
+                    self.deliveries.deliver(headcount.space, frame, connections, until=until)
+            return True
         # Also for a while after the audience shrank: an inline version would overtake the chunks.
         for form, connections in by_form.items():
             for frame in frames[form]:
-                self.chunks.send(headcount.space, headcount.version, frame, connections)
+                self.chunks.send(headcount.space, headcount.version, frame, connections, cause)
+        return False
 
     def _greeted(self, headcount: Headcount) -> list[Subscription]:
         """The subscribers due for this version.
@@ -146,7 +206,7 @@ def numbers_of(counted: SpaceCounts) -> Numbers:
         tally=merge(count.tally for count in counted.shards),
         views=counted.views,
         shards=counted.shards_in_use,
-        avg_seconds=average_seconds(latest(*(count.stays for count in counted.shards))),
+        avg_seconds=counted.avg_seconds,
         engagement=counted.engagement,
         readings=counted.readings,
         rules=counted.rules.values(),

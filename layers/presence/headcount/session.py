@@ -115,6 +115,11 @@ def person_of(user: str | None, visitor: str | None, session: str) -> str:
     return f"v:{visitor}" if visitor is not None else f"s:{session}"
 
 
+def is_user(person: str) -> bool:
+    """Whether a person is known by being signed in."""
+    return person.startswith("u:")
+
+
 def persons_of(user: str | None, visitor: str | None, session: str) -> list[str]:
     """Everybody this may be: the user, the visitor and the session, where they are known."""
     return [

@@ -91,9 +91,50 @@ class Settings:
         return self.environ["ERASURE_QUEUE"]
 
     @property
+    def piece_queue(self) -> str:
+        """The URL of the queue for pieces of sweeps and days."""
+        return self.environ["PIECE_QUEUE"]
+
+    @property
     def alert_topic(self) -> str:
         """The ARN of the SNS topic that alerts go to; empty for none."""
         return self.environ["ALERT_TOPIC"]
+
+    @property
+    def event_bus(self) -> str:
+        """The name of the EventBridge bus that events go to; empty for none."""
+        return self.environ["EVENT_BUS"]
+
+    @property
+    def webhook_url(self) -> str:
+        """The address that events are posted to."""
+        return self.environ["WEBHOOK_URL"]
+
+    @property
+    def webhook_secret(self) -> str:
+        """The ARN of the secret that posts are signed with."""
+        return self.environ["WEBHOOK_SECRET"]
+
+    @property
+    def webhook_queue(self) -> str:
+        """The URL of the queue of events that are to be posted."""
+        return self.environ["WEBHOOK_QUEUE"]
+
+    @property
+    def emulated(self) -> bool:
+        """Whether an emulator on this machine stands for AWS."""
+        return bool(self.environ["AWS_ENDPOINT_URL"])
+
+    @property
+    def posts_per_second(self) -> int:
+        """Posts to WebSocket connections that one process of this function may make in a second:
+        the deployment's, shared by as many."""
+        return int(self.environ["POSTS_PER_SECOND"]) // int(self.environ["POSTS_SHARED_BY"])
+
+    @property
+    def chunked_posts_per_second(self) -> int:
+        """What all of the fan-out's processes may post in a second: a half of the deployment's."""
+        return int(self.environ["POSTS_PER_SECOND"]) // 2
 
     @property
     def inline_fanout(self) -> int:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from headcount.alerts import Rule, rule_from
+from headcount.causes import Cause
 from headcount.errors import condition_failed
 from headcount.headcounts import Engagement, Reading, Views
 from headcount.moderation import Notice, Removal
-from headcount.stays import Stays, pack, unpack
+from headcount.stays import Stays, average_seconds, latest, pack, unpack
 from headcount.store.attributes import decode, encode
 from headcount.store.batches import Start, scan_page
-from headcount.store.keys import TTL, count_part
+from headcount.store.keys import TTL, count_part, shard_of_part
 from headcount.store.keys import Counts as Keys
 from headcount.store.rows import (
     BYTES,
@@ -49,6 +50,7 @@ class Count:
     rows: int = 0  # rows read for it, live or not: what the next recount will cost
     counted_at: int = 0
     stays: Stays = ()  # how long its last visits were
+    cause: Cause | None = None  # of what changed since the count before, what waited longest
     readable: bool = True  # False: its row can't be read, so its numbers stand empty
 
 
@@ -68,6 +70,11 @@ class SpaceCounts:
     def shards_in_use(self) -> int:
         """All shards below this one, and no others, may hold rows: at least 1."""
         return max((count.shard + 1 for count in self.shards if count.rows), default=1)
+
+    @property
+    def avg_seconds(self) -> int | None:
+        """How long its last visits were; None when none has ended."""
+        return average_seconds(latest(*(count.stays for count in self.shards)))
 
 
 def pack_facets(facets: Facets) -> bytes:
@@ -152,7 +159,7 @@ class CountsTable:
         rows = [decode(item) for page in pages for item in page["Items"]]
         parts = {row[Keys.SORT]: row for row in rows}
         return SpaceCounts(
-            shards=[_count(row) for part, row in parts.items() if _is_shard(part)],
+            shards=[_count(row) for part, row in parts.items() if shard_of_part(part) is not None],
             views=read(_views, parts.get(Keys.VIEWS, {}), space) or Views(),
             engagement=read(_engagement, parts.get(Keys.ENGAGEMENT, {}), space) or Engagement(),
             readings=_readable(parts, Keys.READING, reading_from),
@@ -176,6 +183,8 @@ class CountsTable:
                         "rows": count.rows,
                         "counted_at": count.counted_at,
                         "stays": pack(count.stays) or None,
+                        "cause": count.cause and count.cause.request,
+                        "caused_at": count.cause and count.cause.at,
                         TTL: kept_until(count.counted_at, self._days),
                     }
                 ),
@@ -330,14 +339,11 @@ def _readable(
     return {name: one for name, one in found.items() if one is not None}
 
 
-def _is_shard(part: str) -> bool:
-    return part.startswith(Keys.SHARD) and part.removeprefix(Keys.SHARD).isdecimal()
-
-
 _SHAPES: Mapping[str, Shape] = {
     **TALLY,
-    **dict.fromkeys(("version", "rows", "counted_at"), NUMBER),
+    **dict.fromkeys(("version", "rows", "counted_at", "caused_at"), NUMBER),
     "stays": BYTES,
+    "cause": TEXT,
 }
 
 
@@ -350,7 +356,7 @@ def _count(row: Mapping[str, Any]) -> Count:
 
 
 def _shard_in(row: Mapping[str, Any]) -> int:
-    return int(row[Keys.SORT].removeprefix(Keys.SHARD))
+    return shard_of_part(row[Keys.SORT]) or 0
 
 
 def _whole(row: Mapping[str, Any]) -> Count:
@@ -363,6 +369,7 @@ def _whole(row: Mapping[str, Any]) -> Count:
         rows=row.get("rows", 0),
         counted_at=row.get("counted_at", 0),
         stays=unpack(row["stays"]) if "stays" in row else (),
+        cause=Cause(row["cause"], row["caused_at"]) if "cause" in row else None,
     )
 
 

@@ -63,7 +63,8 @@ class Subscriptions:
     partition ``space#site:main``, sort key the connection id: who hears a space.
     partition ``connection#<id>``, sort key the space: what a connection hears; sort key
     ``connection`` is the connection itself, and the session that it holds. partition ``claim``,
-    sort key a topic: its next frame is on its way.
+    sort key a topic: its next frame is on its way. partition ``aside#<space>``, sort key the
+    connection id: it missed a version, and hears no more before it is closed.
     """
 
     PARTITION = "topic"
@@ -72,18 +73,24 @@ class Subscriptions:
     CONNECTION = "connection#"
     SELF = "connection"
     CLAIM = "claim"
+    ASIDE = "aside#"
 
 
 class Streams:
     """partition ``container``, sort key the container's id: the last known state of a task;
     partition ``streams``, sort key the stream's id: a registered stream;
-    partition ``channel#<id>``, sort key the stream's id: which streams a channel has."""
+    partition ``channel#<id>``, sort key the stream's id: which streams a channel has;
+    partition ``events#<space>``, sort key ``head``: how far the numbers of the space's events go;
+    partition ``numbers#<space>``, sort key an event's id: its number."""
 
     PARTITION = "partition"
     SORT = "sort"
     CONTAINER = "container"
     REGISTRY = "streams"
     CHANNEL = "channel#"
+    EVENTS = "events#"
+    HEAD = "head"
+    NUMBERS = "numbers#"
 
 
 TTL = "ttl"
@@ -105,6 +112,12 @@ def split_presence_partition(partition: str) -> tuple[str, int]:
 def count_part(shard: int) -> str:
     """``shard#0``."""
     return f"{Counts.SHARD}{shard}"
+
+
+def shard_of_part(part: str) -> int | None:
+    """The inverse of ``count_part``; None: it is another part."""
+    number = part.removeprefix(Counts.SHARD)
+    return int(number) if part.startswith(Counts.SHARD) and number.isdecimal() else None
 
 
 def visits_partition(space: str, day: str) -> str:

@@ -163,6 +163,14 @@ class SubscriptionsTable:
         itself = rows.pop(Keys.SELF, {"reads": ()})  # nothing where it is not known
         return rows, itself.get("reads", ("*",))  # before it was kept, only admins connected
 
+    def set_aside(self, space: str, connection: str, *, now: int) -> None:
+        """A connection missed a version of a space: it must not hear a later one."""
+        self._put(Keys.ASIDE + space, connection, {}, now)
+
+    def aside(self, space: str) -> set[str]:
+        """The connections that missed a version of a space."""
+        return {row[Keys.SORT] for row in self._rows(Keys.ASIDE + space)}
+
     def claim(self, topic: str, *, now: int) -> bool:
         """Take it on oneself to have a topic said; False when somebody did, and it is to come."""
         try:

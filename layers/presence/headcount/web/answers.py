@@ -135,6 +135,30 @@ class Viewers(TypedDict):
     cursor: str | None
 
 
+class Visit(TypedDict):
+    """One stay of a session in a space."""
+
+    id: str
+    joinedAt: str
+    userId: str | None
+    visitorId: str | None
+
+
+class Snapshot(TypedDict):
+    """A page of the visits that have not ended, for whoever follows the space's events.
+
+    Keep the first page's ``eventSeq``, and apply the events behind it to what all pages hold.
+    ``cursor`` leads to the next, null on the last.
+    """
+
+    success: bool
+    space: str
+    eventSeq: int
+    asOf: str
+    visits: list[Visit]
+    cursor: str | None
+
+
 class _Point(TypedDict):
     at: str
     people: int

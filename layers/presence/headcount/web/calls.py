@@ -218,6 +218,7 @@ class Call:
         changed = self.services.desk.record_beat(
             space, beat, facts, request=self.request.id, now=now, connection=connection
         )
+        self.services.meter.add("Beats")
         return replace(self.count(space, now), changed=changed)
 
     def record_touch(self, space: Space, session: str, page: str | None) -> None:
@@ -240,6 +241,7 @@ class Call:
             now=self.now,
             admit=admit if denied else None,  # else nobody has to be looked at
         )
+        self.services.meter.add("Beats")
 
     def admit(self, space: Space, beat: Beat, user: str | None) -> None:
         """Refuse the beat of somebody who was removed from the space.

@@ -78,6 +78,11 @@ def viewers(call: Call) -> Any:
     return call.services.reader.viewers(_space(call), call.query("limit"), call.query("cursor"))
 
 
+def snapshot(call: Call) -> Any:
+    """The visits that have not ended, and the number of the event that they are told up to."""
+    return call.services.reader.snapshot(_space(call), call.query("limit"), call.query("cursor"))
+
+
 def explain(call: Call) -> Any:
     """Explain a space's numbers: a fresh recount beside them, and which sessions make them up."""
     return call.services.explainer.explain(_space(call), call.query("limit"), call.query("cursor"))
@@ -158,6 +163,19 @@ ROUTES = [
             Query("cursor", "The cursor of the page before"),
         ],
         needs=_PEOPLE,
+    ),
+    Route(
+        "GET",
+        "/v1/spaces/<space>/snapshot",
+        snapshot,
+        Who.ADMIN,
+        _ANSWERS + "Snapshot",
+        query=[
+            Query("limit", "Visits per page", _LIMIT),
+            Query("cursor", "The cursor of the page before"),
+        ],
+        needs=_PEOPLE,
+        errors=[409],
     ),
     Route(
         "GET",
