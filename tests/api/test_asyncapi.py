@@ -135,7 +135,7 @@ def test_what_a_viewer_may_say_and_hears_is_as_the_document_says(memory_world: W
     assert set(said) == {"beat", "ping"}
     query = DOCUMENT["channels"][PRESENCE]["bindings"]["ws"]["query"]["properties"]
     fields = dict.fromkeys(
-        {*query} - {"token", "space", "sessionId", "seq", "facets", "changed"}, "active"
+        {*query} - {"token", "space", "sessionId", "seq", "facets", "changed"}, "hidden"
     )
     assert world.attend("c1", "s1", seq=1, facets={"chapter": "1"}, **fields) == {"statusCode": 200}
     (row,) = world.presence_rows()

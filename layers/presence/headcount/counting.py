@@ -126,6 +126,7 @@ class _Due:
     gone: Stays  # visits that ended
     people: bool  # it is as early as where somebody came or went
     calm: bool  # it may be left for later
+    left: bool  # one was, and is due within the second
     back: bool  # of a visit that is gone the session is back
 
 
@@ -178,11 +179,13 @@ class Counter:
             at = last.counted_at + wait if last.version else 0
             gone = latest(stays_in(said), back)
             prompt = wait == pace(last.rows)
-            due.append(_Due(last, at, gone, people=prompt, calm=calm, back=bool(back)))
+            due.append(
+                _Due(last, at, gone, people=prompt, calm=calm, left=bool(left), back=bool(back))
+            )
         start = self.clock()
         made = []
         for one in sorted(due, key=lambda one: one.at):
-            if one.calm and one.at - start > PATIENCE:
+            if one.calm and (one.left or one.at - start > PATIENCE):
                 self._leave(one, start)
                 continue
             self.sleep(max(0, min(one.at - self.clock(), _SLOWEST_PACE)) / 1000)
