@@ -566,7 +566,7 @@ MUTANTS = [
     Mutant(
         "silent: forgotten, and left open",
         FANNING,
-        "self.closings.close(silent)",
+        "self.closings.close(connections)",
         "pass",
         (_FAN_OUT + "test_who_does_not_answer_is_tried_once_and_the_others_go_on",),
     ),

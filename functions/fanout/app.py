@@ -11,6 +11,10 @@ from headcount.clients import Services, services
 from headcount.fanning import Chunk, cause_in
 from headcount.logs import logger
 from headcount.metrics import say_metrics
+from headcount.times import SECOND
+
+PATIENCE = 35 * SECOND
+"""How long an invocation goes on with throttled posts, and begins with chunks: of its 60 s."""
 
 Record = Mapping[str, Any]
 
@@ -25,19 +29,23 @@ def handler(
     groups: dict[str, list[Record]] = {}
     for record in event["Records"]:
         groups.setdefault(record["attributes"]["MessageGroupId"], []).append(record)
-    lost = here.threads.map(partial(_deliver, here), groups.values())
+    until = here.clock() + PATIENCE
+    lost = here.threads.map(partial(_deliver, here, until), groups.values())
     failed = [number for numbers in lost for number in numbers]
     if len(failed) == len(event["Records"]):
         raise FanoutFailedError(f"none of {len(failed)} chunks could be delivered")
     return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 
 
-def _deliver(here: Services, records: Sequence[Record]) -> list[str]:
+def _deliver(here: Services, until: int, records: Sequence[Record]) -> list[str]:
     """A group's chunks in order; the messages that must be tried again."""
     for position, record in enumerate(records):
+        if position and here.clock() >= until:
+            return [one["messageId"] for one in records[position:]]
         try:
             chunk = Chunk.from_json(record["body"])
-            here.deliveries.deliver_chunk(chunk)
+            queued_at = int(record["attributes"]["SentTimestamp"])
+            here.deliveries.deliver_chunk(chunk, queued_at=queued_at, until=until)
         except Exception:
             logger().exception("not delivered")
             return [one["messageId"] for one in records[position:]]

@@ -195,7 +195,7 @@ def publish(
     stage: Stage, workers: list[subprocess.Popen[str]], audience: list[str], version: int
 ) -> Heard:
     """Have an audience hear a version, in chunks as ``publish`` makes them."""
-    queue = FakeQueue()
+    queue = FakeQueue(lambda: time.time_ns() // 1_000_000)
     client: Any = queue
     ChunkQueue(client, "").send("site:main", version, MESSAGE, audience)
     size = _source()["BatchSize"]

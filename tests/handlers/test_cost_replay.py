@@ -44,6 +44,7 @@ def amounts(outcome: Outcome) -> dict[str, dict[str, float]]:
     return {
         part: {name: amount for name, amount in entry.usage.items() if "seconds" not in name}
         for part, entry in outcome.ledger.parts.items()
+        if entry.usage
     }
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from headcount.auditing import SETTLING
-from headcount.fanning import CHUNKS, MAX_CONNECTIONS
+from headcount.fanning import CHUNKS, MAX_CONNECTIONS, OVERDUE
 from headcount.publishing import SLOWEST_PACE
-from headcount.sockets import THROTTLE_BUDGET, Pace
+from headcount.sockets import THROTTLE_BUDGET, Outcome, Pace
+from headcount.times import SECOND
 
 from tests.conftest import Worlds
 from tests.handlers.test_dashboards import join_and_count, space_rows
@@ -372,3 +375,77 @@ def test_throttled_spaces_of_one_batch_share_its_time_and_nobody_is_closed_for_w
     world.publish([one for one in batch if one["dynamodb"]["SequenceNumber"] in numbers])
     heard = [world.versions(f"to {space}", space) for space in spaces]
     assert sorted(heard) == [[0], [0, 1], [0, 1]]
+
+
+def test_a_version_that_left_in_chunks_on_its_second_try_is_not_overtaken(
+    worlds: Worlds, memory: Engine
+) -> None:
+    world = worlds(memory, PostsPerSecond="64")  # 4 a second for a process of publish
+    for number in range(3):
+        world.subscribe(f"b{number}", "link:2")
+        world.subscribe(f"c{number}", "link:1")
+    world.beat("x", "link:2")
+    world.count(world.filtered("count"))
+    other = world.filtered("publish")
+    batch = []
+    for session in ("s1", "s2"):
+        world.beat(session, "link:1")
+        world.count(world.filtered("count"))
+        batch.append(world.filtered("publish"))
+        world.clock.advance(1)
+    first, more = batch
+    world.publish(other)
+
+    def die() -> None:
+        raise RuntimeError
+
+    subscriptions = world.tables["subscriptions"].name
+    with (
+        world.engine.interrupted("Query", subscriptions, die),
+        pytest.raises(RuntimeError, match="none of 1 spaces"),
+    ):
+        world.invoke("publish", {"Records": first})
+    world.publish([*first, *more])  # tried again, with what came meanwhile
+    world.fan_out()
+    assert world.versions("c0", "link:1") == [0, 1, 2]
+
+
+def test_whose_chunk_is_overdue_starts_over_and_hears_no_later_one(
+    worlds: Worlds, memory: Engine
+) -> None:
+    world = worlds(memory, InlineFanout="1")
+    for connection in ("c1", "c2"):
+        world.subscribe(connection)
+    world.publish(join_and_count(world, "s1"))
+    world.clock.advance(OVERDUE / SECOND - 1)
+    world.publish(join_and_count(world, "s2"))
+    world.clock.advance(2)
+    world.fan_out()
+    assert world.versions("c1") == [0]
+    assert space_rows(world) == []
+    world.run_errands()
+    assert sorted(world.line.closed) == ["c1", "c2"]
+
+
+def test_an_account_that_is_throttled_after_a_slow_pass_closes_nobody(
+    worlds: Worlds, memory: Engine
+) -> None:
+    world = worlds(memory)
+    courier = world.services("fanout").courier
+    audience = [f"c{number}" for number in range(400)]  # longer than posts are tried
+    throttled = {"c7"}
+
+    class Busy:
+        def post(self, connection: str, message: str) -> Outcome:  # noqa: ARG002 - it has no say
+            world.clock.advance(0.1)
+            if connection in throttled:
+                throttled.discard(connection)
+                return Outcome.THROTTLED
+            return Outcome.SENT
+
+        def close(self, connection: str) -> bool:
+            raise AssertionError(f"{connection} was closed")
+
+    line: Any = Busy()
+    with ThreadPoolExecutor(1) as pool:
+        assert replace(courier, line=line, pool=pool).hand_out("hello", audience) == []

@@ -188,7 +188,10 @@ class Queues:
             "messageId": f"message-{next(self._numbers)}",
             "body": MessageBody,
             "messageAttributes": as_received(MessageAttributes),
-            "attributes": {"MessageGroupId": MessageGroupId},
+            "attributes": {
+                "MessageGroupId": MessageGroupId,
+                "SentTimestamp": str(self._loop.now),
+            },
         }
         if not MessageGroupId:
             late = DelaySeconds * SECOND + self._faults.random.randint(10, 3_000)

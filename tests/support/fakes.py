@@ -100,7 +100,8 @@ class FakeQueue:
     """A FIFO queue, which deduplicates and keeps the order of each message group; and beside it
     the queues of errands and of erasures, whose messages have no group."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
         self.messages: list[dict[str, Any]] = []
         self.errands: list[dict[str, Any]] = []
         self.delays: list[int] = []
@@ -143,6 +144,7 @@ class FakeQueue:
                 "body": MessageBody,
                 "attributes": {
                     "ApproximateReceiveCount": "1",
+                    "SentTimestamp": str(self._clock()),
                     "SequenceNumber": f"{len(self._seen):020d}",
                     "MessageGroupId": MessageGroupId,
                     "MessageDeduplicationId": MessageDeduplicationId,

@@ -85,7 +85,7 @@ class World:
         self.parameters = parameters
         self.tables: dict[str, Table] = {}
         self.line = FakeLine()
-        self.queue = FakeQueue()
+        self.queue = FakeQueue(clock)
         self.secrets = FakeSecrets()
         self.sns = FakeSns()
         self.bus = FakeBus()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from headcount.causes import Cause
 from headcount.sockets import Courier
 from headcount.store.subscriptions import SubscriptionsTable
+from headcount.times import MINUTE
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -85,6 +86,11 @@ class ChunkQueue:
                 )
 
 
+OVERDUE = 10 * MINUTE
+"""The age from which on a chunk is told to nobody: those behind it may be lost to the queue's
+retention or its dead letters, and a version with a gap before it must not look whole."""
+
+
 class Closings(Protocol):
     """Where connections are left that must be closed."""
 
@@ -111,20 +117,26 @@ class Deliveries:
         """Send a version to all who have heard those before it. Raises when a dependency fails,
         and UndeliveredError when ``until``, the end of an invocation's patience, left no time."""
         silent = self.courier.hand_out(message, connections, until=until)
-        if not silent:
-            return
-        # In this order: should this be tried again half way, none is left open and forgotten.
-        self.closings.close(silent)
-        for connection in silent:
-            # Later versions may be in the queue already, with this connection among theirs.
-            self.subscriptions.set_aside(space, connection, now=self.clock())
-        self.courier.forget(silent)
+        if silent:
+            self._set_aside(space, silent)
 
-    def deliver_chunk(self, chunk: Chunk) -> None:
-        """Send a chunk's version to those of it that have heard the ones before."""
+    def deliver_chunk(self, chunk: Chunk, *, queued_at: int, until: int) -> None:
+        """Send a chunk's version to those of it that have heard the ones before; ``until`` as with
+        ``deliver``. Of a chunk that is overdue everybody starts over instead."""
         aside = self.subscriptions.aside(chunk.space)
         here = [connection for connection in chunk.connections if connection not in aside]
-        self.deliver(chunk.space, chunk.message, here)
+        if self.clock() - queued_at > OVERDUE:
+            self._set_aside(chunk.space, here)
+        else:
+            self.deliver(chunk.space, chunk.message, here, until=until)
+
+    def _set_aside(self, space: str, connections: Sequence[str]) -> None:
+        # In this order: should this be tried again half way, none is left open and forgotten.
+        self.closings.close(connections)
+        for connection in connections:
+            # Later versions may be in the queue already, with this connection among theirs.
+            self.subscriptions.set_aside(space, connection, now=self.clock())
+        self.courier.forget(connections)
 
 
 def _attributes(cause: Cause | None) -> Any:

@@ -119,6 +119,7 @@ class Publisher:
             heard = self._say(old, until=until)
             if is_repeat(old, last_cause):
                 return Published(old.version, None, heard)
+            old = self.headcounts.get(space)  # it may have left in chunks just now
         pace = self._pace(old)
         wait = old.as_of + pace - self.clock() if old.version else 0
         if pace > PACE and wait > PACE:  # other spaces would wait with it

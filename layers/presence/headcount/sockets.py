@@ -220,14 +220,15 @@ class Courier:
         ``until``: when throttled posts of this invocation have been tried long enough. Who had not
         all of that time because other messages did is not given up, but UndeliveredError raised.
         """
-        began = self.clock()
-        most = began + THROTTLE_BUDGET
-        patience = Patience(began, min(most, until or most), self.at_once, self.chance)
+        patience: Patience | None = None
         failed: list[str] = []
         silent: list[str] = []
         todo = list(connections)
-        while left := self._post(message, todo, patience.at_once):
+        while left := self._post(message, todo, patience.at_once if patience else self.at_once):
             now = self.clock()
+            if patience is None:  # only now: to tell everybody once takes what the pace makes of it
+                most = now + THROTTLE_BUDGET
+                patience = Patience(now, min(most, until or most), self.at_once, self.chance)
             for connection in patience.over(left, len(todo), now):
                 outcome = left.pop(connection)
                 if outcome is Outcome.THROTTLED and patience.until < most:

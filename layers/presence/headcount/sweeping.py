@@ -416,9 +416,15 @@ class Sweeper:
         counted = {count.shard for count in found.shards if count.rows}
         lead = min(counted or space.occupied, default=0)
         own = space.occupied - space.cut
-        if lead in space.occupied or not space.alone or self._has_rows(space.id, lead):
-            return _Share(own, first=lead in space.occupied)
+        if lead in space.occupied:
+            # Those that are said to have rows, and have none, no segment meets.
+            return _Share(own | {one for one in counted if self._is_deserted(space, one)})
+        if not space.alone or self._has_rows(space.id, lead):
+            return _Share(own, first=False)
         return _Share(own or {count.shard for count in found.shards})
+
+    def _is_deserted(self, space: _Space, shard: int) -> bool:
+        return shard not in space.occupied and not self._has_rows(space.id, shard)
 
     def _has_rows(self, space: str, shard: int) -> bool:
         return bool(self.presence.page(space, shard, limit=1, after=None)[0])
@@ -475,7 +481,7 @@ class Sweeper:
             if count.shard >= self.shards
             and count.rows
             and count.shard not in space.occupied
-            and (share.whole or not self._has_rows(space.id, count.shard))
+            and (share.whole or count.shard in share.shards)
         ]
         said = _as_said(head, found, self.clock())
         return changed if said else changed or sorted({*share.shards, *counted})[:1]

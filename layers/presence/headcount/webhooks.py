@@ -40,6 +40,10 @@ class WebhookRefusedError(RuntimeError):
     """The address, or the secret, is none that an event may be sent with."""
 
 
+_DETOURS = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "2002::/16", "::/96", "fec0::/10")))
+"""Addresses that hold another, which may be a private one; and site-local ones, which older Pythons
+take for global."""
+
 _NOT_SENT = (OSError, HTTPException, ClientError, BotoCoreError, WebhookRefusedError)
 
 
@@ -113,7 +117,9 @@ class Receiver:
     def _allows(self, address: str) -> bool:
         ip = ipaddress.ip_address(address)
         ip = getattr(ip, "ipv4_mapped", None) or ip
-        return ip.is_loopback if self.local else ip.is_global and not ip.is_multicast
+        if self.local:
+            return ip.is_loopback
+        return ip.is_global and not ip.is_multicast and not any(ip in net for net in _DETOURS)
 
 
 @dataclass(slots=True)
