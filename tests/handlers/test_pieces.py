@@ -398,6 +398,27 @@ def test_drift_is_found_in_a_shard_that_takes_several_pieces(
     assert world.people("course:1") == 7
 
 
+@pytest.mark.usefixtures("small_pages")
+def test_a_shard_that_lost_all_its_rows_is_found_beside_others_that_have_theirs(
+    memory: Engine, worlds: Worlds
+) -> None:
+    world = in_pieces(worlds(memory, ShardsPerSpace="3"))
+    come(world)
+    counted = world.services("count").counts.space(SITE).shards
+    deserted = max(count.shard for count in counted if count.rows)
+    assert deserted != min(count.shard for count in counted if count.rows)
+    rows = [row for row in world.presence_rows() if row["partition"] == f"{SITE}#{deserted}"]
+    for row in rows:
+        key = {name: {"S": row[name]} for name in ("partition", "session")}
+        world.engine.client.delete_item(TableName=world.tables["presence"].name, Key=key)
+    people = len({row["visitor"] for row in rows})
+    world.filtered("count")
+    world.clock.advance(QUIET)
+    assert swept(world)["repaired"] == [SITE]
+    world.settle()
+    assert world.people() == 7 - people < 7
+
+
 def test_a_lost_batch_is_found_in_its_shard_alone(world: World) -> None:
     come(world)
     world.beat("late", "course:2", visitorId="v99")
