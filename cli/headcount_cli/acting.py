@@ -290,6 +290,8 @@ def token(
                 f"{word!r} is no scope: write it like read:site:main, people:course:* or erase:*, "
                 f"with one of {', '.join(ACTIONS)}"
             )
+    if scope is not None and not scopes:  # an empty variable must not make an admin
+        raise typer.BadParameter("--scope names no scope: leave it out for an admin's token")
     made = find_stack(asked).token(subject=subject, lives=ttl or seconds(lasting), scopes=scopes)
     if asked.json:
         say_json({"token": made, "subject": subject, "scopes": list(scopes)})

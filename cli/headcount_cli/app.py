@@ -378,6 +378,8 @@ async def export_command(
     if len(chosen) > 1:
         raise typer.BadParameter(f"choose one of --{' and --'.join(chosen)}")
     by_name = output.suffix.removeprefix(".") if output else ""
+    if by_name and format is None and by_name not in set(Format):
+        raise typer.BadParameter(f"a .{by_name} is none of {', '.join(Format)}: say --format")
     kind = str(format or (by_name if by_name in set(Format) else "json" if asked.json else "csv"))
     if kind == "parquet" and output is None and sys.stdout.isatty():
         raise typer.BadParameter("a Parquet file needs a place: -o days.parquet")

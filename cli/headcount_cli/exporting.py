@@ -50,6 +50,7 @@ async def export(api: Api, what: str, space: str, start: str | None, end: str | 
 async def _days(api: Api, space: str, start: str | None, end: str | None) -> list[Row]:
     last = _day("--to", end) if end else datetime.now(UTC).date()
     first = _day("--from", start) if start else last - DAYS
+    _require_order(first <= last)
     rows: list[Row] = []
     while first <= last:
         until = min(last, first + DAYS)
@@ -62,6 +63,7 @@ async def _days(api: Api, space: str, start: str | None, end: str | None) -> lis
 async def _points(api: Api, space: str, start: str | None, end: str | None) -> list[Row]:
     last = _moment("--to", end) if end else datetime.now(UTC)
     first = _moment("--from", start) if start else last - _ALL_POINTS
+    _require_order(first <= last)
     rows: list[Row] = []
     while first <= last:
         until = min(last, first + TIMELINE - _A_MOMENT)
@@ -86,6 +88,11 @@ async def _acts(api: Api, space: str, start: str | None, end: str | None) -> lis
         if len(page) < _MOST_ACTS or not fresh:
             return list(rows.values())
         until = page[-1]["at"]
+
+
+def _require_order(ordered: bool) -> None:
+    if not ordered:
+        raise CommandError("--from must not be later than --to.")
 
 
 def _day(option: str, text: str) -> date:

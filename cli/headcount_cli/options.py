@@ -119,5 +119,10 @@ def finished(work: Callable[[], int | Coroutine[Any, Any, int | None] | None]) -
     except CommandError as error:
         complain(str(error))
         return 1
+    except BrokenPipeError:
+        raise  # whoever read has enough: click ends it quietly
+    except OSError as error:
+        complain(f"The output could not be written: {error.strerror or error}.")
+        return 1
     except KeyboardInterrupt:
         return 130

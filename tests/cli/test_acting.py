@@ -147,6 +147,13 @@ def test_a_scope_that_allows_nothing_is_refused(run: Run) -> None:
     assert run("token", "--scope", "see:site:main").exit_code == 2
 
 
+@pytest.mark.parametrize("scope", ["", " "])
+def test_an_empty_scope_makes_no_admin(run: Run, scope: str) -> None:
+    done = run("token", "--scope", scope)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+
+
 def test_times_are_written_with_their_unit() -> None:
     assert [seconds(text) for text in ("90", "90s", "15m", "12h", "30d")] == [
         *(90, 90, 900, 43_200, 2_592_000)

@@ -87,6 +87,26 @@ def test_nobody_makes_an_empty_file_and_not_an_error(here: World, run: Run) -> N
     assert parquet.read_table(io.BytesIO(as_parquet([]))).num_rows == 0
 
 
+@pytest.mark.parametrize("sort", ["--days", "--timeline"])
+def test_a_period_that_ends_before_it_begins_is_no_empty_file(
+    here: World, run: Run, sort: str
+) -> None:
+    here.beat("s1")
+    done = run("export", SITE, sort, "--from", "2026-11-22", "--to", "2026-11-20")
+    assert done.exit_code == 1
+    assert "must not be later" in done.stderr
+
+
+def test_a_file_of_a_name_that_says_no_format_is_refused(
+    here: World, run: Run, tmp_path: Path
+) -> None:
+    here.beat("s1")
+    file = tmp_path / "days.xlsx"
+    assert run("export", SITE, "-o", str(file)).exit_code == 2
+    assert run("export", SITE, "-o", str(file), "--format", "csv").exit_code == 0
+    assert file.exists()
+
+
 def test_without_pyarrow_it_is_said_what_to_install(
     here: World, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
