@@ -15,7 +15,7 @@ from rich.live import Live
 from headcount_cli import acting, costs, demo, doctor
 from headcount_cli.api import Api, connected, pages, space_path
 from headcount_cli.errors import CommandError
-from headcount_cli.exporting import export, flat, write
+from headcount_cli.exporting import COLUMNS, export, flat, write
 from headcount_cli.feed import Feed, socket_url_of
 from headcount_cli.options import aimed
 from headcount_cli.output import (
@@ -385,7 +385,8 @@ async def export_command(
         raise typer.BadParameter("a Parquet file needs a place: -o days.parquet")
     async with connected(find(asked), note) as api:
         rows = await export(api, chosen[0], space, start, end)
-    write([flat(row) for row in rows] if kind != "json" else rows, kind, output)
+    table = [flat(row) for row in rows] if kind != "json" else rows
+    write(table, kind, output, COLUMNS[chosen[0]])
     if output:
         note(f"{len(rows):,} rows in {output}")
 

@@ -25,6 +25,20 @@ _MOST_ACTS = 500
 _FORMULA = re.compile(r"^[=+\-@\t\r\n＝＋－＠]")  # as functions/site/src/csv.js has it
 _MOMENTS = {"at", "joinedAt", "lastSeen"}
 
+COLUMNS = {
+    "days": (
+        *("date", "uniquePeople", "uniqueSessions", "uniqueUsers"),
+        *("views", "beats", "peak", "avgSeconds"),
+    ),
+    "timeline": ("at", "people", "sessions"),
+    "viewers": (
+        *("sessionId", "visitorId", "userId", "verified", "name", "avatar", "page"),
+        *("state", "joinedAt", "lastSeen"),
+    ),
+    "audit": ("id", "at", "who", "what"),
+}
+"""What every row has, so that a file without rows has its columns all the same."""
+
 NO_PYARROW = (
     "Parquet needs pyarrow, which is not installed here: `uv tool install '.[parquet]'`, or "
     "`pip install pyarrow` into this environment. Or take --format csv."
@@ -127,17 +141,21 @@ def flat(row: Mapping[str, Any], under: str = "") -> Row:
     return found
 
 
-def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Every column that any row has, in the order they come up."""
-    return list(dict.fromkeys(name for row in rows for name in row))
+def columns(rows: Iterable[Mapping[str, Any]], known: Iterable[str] = ()) -> list[str]:
+    """Those that are known, and every column that any row has, in the order they come up."""
+    return list(dict.fromkeys([*known, *(name for row in rows for name in row)]))
 
 
-def write(rows: Sequence[Row], kind: str, output: Path | None) -> None:
-    """Write the rows (flat ones, but for JSON) to a file, or to standard output.
+def write(rows: Sequence[Row], kind: str, output: Path | None, known: Iterable[str] = ()) -> None:
+    """Write the rows (flat ones, but for JSON) to a file, or to standard output; ``known`` are
+    columns that are there without rows, too.
 
     A file is there whole or not at all. CommandError where it can't be written.
     """
-    content = {"csv": as_csv, "json": as_json, "parquet": as_parquet}[kind](rows)
+    if kind == "json":
+        content = as_json(rows)
+    else:
+        content = {"csv": as_csv, "parquet": as_parquet}[kind](rows, known)
     if output is None:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
@@ -155,9 +173,9 @@ def as_json(rows: Sequence[Row]) -> bytes:
     return json.dumps(rows, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def as_csv(rows: Sequence[Row]) -> bytes:
+def as_csv(rows: Sequence[Row], known: Iterable[str] = ()) -> bytes:
     """RFC 4180, UTF-8, a line of names first; text that is a formula to a spreadsheet is none."""
-    names = columns(rows)
+    names = columns(rows, known)
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(names)
@@ -173,14 +191,14 @@ def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, list) else value
 
 
-def as_parquet(rows: Sequence[Row]) -> bytes:
+def as_parquet(rows: Sequence[Row], known: Iterable[str] = ()) -> bytes:
     """Columns with types: days are dates, moments timestamps. CommandError without pyarrow."""
     try:
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError:
         raise CommandError(NO_PYARROW) from None
-    table = arrow.table({name: list(_typed(name, rows)) for name in columns(rows)})
+    table = arrow.table({name: list(_typed(name, rows)) for name in columns(rows, known)})
     file = io.BytesIO()
     parquet.write_table(table, file)
     return file.getvalue()

@@ -9,13 +9,15 @@ import json
 import sys
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import pytest
 from headcount.reading import MAX_DAYS, MAX_TIMELINE
 from headcount.times import DAY, SECOND
+from headcount.web.answers import Day, Point, Viewer
+from headcount.web.moderation import ActOfAdmin
 from headcount_cli import exporting
-from headcount_cli.exporting import as_csv, as_parquet, export, flat
+from headcount_cli.exporting import COLUMNS, as_csv, as_parquet, export, flat
 from pyarrow import parquet
 
 from tests.cli.conftest import Run
@@ -85,6 +87,22 @@ def test_nobody_makes_an_empty_file_and_not_an_error(here: World, run: Run) -> N
     assert rows_of(run("export", SITE, "--viewers").stdout) == []
     assert json.loads(run("export", SITE, "--viewers", "--format", "json").stdout) == []
     assert parquet.read_table(io.BytesIO(as_parquet([]))).num_rows == 0
+
+
+@pytest.mark.parametrize("sort", COLUMNS)
+def test_a_file_without_rows_has_its_columns(here: World, run: Run, sort: str) -> None:
+    assert run("export", SITE, f"--{sort}").stdout == ",".join(COLUMNS[sort]) + "\n"
+    table = parquet.read_table(io.BytesIO(as_parquet([], COLUMNS[sort])))
+    assert tuple(table.column_names) == COLUMNS[sort]
+
+
+@pytest.mark.parametrize(
+    ("sort", "row"),
+    [("days", Day), ("timeline", Point), ("viewers", Viewer), ("audit", ActOfAdmin)],
+)
+def test_the_columns_are_what_the_server_answers(sort: str, row: type) -> None:
+    said = {name for name, kind in get_type_hints(row).items() if get_origin(kind) is not dict}
+    assert said == {*COLUMNS[sort]}
 
 
 @pytest.mark.parametrize("sort", ["--days", "--timeline"])
