@@ -49,7 +49,12 @@ LONG = {
 OUTSIDE = {"make lock", "make audit-dependencies"}
 """What asks servers of others: make says what it would do."""
 
-LASTING = {"make demo": "visitors", "headcount demo": "visitors", "headcount watch": "people"}
+LASTING = {
+    "make demo": "visitors",
+    "headcount demo": "visitors",
+    "headcount watch": "people",
+    ".venv/bin/headcount watch": "people",
+}
 """What goes on until Ctrl-C, and a word that it says once it works."""
 
 ONCE = {"headcount doctor"}

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,8 @@ def sam(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Sam:
     except UsageError as error:
         missing("What `sam local` runs functions in", str(error))
     folder = tmp_path_factory.mktemp("sam")
-    asyncio.run(copy_build(folder / "build"))
+    with ThreadPoolExecutor(1) as thread:  # a browser's loop may run in this one
+        thread.submit(lambda: asyncio.run(copy_build(folder / "build"))).result()
     text = (ROOT / "samconfig.toml").read_text()
     text = text.replace(".aws-sam/local/", f"{folder}/build/")
     config = folder / "samconfig.toml"
