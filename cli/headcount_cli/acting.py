@@ -10,7 +10,7 @@ import typer
 
 from headcount_cli.api import Api, connected, space_path
 from headcount_cli.errors import CommandError
-from headcount_cli.output import key, local_time, note, say, say_json, say_table
+from headcount_cli.output import key, local_time, note, say, say_json, say_rows
 from headcount_cli.target import Asked, find, find_stack
 from headcount_cli.tokens import ACTIONS, HOUR, is_scope
 
@@ -85,10 +85,7 @@ async def removals(asked: Asked, space: Space) -> None:
     """
     async with connected(find(asked), note) as api:
         found = (await api.get(space_path(space, "removals")))["removals"]
-    if asked.json:
-        say_json(found)
-        return
-    say_table(
+    say_rows(
         found,
         [
             ("id", key("id")),
@@ -98,6 +95,7 @@ async def removals(asked: Asked, space: Space) -> None:
             ("reason", key("reason")),
         ],
         nothing="Nobody is removed.",
+        as_json=asked.json,
     )
 
 
@@ -159,10 +157,7 @@ async def audit(asked: Asked, space: Space) -> None:
     """
     async with connected(find(asked), note) as api:
         found = (await api.get(space_path(space, "audit")))["acts"]
-    if asked.json:
-        say_json(found)
-        return
-    say_table(
+    say_rows(
         found,
         [
             ("at (UTC)", lambda row: local_time(row["at"], date=True)),
@@ -171,6 +166,7 @@ async def audit(asked: Asked, space: Space) -> None:
             ("of what", lambda row: " ".join(f"{k}={v}" for k, v in row["parameters"].items())),
         ],
         nothing="Nothing was done.",
+        as_json=asked.json,
     )
 
 
@@ -218,10 +214,7 @@ async def erasures(
             await _tell_erasure(api, asked, await _erasure(api, erasure), wait)
             return
         found = (await api.get("/v1/erasures"))["erasures"]
-    if asked.json:
-        say_json(found)
-        return
-    say_table(
+    say_rows(
         found,
         [
             ("id", key("id")),
@@ -232,6 +225,7 @@ async def erasures(
             ("complete", lambda row: "yes" if row["complete"] else "no"),
         ],
         nothing="Nobody was erased.",
+        as_json=asked.json,
     )
 
 

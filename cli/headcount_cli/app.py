@@ -25,6 +25,7 @@ from headcount_cli.output import (
     note,
     say,
     say_json,
+    say_rows,
     say_table,
     sparkline,
 )
@@ -145,10 +146,7 @@ async def spaces(
     """
     async with connected(find(asked), note) as api:
         found = (await api.get("/v1/spaces", kind=kind))["spaces"]
-    if asked.json:
-        say_json(found)
-        return
-    say_table(
+    say_rows(
         found,
         [
             ("space", key("space")),
@@ -159,6 +157,7 @@ async def spaces(
             ("as of (UTC)", lambda row: local_time(row["asOf"])),
         ],
         nothing="Nobody is anywhere.",
+        as_json=asked.json,
     )
 
 
@@ -320,10 +319,7 @@ async def days(asked: Asked, space: Space, start: From = None, end: To = None) -
     """
     async with connected(find(asked), note) as api:
         found = (await api.get(space_path(space, "days"), **{"from": start, "to": end}))["days"]
-    if asked.json:
-        say_json(found)
-        return
-    say_table(
+    say_rows(
         found,
         [
             ("day", key("date")),
@@ -335,6 +331,7 @@ async def days(asked: Asked, space: Space, start: From = None, end: To = None) -
             ("average", lambda row: f"{row['avgSeconds']:,} s"),
         ],
         nothing="Nobody was here.",
+        as_json=asked.json,
     )
 
 

@@ -57,6 +57,16 @@ def say_table(
     console().print(table if table.row_count else nothing)
 
 
+def say_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, nothing: str, as_json: bool
+) -> None:
+    """The rows as they are in JSON, else as a table of these columns."""
+    if as_json:
+        say_json(rows)
+    else:
+        say_table(rows, columns, nothing=nothing)
+
+
 _RIGHT = {"people", "sessions", "signed in", "anonymous", "views", "beats", "peak", "average"}
 
 

@@ -144,19 +144,17 @@ def schedule_of_another_function(patient: Patient) -> Undo:
 
 
 def route_gone(patient: Patient) -> Undo:
-    gateway, api = patient.client("apigatewayv2"), patient.names["HttpApi"]
-    routes = gateway.get_routes(ApiId=api)["Items"]
-    (route,) = (one for one in routes if one["RouteKey"] == "GET /headcount-react.js")
-    gateway.delete_route(ApiId=api, RouteId=route["RouteId"])
-    return lambda: gateway.create_route(
-        ApiId=api, RouteKey=route["RouteKey"], Target=route["Target"]
-    )
+    return without_route(patient, "HttpApi", "GET /headcount-react.js")
 
 
 def socket_route_gone(patient: Patient) -> Undo:
-    gateway, api = patient.client("apigatewayv2"), patient.names["SocketApi"]
+    return without_route(patient, "SocketApi", "$disconnect")
+
+
+def without_route(patient: Patient, name: str, key: str) -> Undo:
+    gateway, api = patient.client("apigatewayv2"), patient.names[name]
     routes = gateway.get_routes(ApiId=api)["Items"]
-    (route,) = (one for one in routes if one["RouteKey"] == "$disconnect")
+    (route,) = (one for one in routes if one["RouteKey"] == key)
     gateway.delete_route(ApiId=api, RouteId=route["RouteId"])
     return lambda: gateway.create_route(
         ApiId=api, RouteKey=route["RouteKey"], Target=route["Target"]

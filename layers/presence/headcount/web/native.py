@@ -114,6 +114,12 @@ _TIME = {"type": "string", "format": "date-time"}
 _DAY = {"type": "string", "format": "date"}
 _READ, _PEOPLE = Scope(Action.READ, "<space>"), Scope(Action.PEOPLE, "<space>")
 
+
+def _pages(limit: str) -> list[Query]:
+    """The parameters of what comes in pages."""
+    return [Query("limit", limit, _LIMIT), Query("cursor", "The cursor of the page before")]
+
+
 ROUTES = [
     Route(
         "POST",
@@ -158,10 +164,7 @@ ROUTES = [
         viewers,
         Who.ADMIN,
         _ANSWERS + "Viewers",
-        query=[
-            Query("limit", "Sessions per page", _LIMIT),
-            Query("cursor", "The cursor of the page before"),
-        ],
+        query=_pages("Sessions per page"),
         needs=_PEOPLE,
     ),
     Route(
@@ -170,10 +173,7 @@ ROUTES = [
         snapshot,
         Who.ADMIN,
         _ANSWERS + "Snapshot",
-        query=[
-            Query("limit", "Visits per page", _LIMIT),
-            Query("cursor", "The cursor of the page before"),
-        ],
+        query=_pages("Visits per page"),
         needs=_PEOPLE,
         errors=[409],
     ),
@@ -183,10 +183,7 @@ ROUTES = [
         explain,
         Who.ADMIN,
         _ANSWERS + "Explanation",
-        query=[
-            Query("limit", "Rows per page, counted or not", _LIMIT),
-            Query("cursor", "The cursor of the page before"),
-        ],
+        query=_pages("Rows per page, counted or not"),
         needs=_PEOPLE,
     ),
     Route(
