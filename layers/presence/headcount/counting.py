@@ -15,7 +15,7 @@ from headcount.store.counts import Count, CountsTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import VisitsTable
 from headcount.tally import Tallying
-from headcount.times import SECOND
+from headcount.times import SECOND, whole_seconds
 from headcount.visits import Visit
 
 PATIENCE = SECOND
@@ -223,10 +223,10 @@ class Counter:
         wait = min(due.at - start, slowest)
         left = self._left(*shard, start, people=due.people)
         if left > CLOCKS_DIFFER:
-            after = -(-max(wait, left + SECOND) // SECOND)
+            after = whole_seconds(max(wait, left + SECOND))
             self.later.recount(*shard, at=start, stays=due.gone, after=after)
             return
-        after = -(-max(wait, left and left + slowest) // SECOND)
+        after = whole_seconds(max(wait, left and left + slowest))
         at = start + after * SECOND
         last = self._left(*shard, start, people=False)
         # Else one that facets wait for comes in time.

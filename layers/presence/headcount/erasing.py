@@ -22,7 +22,7 @@ from headcount.store.history import HistoryTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.subscriptions import SubscriptionsTable
 from headcount.store.visits import VisitsTable
-from headcount.times import HOUR, MINUTE, SECOND
+from headcount.times import HOUR, MINUTE, whole_seconds
 from headcount.visits import Visit
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class ErasureQueue:
         self.client.send_message(
             QueueUrl=self.url,
             MessageBody=json.dumps(asdict(job), separators=(",", ":")),
-            DelaySeconds=-(-min(wait, _LONGEST_DELAY) // SECOND),
+            DelaySeconds=whole_seconds(min(wait, _LONGEST_DELAY)),
         )
 
 

@@ -18,7 +18,7 @@ from headcount.store.headcounts import HeadcountsTable
 from headcount.store.subscriptions import Subscription, SubscriptionsTable
 from headcount.subscribing import frame_of
 from headcount.tally import merge
-from headcount.times import MINUTE, SECOND
+from headcount.times import MINUTE, SECOND, whole_seconds
 
 if TYPE_CHECKING:
     from headcount.counting import Later
@@ -123,7 +123,7 @@ class Publisher:
         pace = self._pace(old)
         wait = old.as_of + pace - self.clock() if old.version else 0
         if pace > PACE and wait > PACE:  # other spaces would wait with it
-            now, after = self.clock(), -(-min(wait, pace) // SECOND)
+            now, after = self.clock(), whole_seconds(min(wait, pace))
             self.later.recount(space, min(shards, default=0), at=now, stays=latest(), after=after)
             return None
         self.sleep(max(0, min(wait, PACE)) / 1000)

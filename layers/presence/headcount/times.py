@@ -10,6 +10,12 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+
+def whole_seconds(millis: int) -> int:
+    """Milliseconds as seconds, rounded up: how long to wait for all of them."""
+    return -(-millis // SECOND)
+
+
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 

@@ -14,7 +14,7 @@ from headcount.errors import BusyError, ForbiddenError, InvalidRequestError, Una
 from headcount.moderation import NO_SUBJECT, Act, Notice, shown, until_when
 from headcount.session import Facts, Session, persons_of
 from headcount.spaces import Kind, Space
-from headcount.times import SECOND, iso
+from headcount.times import iso, whole_seconds
 from headcount.tokens import (
     Action,
     Caller,
@@ -258,7 +258,7 @@ class Call:
         self.record_leave(space, Leave(session_id=beat.session_id))
         raise ForbiddenError(
             f"You were removed from this space. You may come back after {iso(until)}.",
-            headers={"Retry-After": str(max(1, -(-(until - now) // SECOND)))},
+            headers={"Retry-After": str(max(1, whole_seconds(until - now)))},
         )
 
     def record_leave(self, space: Space, leave: Leave, *, stayed: int | None = None) -> None:

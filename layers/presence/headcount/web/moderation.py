@@ -15,7 +15,7 @@ from headcount.messages import Rule as Check
 from headcount.moderation import Removal
 from headcount.reading import time_in
 from headcount.spaces import Space
-from headcount.times import DAY, HOUR, SECOND, iso
+from headcount.times import DAY, HOUR, SECOND, iso, whole_seconds
 from headcount.tokens import Action, Scope
 from headcount.web.answers import Notice
 from headcount.web.calls import Call
@@ -325,7 +325,7 @@ def _until(said: RemovalOfPerson, now: int) -> int:
             raise InvalidRequestError("until must be a time that is yet to come.")
         if end > now + LONGEST_REMOVAL:
             raise InvalidRequestError("until must be within 30 days from now.")
-    return -(-end // SECOND) * SECOND
+    return whole_seconds(end) * SECOND
 
 
 def _removed(removal: Removal) -> PersonRemoved:
