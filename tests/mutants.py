@@ -454,22 +454,29 @@ MUTANTS = [
     Mutant(
         "repeats: never noticed",
         HEADCOUNTS,
-        "return old.cause is not None and int(old.cause) >= int(first_cause)",
+        "return int(old.cause) >= int(change.number)",
         "return False",
         ("tests/unit/test_headcounts.py",),
     ),
     Mutant(
         "repeats: everything is one",
         HEADCOUNTS,
-        "return old.cause is not None and int(old.cause) >= int(first_cause)",
+        "return int(old.cause) >= int(change.number)",
         "return True",
         ("tests/unit/test_headcounts.py",),
     ),
     Mutant(
         "repeats: the same record is news",
         HEADCOUNTS,
-        "int(old.cause) >= int(first_cause)",
-        "int(old.cause) > int(first_cause)",
+        "int(old.cause) >= int(change.number)",
+        "int(old.cause) > int(change.number)",
+        ("tests/unit/test_headcounts.py",),
+    ),
+    Mutant(
+        "repeats: of a stream that counts from elsewhere, all are",
+        HEADCOUNTS,
+        "if old.cause is None or change.at > old.as_of + CLOCKS_DIFFER:",
+        "if old.cause is None:",
         ("tests/unit/test_headcounts.py",),
     ),
     Mutant(

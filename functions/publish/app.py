@@ -7,11 +7,13 @@ from typing import Any
 
 from headcount.causes import said
 from headcount.clients import Services, services
+from headcount.headcounts import Change
 from headcount.logs import logger
 from headcount.metrics import say_metrics
 from headcount.publishing import Published
 from headcount.sockets import THROTTLE_BUDGET
 from headcount.store.keys import Counts, shard_of_part
+from headcount.times import SECOND
 
 
 def handler(
@@ -21,25 +23,26 @@ def handler(
     """Publish a batch, a space at a time; the records of spaces that failed are tried again."""
     here = services()
     publisher = here.publisher
-    causes: dict[str, list[str]] = {}
+    changes: dict[str, list[Change]] = {}
     shards: dict[str, set[int]] = {}
     for record in event["Records"]:
         change = record["dynamodb"]
         space = change["Keys"][Counts.PARTITION]["S"]
-        causes.setdefault(space, []).append(change["SequenceNumber"])
+        made_at = int(change.get("ApproximateCreationDateTime", 0)) * SECOND
+        changes.setdefault(space, []).append(Change(change["SequenceNumber"], made_at))
         shard = shard_of_part(change["Keys"][Counts.SORT]["S"])
         shards.setdefault(space, set()).update(() if shard is None else (shard,))
     failed = []
     until = here.clock() + THROTTLE_BUDGET
-    for space, numbers in causes.items():
+    for space, made in changes.items():
         try:
-            done = publisher.publish(space, numbers[0], numbers[-1], shards[space], until=until)
+            done = publisher.publish(space, made[0], made[-1], shards[space], until=until)
         except Exception:
             logger().exception("not published", extra={"space": space})
-            failed.append(numbers[0])
+            failed.append(made[0].number)
         else:
             _say(here, space, done)
-    if failed and len(failed) == len(causes):
+    if failed and len(failed) == len(changes):
         raise PublishFailedError(f"none of {len(failed)} spaces could be published")
     return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 

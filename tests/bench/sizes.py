@@ -26,6 +26,7 @@ from typing import Any
 
 from headcount import sweeping
 from headcount.clients import ROWS_AT_ONCE
+from headcount.headcounts import Change
 from headcount.times import DAY, HOUR, day_of, day_start
 
 from tests.bench.prices import Prices, prices
@@ -129,7 +130,8 @@ def publish(wire: Wire) -> list[Piece]:
     wire.forget()
     meter, pieces = Meter(wire), []
     for number in range(_VERSIONS):
-        publisher.publish(SITE, str(number + 1), str(number + 1))
+        change = Change(str(number + 1))
+        publisher.publish(SITE, change, change)
         pieces.append(meter.lap(wire.rows.shards))
     return pieces
 
@@ -138,7 +140,7 @@ def sweep(wire: Wire) -> list[Piece]:
     """The cleanup's minute, with all the pieces it leaves; every shard differs from its count, as
     where people come and go all the time."""
     _counted(wire)
-    services_on(wire, "publish").publisher.publish(SITE, "1", "1")
+    services_on(wire, "publish").publisher.publish(SITE, Change("1"), Change("1"))
     here = services_on(wire, "cleanup")
     queue: Any = here.sqs
     if wire.rows.sessions > sweeping.ROWS_AT_ONCE:
@@ -172,7 +174,7 @@ def _growing(bodies: list[str]) -> Iterable[tuple[int, str]]:
 def daily(wire: Wire) -> list[Piece]:
     """The day's row of one space."""
     _counted(wire)
-    services_on(wire, "publish").publisher.publish(SITE, "1", "1")
+    services_on(wire, "publish").publisher.publish(SITE, Change("1"), Change("1"))
     tomorrow = day_start(day_of(NOON)) + DAY + HOUR
     aggregator = services_on(wire, "daily", tomorrow).aggregator
     wire.forget()

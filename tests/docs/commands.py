@@ -214,7 +214,12 @@ class Shell:
             _end(shell)
         said = output.read_text(errors="replace")
         if code or "Traceback" in said:
-            raise BrokenError(f"{command}\nended with {code}:\n{said[-2000:]}")
+            raise BrokenError(f"{command}\nended with {code}:\n{_shortened(said)}")
+
+
+def _shortened(said: str, most: int = 2000) -> str:
+    """How it began and how it ended."""
+    return said if len(said) <= 2 * most else f"{said[:most]}\n[...]\n{said[-most:]}"
 
 
 def _until(shell: subprocess.Popen[bytes], output: Path, word: str) -> str | int:

@@ -686,3 +686,15 @@ def test_the_alarm_is_on_the_metric_that_is_said(capsys: pytest.CaptureFixture[s
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
     assert alarm["TreatMissingData"] == "notBreaching"
     assert template().functions["cleanup"]["LoggingConfig"]["ApplicationLogLevel"] == "INFO"
+
+
+def test_a_stream_that_counts_from_elsewhere_is_published_as_any(world: World) -> None:
+    """A table of Counts that was restored, or a record by hand: the numbers of the records that
+    follow may all be lower than the one that led to the version there."""
+    settled(world)
+    put(world, "headcounts", HEAD, cause={"S": "9" * 21 + "0" * 19})
+    world.leave("s3")
+    world.settle()
+    assert numbers(world)["people"] == 1
+    world.clock.advance(QUIET)
+    assert drifted(world) == []

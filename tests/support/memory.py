@@ -391,7 +391,7 @@ class MemoryTable:
             "eventSource": "aws:dynamodb",
             "awsRegion": "us-east-1",
             "dynamodb": {
-                "ApproximateCreationDateTime": datetime.fromtimestamp(now // 1000, UTC),
+                "ApproximateCreationDateTime": now // 1000,  # as Lambda hands it over
                 "Keys": keys,
                 **images,
                 "SequenceNumber": f"{number:021d}",
@@ -532,6 +532,11 @@ class MemoryPaginator:
             params["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
 
+def _as_read(change: Answer) -> Answer:
+    at = datetime.fromtimestamp(change["ApproximateCreationDateTime"], UTC)
+    return {**change, "ApproximateCreationDateTime": at}
+
+
 class MemoryStreams:
     """The SDK's DynamoDB Streams client: one shard per table, which never ends."""
 
@@ -568,7 +573,8 @@ class MemoryStreams:
             first = max(int(position) - table.trimmed, 0)
             found = table.records[first : first + Limit]
         behind = table.trimmed + first + len(found)
-        return {"Records": found, "NextShardIterator": f"{arn}|{behind}"}
+        records = [{**one, "dynamodb": _as_read(one["dynamodb"])} for one in found]
+        return {"Records": records, "NextShardIterator": f"{arn}|{behind}"}
 
     def _table(self, arn: str) -> MemoryTable:
         return self._database.tables[arn.partition(":table/")[2].partition("/")[0]]

@@ -233,6 +233,8 @@ class World:
         role = {"count": "presence", "publish": "counts"}[function]
         (source,) = template().events(function, "DynamoDB")
         records = self.tables[role].new_records()
+        for record in records:  # the engine may have a clock of its own
+            record["dynamodb"]["ApproximateCreationDateTime"] = self.clock() // SECOND
         return [record for record in records if passes(record, patterns_of(source))]
 
     def changes(self) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from headcount.headcounts import (
+    Change,
     Headcount,
     Numbers,
     Peak,
@@ -16,7 +17,7 @@ from headcount.headcounts import (
     periods_of,
 )
 from headcount.tally import Tally
-from headcount.times import DAY, HOUR, day_start, parse_iso
+from headcount.times import DAY, HOUR, SECOND, day_start, parse_iso
 
 from tests.support.clock import NOON
 
@@ -82,10 +83,17 @@ def test_a_published_time_does_not_step_back() -> None:
 
 def test_a_batch_is_a_repeat_when_its_first_record_or_a_later_one_was_published() -> None:
     head = replace(Headcount("site:main"), cause="000000000000000000100")
-    assert is_repeat(head, "000000000000000000100")
-    assert is_repeat(head, "99")
-    assert not is_repeat(head, "000000000000000000101")
-    assert not is_repeat(Headcount("site:main"), "1")
+    assert is_repeat(head, Change("000000000000000000100"))
+    assert is_repeat(head, Change("99"))
+    assert not is_repeat(head, Change("000000000000000000101"))
+    assert not is_repeat(Headcount("site:main"), Change("1"))
+
+
+def test_a_record_made_after_a_version_is_news_whatever_its_number() -> None:
+    head = replace(Headcount("site:main"), cause="999", as_of=NOON)
+    assert is_repeat(head, Change("1", NOON))
+    assert is_repeat(head, Change("1", NOON + SECOND))  # clocks differ
+    assert not is_repeat(head, Change("1", NOON + 2 * SECOND))
 
 
 def test_views_are_of_today_this_week_and_this_month() -> None:

@@ -21,14 +21,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from headcount.counting import CLOCKS_DIFFER
 from headcount.headcounts import Headcount
 from headcount.session import Session, Write
 from headcount.store.counts import Count, CountsTable
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.tally import Tally, Tallying, merge
-from headcount.times import MINUTE, SECOND
+from headcount.times import CLOCKS_DIFFER, MINUTE, SECOND
 
 SETTLING = 30 * SECOND
 """A write takes about 1 s to reach ``count``, up to 11 s until a large shard's recount is due and

@@ -15,7 +15,7 @@ from headcount.store.counts import Count, CountsTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import VisitsTable
 from headcount.tally import Tallying
-from headcount.times import SECOND, whole_seconds
+from headcount.times import CLOCKS_DIFFER, SECOND, whole_seconds
 from headcount.visits import Visit
 
 PATIENCE = SECOND
@@ -23,9 +23,6 @@ PATIENCE = SECOND
 
 REMEMBERED = 30 * SECOND
 """How long it is known which visits ended: many times what a recount may be left for."""
-
-CLOCKS_DIFFER = SECOND
-"""By how much the clocks of two servers may."""
 
 _SLOWEST_PACE, _SLOWEST_OF_FACETS = 5 * SECOND, 10 * SECOND
 _LIVELY, _LARGE = 30, 100

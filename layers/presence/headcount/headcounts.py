@@ -9,7 +9,7 @@ from typing import Any
 from headcount.alerts import Memory, Rule, Seen, alert_id, watch
 from headcount.moderation import Denied, Notice, Removal, denied_by, shown
 from headcount.tally import Tally, ranked
-from headcount.times import add_days, day_of, day_start, iso, month_of, week_of
+from headcount.times import CLOCKS_DIFFER, add_days, day_of, day_start, iso, month_of, week_of
 
 PRIVATE = "$"
 """What engagement's names begin with that are nobody's to see but admins', such as revenue: no beat
@@ -257,13 +257,26 @@ def next_headcount(old: Headcount, numbers: Numbers, *, cause: str | None, now: 
     )
 
 
-def is_repeat(old: Headcount, first_cause: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A record of the Counts table's stream: its sequence number, and when it was made (epoch
+    milliseconds, rounded down to a second; 0: it does not say)."""
+
+    number: str
+    at: int = 0
+
+
+def is_repeat(old: Headcount, change: Change) -> bool:
     """Whether a batch that starts with this record has been published before.
 
     Sequence numbers of a space's records grow. If the version there was caused by this batch's
-    first record or a later one, an earlier try wrote it and may have died while sending.
+    first record or a later one, an earlier try wrote it and may have died while sending. A record
+    that was made after that version is none of its causes, whatever its number: the table was
+    restored or its stream set up anew, and a stream of its own counts from elsewhere.
     """
-    return old.cause is not None and int(old.cause) >= int(first_cause)
+    if old.cause is None or change.at > old.as_of + CLOCKS_DIFFER:
+        return False
+    return int(old.cause) >= int(change.number)
 
 
 def largest_first(headcounts: Iterable[Headcount]) -> list[Headcount]:

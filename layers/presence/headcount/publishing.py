@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from headcount.causes import Cause, first_of
 from headcount.fanning import Deliveries
 from headcount.feeds import Forms
-from headcount.headcounts import Headcount, Numbers, is_repeat, next_headcount
+from headcount.headcounts import Change, Headcount, Numbers, is_repeat, next_headcount
 from headcount.sockets import to_frame
 from headcount.stays import latest
 from headcount.store.counts import CountsTable, SpaceCounts
@@ -100,14 +100,14 @@ class Publisher:
     def publish(
         self,
         space: str,
-        first_cause: str,
-        last_cause: str,
+        first: Change,
+        last: Change,
         shards: Collection[int] = (),
         *,
         until: int | None = None,
     ) -> Published | None:
-        """Publish a space whose counts changed, given its records' first and last number, and which
-        shards they are of. ``until``: when this invocation has waited long enough for posts that
+        """Publish a space whose counts changed, given its first and last record, and which shards
+        they are of. ``until``: when this invocation has waited long enough for posts that
         are throttled. None: its audience has not heard the last version yet, and it is left for
         later, by way of a recount.
 
@@ -115,9 +115,9 @@ class Publisher:
         while sending, it is sent again first: a version may be heard twice, but none is skipped.
         """
         old = self.headcounts.get(space)
-        if is_repeat(old, first_cause):
+        if is_repeat(old, first):
             heard = self._say(old, until=until)
-            if is_repeat(old, last_cause):
+            if is_repeat(old, last):
                 return Published(old.version, None, heard)
             old = self.headcounts.get(space)  # it may have left in chunks just now
         pace = self._pace(old)
@@ -131,7 +131,7 @@ class Publisher:
         counted = self.counts.space(space)
         cause = first_of(one.cause for one in counted.shards if one.shard in shards)
         numbers = numbers_of(counted)
-        new = next_headcount(old, numbers, cause=last_cause, now=self.clock())
+        new = next_headcount(old, numbers, cause=last.number, now=self.clock())
         if not self.headcounts.save(new):
             raise PublishContendedError(f"{space}: version {new.version} was published by another")
         return Published(new.version, cause, self._say(new, cause, until=until))

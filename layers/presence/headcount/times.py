@@ -10,6 +10,9 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+CLOCKS_DIFFER = SECOND
+"""By how much the clocks of two servers may."""
+
 
 def whole_seconds(millis: int) -> int:
     """Milliseconds as seconds, rounded up: how long to wait for all of them."""
