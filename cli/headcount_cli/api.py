@@ -11,14 +11,14 @@ from urllib.parse import quote
 
 import aiohttp
 
-from headcount_cli.errors import CommandError
+from headcount_cli.errors import CommandError, WrongCommandError
 from headcount_cli.target import WITHOUT_ONE, Target, is_private
 
 TIMEOUT = aiohttp.ClientTimeout(total=30)
 PATIENCE = 30.0
 """Seconds: a longer Retry-After is not waited for, it is said."""
 TRIES = 4
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _BUSY = 401, 403, 404, 429, 503
+_WRONG, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _BUSY = 400, 401, 403, 404, 429, 503
 _BROKEN = 500
 PAGE = 100
 """Rows of a page: as many as the server gives at once."""
@@ -63,7 +63,8 @@ class Api:
                     return said
                 wait = retry_after(answer)
                 if answer.status not in waits or wait is None or wait > PATIENCE or not left:
-                    raise CommandError(self._refused(answer.status, path, said, wait))
+                    refusal = WrongCommandError if answer.status == _WRONG else CommandError
+                    raise refusal(self._refused(answer.status, path, said, wait))
             await self.sleep(wait)
         raise AssertionError("unreachable")
 

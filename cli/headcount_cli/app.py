@@ -6,6 +6,7 @@ import asyncio
 import sys
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ from headcount_cli.output import (
     say_rows,
     say_table,
     sparkline,
+    while_read,
 )
 from headcount_cli.screen import Screen
 from headcount_cli.target import Asked, find
@@ -87,7 +89,8 @@ async def watch(
         out = console()
         with suppress(asyncio.CancelledError):  # Ctrl-C: that is how one stops watching
             if asked.json or not out.is_terminal:
-                await _follow(feed, screen, count, lambda heard: _tell(screen, heard, asked.json))
+                heard_by = partial(_tell, screen, as_json=asked.json)
+                await while_read(_follow(feed, screen, count, heard_by))
                 return
             with Live(screen.render(), console=out, auto_refresh=False) as live:
                 await _follow(
@@ -123,7 +126,7 @@ async def _follow(feed: Feed, screen: Screen, count: int | None, show: Any) -> N
                 return
 
 
-def _tell(screen: Screen, heard: Any, as_json: bool) -> None:
+def _tell(screen: Screen, heard: Any, *, as_json: bool) -> None:
     if heard.message is None:
         note(screen.state)
     elif as_json:

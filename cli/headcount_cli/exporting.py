@@ -8,12 +8,13 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from headcount_cli.api import Api, pages, space_path
-from headcount_cli.errors import CommandError
+from headcount_cli.errors import CommandError, WrongCommandError
 
 Row = dict[str, Any]
 
@@ -50,7 +51,9 @@ async def export(api: Api, what: str, space: str, start: str | None, end: str | 
     match what:
         case "viewers":
             if start or end:
-                raise CommandError("Viewers are those who are here now: leave out --from and --to.")
+                raise WrongCommandError(
+                    "Viewers are those who are here now: leave out --from and --to."
+                )
             path = space_path(space, "viewers")
             return [row async for page in pages(api, path, "viewers") for row in page]
         case "days":
@@ -91,6 +94,7 @@ async def _acts(api: Api, space: str, start: str | None, end: str | None) -> lis
     """The newest first; where a page is full, on from its oldest."""
     last = _moment("--to", end) if end else datetime.now(UTC)
     first = _moment("--from", start) if start else last - DAYS
+    _require_order(first <= last)
     rows: dict[str, Row] = {}
     until = _iso(last)
     while True:
@@ -106,21 +110,21 @@ async def _acts(api: Api, space: str, start: str | None, end: str | None) -> lis
 
 def _require_order(ordered: bool) -> None:
     if not ordered:
-        raise CommandError("--from must not be later than --to.")
+        raise WrongCommandError("--from must not be later than --to.")
 
 
 def _day(option: str, text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise CommandError(f"{option} {text!r} is no day: write it like 2026-11-21.") from None
+        raise WrongCommandError(f"{option} {text!r} is no day: write it like 2026-11-21.") from None
 
 
 def _moment(option: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise CommandError(
+        raise WrongCommandError(
             f"{option} {text!r} is no time: write it like 2026-11-21T12:00:00Z."
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -165,6 +169,8 @@ def write(rows: Sequence[Row], kind: str, output: Path | None, known: Iterable[s
         part.write_bytes(content)
         part.replace(output)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise CommandError(f"{output} can't be written: {error.strerror}.") from None
 
 

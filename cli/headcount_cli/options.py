@@ -88,7 +88,7 @@ Command = Callable[..., Any]
 def aimed(function: Command) -> Command:
     """A command whose first argument is what these options say (`Asked`).
 
-    It may be a coroutine function. It returns the exit code; None is 0, and a CommandError 1.
+    It may be a coroutine function. It returns the exit code; None is 0, and a CommandError its own.
     """
     _, *own = inspect.signature(function, eval_str=True).parameters.values()
     asked = {field.name: field.default for field in fields(Asked)}
@@ -118,7 +118,7 @@ def finished(work: Callable[[], int | Coroutine[Any, Any, int | None] | None]) -
         return (asyncio.run(done) if inspect.iscoroutine(done) else done) or 0  # type: ignore[return-value]
     except CommandError as error:
         complain(str(error))
-        return 1
+        return error.code
     except BrokenPipeError:
         raise  # whoever read has enough: click ends it quietly
     except OSError as error:

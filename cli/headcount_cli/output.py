@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import select
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +22,19 @@ BARS = "▁▂▃▄▅▆▇█"
 
 Column = tuple[str, Callable[[Mapping[str, Any]], object]]
 """A heading, and what stands below it."""
+
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of characters that act on a terminal or turn text round, and show nothing."""
+_JOINERS = "\u200c\u200d"  # of letters and of emoji
+
+
+def printable(words: str) -> str:
+    """A text of others' on one line, as it can't act on a terminal: what shows nothing is named."""
+    return "".join(
+        one if one in _JOINERS or unicodedata.category(one) not in _HIDDEN else f"\\u{ord(one):04x}"
+        for one in words
+    )
 
 
 def console() -> Console:
@@ -81,7 +98,7 @@ def text(value: object) -> str:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return printable(str(value))
 
 
 def local_time(at: str | None, *, date: bool = False) -> str:
@@ -90,6 +107,36 @@ def local_time(at: str | None, *, date: bool = False) -> str:
         return ""
     moment = datetime.fromisoformat(at).astimezone(UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
+
+
+_READER_LOOKED_FOR = 0.5  # seconds
+
+
+async def while_read(work: Coroutine[Any, Any, None]) -> None:
+    """Do it until its end, or until nobody reads standard output any more, as in `| head -1`."""
+    doing = asyncio.ensure_future(work)
+    try:
+        while not doing.done() and not _is_abandoned():
+            await asyncio.wait({doing}, timeout=_READER_LOOKED_FOR)
+        if doing.done():
+            doing.result()
+    finally:
+        doing.cancel()
+        with suppress(asyncio.CancelledError):
+            await doing
+
+
+def _is_abandoned() -> bool:
+    """Whether standard output is a pipe that nobody reads; False where that can't be seen."""
+    if not hasattr(select, "poll"):
+        return False
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

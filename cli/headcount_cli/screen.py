@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from headcount_cli.output import local_time, sparkline
+from headcount_cli.output import local_time, printable, sparkline
 
 KEPT = 240
 """Numbers that the recent course is drawn from."""
@@ -47,7 +47,8 @@ class Screen:
                 )
             case "notice":
                 shown = message["notice"]
-                self.notice = f"message to everyone: {shown['text']}" if shown else ""
+                said = printable(shown["text"]) if shown else ""
+                self.notice = f"message to everyone: {said}" if shown else ""
 
     def lose(self, why: str, pause: float) -> None:
         """The connection was lost."""
@@ -105,8 +106,8 @@ def _numbers(head: Mapping[str, Any]) -> Table:
 
 def _top(name: str, values: list[Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(escape(name), overflow="ellipsis", max_width=_LONGEST, no_wrap=True)
+    table.add_column(escape(printable(name)), overflow="ellipsis", max_width=_LONGEST, no_wrap=True)
     table.add_column("people", justify="right")
     for one in values[:TOP]:
-        table.add_row(Text(str(one["value"])), f"{one['people']:,}")
+        table.add_row(Text(printable(str(one["value"]))), f"{one['people']:,}")
     return table

@@ -105,13 +105,13 @@ def test_the_columns_are_what_the_server_answers(sort: str, row: type) -> None:
     assert said == {*COLUMNS[sort]}
 
 
-@pytest.mark.parametrize("sort", ["--days", "--timeline"])
+@pytest.mark.parametrize("sort", ["--days", "--timeline", "--audit"])
 def test_a_period_that_ends_before_it_begins_is_no_empty_file(
     here: World, run: Run, sort: str
 ) -> None:
     here.beat("s1")
     done = run("export", SITE, sort, "--from", "2026-11-22", "--to", "2026-11-20")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "must not be later" in done.stderr
 
 
@@ -123,6 +123,14 @@ def test_a_file_of_a_name_that_says_no_format_is_refused(
     assert run("export", SITE, "-o", str(file)).exit_code == 2
     assert run("export", SITE, "-o", str(file), "--format", "csv").exit_code == 0
     assert file.exists()
+
+
+def test_a_file_that_can_not_be_put_in_its_place_leaves_none_behind(
+    here: World, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "days.csv").mkdir()
+    done = run("export", SITE, "-o", str(tmp_path / "days.csv"))
+    assert (done.exit_code, list(tmp_path.iterdir())) == (1, [tmp_path / "days.csv"])
 
 
 def test_without_pyarrow_it_is_said_what_to_install(
@@ -137,7 +145,7 @@ def test_without_pyarrow_it_is_said_what_to_install(
 
 def test_one_sort_at_a_time(run: Run) -> None:
     assert run("export", SITE, "--days", "--viewers").exit_code == 2
-    assert run("export", SITE, "--viewers", "--from", "2026-11-01").exit_code == 1
+    assert run("export", SITE, "--viewers", "--from", "2026-11-01").exit_code == 2
     assert "2026-11-21" in run("export", SITE, "--days", "--to", "yesterday").stderr
 
 

@@ -59,6 +59,15 @@ def test_what_others_wrote_is_shown_as_they_wrote_it(crowd: World, run: Run) -> 
     assert "[red]Uma" in run("viewers", "site:main").stdout
 
 
+def test_what_would_turn_a_line_round_is_named(here: World, run: Run) -> None:
+    here.beat("tab-1", userId="u1", name="Eve\u202egnp.\U0001f469\u200d\U0001f4bb", page="/\u2028x")
+    here.settle()
+    (line,) = run("viewers", "site:main").stdout.splitlines()[1:]
+    assert "Eve\\u202egnp.\U0001f469\u200d\U0001f4bb" in line
+    assert "/\\u2028x" in line
+    assert "/\\u2028x" in run("show", "site:main").stdout
+
+
 def test_a_number_is_explained_and_drift_is_a_failure(crowd: World, run: Run) -> None:
     done = run("explain", "site:main")
     assert "agrees with a recount" in done.stdout
@@ -114,7 +123,7 @@ def test_a_token_that_may_not_is_told_of_scopes(here: World, run: Run) -> None:
 
 def test_what_the_server_says_is_wrong_is_said(run: Run) -> None:
     done = run("show", "nope:x")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "The kind 'nope' is not declared here" in done.stderr
 
 
@@ -138,6 +147,11 @@ def test_without_any_address_the_ways_to_name_one_are_listed() -> None:
         ("watch",),
         ("viewers", "site:main", "--limit", "0"),
         ("nothing",),
+        ("days", "site:main", "--from", "2026-02-30"),
+        ("timeline", "site:main", "--to", "yesterday"),
+        ("export", "site:main", "--to", "2026-13-01"),
+        ("export", "site:main", "--timeline", "--from", "soon"),
+        ("days", "site:main", "--from", "2026-11-22", "--to", "2026-11-20"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2(run: Run, words: tuple[str, ...]) -> None:

@@ -268,7 +268,9 @@ def followed(monkeypatch: pytest.MonkeyPatch, *, as_json: bool, count: int = 2) 
 
     screen = Screen(SITE)
     anything: Any = Scripted()
-    asyncio.run(app._follow(anything, screen, count, lambda one: app._tell(screen, one, as_json)))
+    asyncio.run(
+        app._follow(anything, screen, count, lambda one: app._tell(screen, one, as_json=as_json))
+    )
 
 
 def test_a_pipe_gets_a_line_for_each_version(

@@ -57,6 +57,25 @@ def test_who_watches_sees_a_join_and_stops_by_ctrl_c(
     assert (watching.returncode, said) == (0, "")
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_who_watches_for_a_reader_that_has_gone_stops(
+    environment: dict[str, str], space: str, flags: tuple[str, ...]
+) -> None:
+    with subprocess.Popen(
+        [HEADCOUNT, "watch", space, *flags],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert process.wait(20) == 0
+
+
 def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [HEADCOUNT, *words], env=environment, capture_output=True, text=True, check=False
