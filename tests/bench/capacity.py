@@ -10,10 +10,17 @@ from headcount.counting import pace
 from headcount.sweeping import ROWS_AT_ONCE
 from headcount.times import MINUTE, SECOND
 
-from tests.bench.model import VIEWERS_PARTS, VIEWERS_PER_SHARD, Model, measured, of_size
+from tests.bench.model import (
+    VIEWERS_PARTS,
+    VIEWERS_PER_SHARD,
+    Model,
+    joins_look_into,
+    measured,
+    of_size,
+)
 from tests.bench.prices import prices
 from tests.bench.quotas import Quota, quotas
-from tests.bench.replay import PAGE_EVERY, ByHttp, BySocket, Scenario, Way
+from tests.bench.replay import CRASHES, PAGE_EVERY, ByHttp, BySocket, Scenario, Way
 from tests.bench.report import table as markdown
 from tests.bench.report import viewers_total
 from tests.bench.sizes import HEAD, Measured, a_million, table, verdicts
@@ -93,12 +100,14 @@ class Crowd:
 
     @property
     def reads(self) -> float:
-        """Read units a second of the Presence table: recounts, sweeps, and the other shards that a
-        join looks into."""
+        """Read units a second of the Presence table: recounts, sweeps, and the shards that joins
+        and leaves look into."""
         whole = self.rows * Rows(1_000).size / _READ_UNIT
         recounts = self.shards * whole / (pace(round(self.rows)) / SECOND)
         sweeps = self.shards * whole * _SWEEPS_READ / 60
-        return recounts + sweeps + self.viewers / STAY * (self.shards / self.spaces - 1)
+        shards = math.ceil(self.shards / self.spaces)
+        looks = joins_look_into(shards) + shards * (1 - CRASHES)
+        return recounts + sweeps + self.viewers / STAY * looks
 
     @property
     def recount_seconds(self) -> float:
@@ -299,7 +308,7 @@ def viewer_section() -> str:
         f"Visits of an hour, a page change every {PAGE_EVERY / 60:g} minutes, a shard for every "
         f"{VIEWERS_PER_SHARD:,} viewers, rows of {Rows(1_000).size} bytes; units are of the "
         "Presence table, in a space of a million. A change of page is one of the beats by HTTP, "
-        "and a message of its own by socket. A join looks into every other shard: that is what "
+        "and a message of its own by socket. Joins and leaves look into every shard: that is what "
         "makes reads grow with the number of shards."
     )
 

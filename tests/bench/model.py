@@ -145,6 +145,12 @@ class _Change:
     ended: bool = False
 
 
+def joins_look_into(shards: int) -> int:
+    """Rows that a join reads: where there are several shards the session in each, and then once
+    more whether its leave overtook it. A leave reads the session in each, be there one or more."""
+    return shards + 1 if shards > 1 else 0
+
+
 @dataclass
 class _Rhythm:
     """Recounts that only note when they were, and visits that never begin or end."""
@@ -219,6 +225,8 @@ class Model:
         parts["days"] = ledger.parts["days"].usage.times(per_hour / visits)
         beat = rhythm(scenario, self.prices, steady=steady)
         shards = shards_of(scenario.viewers)
+        parts["joins"]["read_units"] += per_hour * joins_look_into(shards)
+        parts["leaves"]["read_units"] += per_hour * (1 - CRASHES) * (shards - 1)
         parts["recounts"] = self._recounts(beat).times(shards)
         published = min(3600.0, shards * beat.recounts)
         parts["publishes"] = self._publish(scenario.viewers, shards).times(published)

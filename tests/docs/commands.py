@@ -25,6 +25,9 @@ from tests.support.template import ROOT, template
 LIMIT = 90
 """Seconds that a command may take."""
 
+_MAKES_OWN = {"ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+"""What `make test ARGS=...` would hand on to a page's own `make`."""
+
 ELSEWHERE = {
     "make run": ("tests/stack/test_make_run.py", '["make", "run", '),
     "make build": (".ci/run", "make build"),
@@ -134,8 +137,9 @@ class Shell:
 
     def environment(self) -> dict[str, str]:
         """A terminal's, aimed at the running stack and its AWS."""
+        inherited = aws_environment(self.settings)
         return {
-            **aws_environment(self.settings),
+            **{name: value for name, value in inherited.items() if name not in _MAKES_OWN},
             **self.variables,
             "PATH": f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "CURL_HOME": str(self.folder),

@@ -96,6 +96,7 @@ class Simulation:
         self.kinds = Kinds(KINDS)
         self.store = MemoryDynamoDB(lambda: self.loop.now)
         self.store.lag = random.choice((0, 0, 300, 1_500))
+        self.store.batch_rows = random.choice((1, 2, 100))
         self._create_tables()
         self.tells = bool(self.parameters["EventBus"])
         if self.tells:

@@ -76,6 +76,11 @@ class App:
             request.response()
         self.page.wait_for_timeout(50)
 
+    def wait_for_a_beat(self) -> None:
+        """As long as it takes to the next one, which is planned once the last is answered."""
+        self.settle()
+        self.page.clock.fast_forward(31_000)
+
     def bodies(self, path: str, method: str = "POST") -> list[Any]:
         """What was sent there."""
         return [
@@ -166,7 +171,7 @@ def test_a_viewer_is_there_from_mount_to_unmount_and_counted_once(
 
     app.press("Page 3")
     becomes(link, (1, 1, [("a@example.com", 3)]))
-    app.page.clock.fast_forward(31_000)
+    app.wait_for_a_beat()
     app.settle()
     app.remove("LinkPage")
 
@@ -362,7 +367,7 @@ def test_an_activity_follows_what_somebody_does(app: App, doing: Callable[[], An
     becomes(doing, [("browsing", None, 0)])
     app.settle()
     assert len(app.bodies("live-activity")) == 3, "mounted twice, it beats once"
-    app.page.clock.fast_forward(31_000)
+    app.wait_for_a_beat()
     app.settle()
     assert len(app.bodies("live-activity")) == 4
     app.remove("App")
@@ -459,13 +464,13 @@ def test_two_viewers_of_a_course_see_each_other_come_and_go(
         ada.sees("Watching: 1, this chapter: 1")
         ben.show("LiveViewerBadge", courseId=name, chapterId="intro")
         ben.sees("Watching: 2, this chapter: 2")
-        ada.page.clock.fast_forward(31_000)
+        ada.wait_for_a_beat()
         ada.sees("Watching: 2, this chapter: 2")
         ben.show("LiveViewerBadge", courseId=name, chapterId="end")
         becomes(count, (2, {"intro": 1, "end": 1}))
         ben.remove("LiveViewerBadge")
         becomes(count, (1, {"intro": 1}))
-        ada.page.clock.fast_forward(31_000)
+        ada.wait_for_a_beat()
         ada.sees("Watching: 1, this chapter: 1")
         ada.page.close(run_before_unload=True)
         becomes(count, (0, {}))
@@ -495,7 +500,7 @@ def test_the_hook_for_convexs_own_client_counts_its_reader_and_others(
     app.show("ConvexBadge", address=stack.outputs["origin"], courseId=name, who=who, chapterId="1")
     app.sees("Viewers: 1")
     api.beat(f"course:{name}", "ben", userId="ben")
-    app.page.clock.fast_forward(31_000)
+    app.wait_for_a_beat()
     app.sees("Viewers: 2")
     app.remove("ConvexBadge")
     becomes(lambda: api.headcount(f"course:{name}")["people"], 1)
@@ -645,7 +650,7 @@ def test_a_visitor_beats_at_once_and_every_30_seconds_and_may_sign_in(
         becomes(listed, [name])
         sent = len(app.bodies("/api/heartbeats"))
         assert sent <= 3
-        app.page.clock.fast_forward(31_000)
+        app.wait_for_a_beat()
         wait_for(app, app.bodies("/api/heartbeats")[sent:])
         app.remove("Site")
         sent = len(app.bodies("/api/heartbeats"))

@@ -81,8 +81,16 @@ class RefusedError(Exception):
         self.more = more
 
 
+_BATCH_ROWS = 100
+
+
 class MemoryDynamoDB:
-    """Tables and their streams. Threads may share it."""
+    """Tables and their streams. Threads may share it.
+
+    ``batch_rows``: how many a BatchGetItem gives; the rest is to be asked for again.
+    """
+
+    batch_rows = _BATCH_ROWS
 
     def __init__(self, clock: Callable[[], int] | None = None) -> None:
         self.clock = clock or (lambda: time.time_ns() // 1_000_000)
@@ -793,7 +801,7 @@ def _batch_get_item(
     RequestItems: Mapping[str, Mapping[str, Any]],
     ReturnConsumedCapacity: str = "NONE",
 ) -> Answer:
-    if not 1 <= sum(len(asked["Keys"]) for asked in RequestItems.values()) <= 100:
+    if not 1 <= sum(len(asked["Keys"]) for asked in RequestItems.values()) <= _BATCH_ROWS:
         refuse("Too many items requested for the BatchGetItem call, or none")
     answer: Answer = {"Responses": {}, "UnprocessedKeys": {}}
     units: dict[str, float] = {}
@@ -812,7 +820,7 @@ def _batch_get_item(
         for key, named in keys.items():
             row = table.rows.get(key, database.horizon(consistent))
             size = row[1] if row else 0
-            if size > bytes_left:
+            if size > bytes_left or len(sizes) == database.batch_rows:
                 later.append(named)
                 continue
             bytes_left -= size

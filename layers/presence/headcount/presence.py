@@ -221,7 +221,7 @@ class Desk:
         """The live sessions of a ``user`` or ``visitor``, or that ``session``, in these shards."""
         every = sorted({*shards, *range(self.shards)})
         if name == "session":
-            rows = [row for shard in every if (row := self.table.get(space, shard, value))]
+            rows = self.table.in_shards(space, every, value)
         else:
             rows = [row for shard in every for row in self.table.said_by(space, shard, name, value)]
         return [row for row in rows if row.live(now)]

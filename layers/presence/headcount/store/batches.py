@@ -19,13 +19,20 @@ def get_many(
     client: DynamoDBClient, table: str, keys: Iterable[Item], *, consistent: bool
 ) -> Iterator[dict[str, Any]]:
     """The rows with these keys, decoded, in no order; those that are not there are left out."""
+    return map(decode, get_items(client, table, keys, consistent=consistent))
+
+
+def get_items(
+    client: DynamoDBClient, table: str, keys: Iterable[Item], *, consistent: bool
+) -> Iterator[Item]:
+    """``get_many``, with the rows as DynamoDB has them."""
     todo: list[Any] = list(keys)
     while todo:
         batch, todo = todo[:_BATCH], todo[_BATCH:]
         answer = client.batch_get_item(
             RequestItems={table: {"Keys": batch, "ConsistentRead": consistent}}
         )
-        yield from map(decode, answer["Responses"].get(table, []))
+        yield from answer["Responses"].get(table, [])
         if table in answer["UnprocessedKeys"]:
             todo += answer["UnprocessedKeys"][table]["Keys"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from headcount.session import (
     message_drains_in,
 )
 from headcount.store.attributes import Item, decode, encode, encode_value
-from headcount.store.batches import WHOLE, Segment, Start, scan_page
+from headcount.store.batches import WHOLE, Segment, Start, get_items, scan_page
 from headcount.store.keys import TTL, presence_partition, split_presence_partition
 from headcount.store.keys import Presence as Keys
 from headcount.store.rows import NUMBER, NUMBERS, TEXT, Many, Shape, read, require
@@ -414,12 +414,21 @@ class PresenceTable:
     def find(self, space: str, shards: int, session: str) -> Session | None:
         """The session in whichever shard holds it: a running visit before an ended one."""
         for _ in range(2):
-            found = [row for shard in range(shards) if (row := self.get(space, shard, session))]
+            found = self.in_shards(space, range(shards), session)
             best = min(found, key=lambda row: (row.ended, moved_away(row)), default=None)
             if best is None or not moved_away(best):
                 break
             # It went to a shard that had been looked at already: look again.
         return best
+
+    def in_shards(self, space: str, shards: Collection[int], session: str) -> list[Session]:
+        """The session's rows in these shards: several where it moved. A call for a hundred."""
+        if len(shards) == 1:
+            row = self.get(space, next(iter(shards)), session)
+            return [] if row is None else [row]
+        keys = [self._key(space, shard, session) for shard in shards]
+        items = get_items(self._client, self._table, keys, consistent=True)
+        return sorted(map(from_item, items), key=lambda row: row.shard)
 
     def partition(self, space: str, shard: int) -> list[Session]:
         """Every row of one shard, live or not."""
