@@ -103,10 +103,9 @@ class Api:
         }.get(status, "")
         if status >= _BROKEN:
             mend = "Try again in a moment; if it stays so, `headcount doctor` looks for the cause."
-        own_words = (
-            words and status == _NOT_FOUND
-        )  # the server knows better than we do what is not there
-        return f"{status}: {words}" if own_words else f"{status}: {words} {mend}".strip()
+        # Its own words know better than ours what is not there, or not allowed.
+        is_told = status in {_FORBIDDEN, _NOT_FOUND} and "error" in (said or {})
+        return f"{status}: {words}" if is_told else f"{status}: {words} {mend}".strip()
 
 
 async def _decoded(answer: aiohttp.ClientResponse) -> Any:

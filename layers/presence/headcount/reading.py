@@ -391,7 +391,8 @@ def time_in(name: str, text: str | None, default: int) -> int:
         time = -1
     if not FIRST_DAY <= time < LAST_DAY:
         raise InvalidRequestError(
-            f"'{name}' must be a time in ISO 8601, for example 2026-11-21T09:30:00Z."
+            f"'{name}' must be a time in ISO 8601 from 2000 to 2999, for example "
+            "2026-11-21T09:30:00Z."
         )
     return time
 
@@ -404,5 +405,7 @@ def _day(name: str, text: str | None, default: str) -> str:
     except ValueError:
         day = ""
     if not day or not FIRST_DAY <= day_start(day) < LAST_DAY:
-        raise InvalidRequestError(f"'{name}' must be a day, for example 2026-11-21.")
+        raise InvalidRequestError(
+            f"'{name}' must be a day from 2000 to 2999, for example 2026-11-21."
+        )
     return day
