@@ -41,9 +41,7 @@ def once(events: Iterable[Mapping[str, Any]], space: str = SITE) -> list[dict[st
     """
     numbered: dict[int, dict[str, Any]] = {}
     ids: dict[str, int] = {}
-    for event in map(checked, events):
-        if event["space"] != space:
-            continue
+    for event in (checked(one) for one in events if one["space"] == space):
         seq = event["seq"]
         assert numbered.setdefault(seq, event) == event, f"two events are number {seq}"
         assert ids.setdefault(event["id"], seq) == seq, f"number {seq} was {ids[event['id']]}"
