@@ -82,6 +82,7 @@ SUBSCRIBING = _PRODUCT + "subscribing.py"
 SWEEPING = _PRODUCT + "sweeping.py"
 AGGREGATING = _PRODUCT + "aggregating.py"
 FANNING = _PRODUCT + "fanning.py"
+ERRANDS = _PRODUCT + "errands.py"
 PRESENCE_STORE = _PRODUCT + "store/presence.py"
 COUNTS_STORE = _PRODUCT + "store/counts.py"
 HEADCOUNTS_STORE = _PRODUCT + "store/headcounts.py"
@@ -576,6 +577,20 @@ MUTANTS = [
         "self.closings.close(connections)",
         "pass",
         (_FAN_OUT + "test_who_does_not_answer_is_tried_once_and_the_others_go_on",),
+    ),
+    Mutant(
+        "silent: closed by the next process before this one's pace allows it",
+        ERRANDS,
+        "self.courier.sleep(1)",
+        "pass",
+        (_FAN_OUT + "test_whoever_closes_next_need_not_know_what_was_closed_before",),
+    ),
+    Mutant(
+        "silent: of those that may be open none is tried again",
+        ERRANDS,
+        "if not left.isdisjoint(connections)",
+        "if False",
+        (_FAN_OUT + "test_of_a_batch_only_those_are_tried_again_that_may_be_open",),
     ),
     Mutant(
         "silent: the others wait for another try",

@@ -97,7 +97,7 @@ def work(url: str) -> None:
     from headcount.clients import replace_services
 
     services, closings = services_of(url), Closings()
-    services.__dict__["errand_queue"] = closings
+    services.__dict__["closing_queue"] = closings
     replace_services(services)
     for line in sys.stdin:
         closings.left = 0

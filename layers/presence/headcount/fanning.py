@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from headcount.causes import Cause
 from headcount.sockets import Courier
@@ -91,11 +91,25 @@ OVERDUE = 10 * MINUTE
 retention or its dead letters, and a version with a gap before it must not look whole."""
 
 
-class Closings(Protocol):
-    """Where connections are left that must be closed."""
+MAX_CLOSINGS = 100
+"""Connections per errand: a batch of those is done within the function's time at the slowest pace
+that a deployment may set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingQueue:
+    """Where connections are left that must be closed: errands of a queue of their own. To close one
+    is a request of the account's, too, and in an incident there are thousands."""
+
+    client: SQSClient
+    url: str
 
     def close(self, connections: Sequence[str]) -> None:
         """Have them closed as soon as that can be done."""
+        for start in range(0, len(connections), MAX_CLOSINGS):
+            part = list(connections[start : start + MAX_CLOSINGS])
+            errand = {"do": "close", "connections": part}
+            self.client.send_message(QueueUrl=self.url, MessageBody=json.dumps(errand))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +122,7 @@ class Deliveries:
 
     courier: Courier
     subscriptions: SubscriptionsTable
-    closings: Closings
+    closings: ClosingQueue
     clock: Callable[[], int]
 
     def deliver(
