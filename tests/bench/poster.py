@@ -39,6 +39,9 @@ class Nobody:
     def set_aside(self, space: str, connection: str, *, now: int) -> None:
         """Remembered."""
 
+    def note_told(self, space: str, version: int, *, now: int) -> None:
+        """Noted."""
+
 
 class Closings:
     """Where connections are left that must be closed."""

@@ -169,6 +169,7 @@ def crowded(memory: Engine, worlds: Worlds) -> World:
         subscriptions.greeted(SITE, f"c{number}", 0)
     world.publish(join_and_count(world, "s1"))
     world.queue.messages.clear()
+    subscriptions.note_told(SITE, 1, now=world.clock())
     return world
 
 
@@ -244,7 +245,7 @@ def test_a_version_behind_the_one_it_missed_does_not_reach_it(
         world.subscribe(name)
     for number in range(3):
         world.publish(join_and_count(world, f"s{number}"))  # all are queued, c1 among theirs
-        world.clock.advance(2)
+        world.clock.advance(SLOWEST_PACE / SECOND)
     world.line.hang("c1")
     first = world.queue.take()
     while first is not None and "c1" not in first["Records"][0]["body"]:
@@ -387,7 +388,7 @@ def test_of_a_batch_that_fails_in_part_the_rest_of_the_group_is_tried_again(
         world.subscribe(name)
     for number in range(3):
         world.publish(join_and_count(world, f"s{number}"))
-        world.clock.advance(2)
+        world.clock.advance(SLOWEST_PACE / SECOND)
     records, world.queue.messages = world.queue.messages, []
     of_c1 = [one for one in records if "c1" in json.loads(one["body"])["connections"]]
     of_c1[1]["body"] = "{"
@@ -453,7 +454,7 @@ def test_a_version_that_left_in_chunks_on_its_second_try_is_not_overtaken(
     ):
         world.invoke("publish", {"Records": first})
     world.publish([*first, *more])  # tried again, with what came meanwhile
-    world.fan_out()
+    world.settle()
     assert world.versions("c0", "link:1") == [0, 1, 2]
 
 

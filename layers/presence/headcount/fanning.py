@@ -72,18 +72,21 @@ class ChunkQueue:
         groups: dict[int, list[str]] = defaultdict(list)
         for connection in connections:
             groups[_chunk_of(connection)].append(connection)
-        for number, members in sorted(groups.items()):
-            for start in range(0, len(members), MAX_CONNECTIONS):
-                part = members[start : start + MAX_CONNECTIONS]
-                self.client.send_message(
-                    QueueUrl=self.url,
-                    MessageGroupId=_name(space, str(number)),
-                    # A version that is sent again after a crash may be queued already.
-                    MessageDeduplicationId=_name(space, str(number), str(version), message, *part),
-                    MessageBody=Chunk(space, version, message, part).to_json(),
-                    # Beside the chunk, which older releases take all the same.
-                    MessageAttributes=_attributes(cause),
-                )
+        parts = [
+            (str(number), members[start : start + MAX_CONNECTIONS])
+            for number, members in sorted(groups.items())
+            for start in range(0, len(members), MAX_CONNECTIONS)
+        ]
+        for number, part in parts:
+            self.client.send_message(
+                QueueUrl=self.url,
+                MessageGroupId=_name(space, number),
+                # A version that is sent again after a crash may be queued already.
+                MessageDeduplicationId=_name(space, number, str(version), message, *part),
+                MessageBody=Chunk(space, version, message, part).to_json(),
+                # Beside the chunk, which older releases take all the same.
+                MessageAttributes=_attributes(cause, last=part is parts[-1][1]),
+            )
 
 
 OVERDUE = 10 * MINUTE
@@ -134,15 +137,18 @@ class Deliveries:
         if silent:
             self._set_aside(space, silent)
 
-    def deliver_chunk(self, chunk: Chunk, *, queued_at: int, until: int) -> None:
+    def deliver_chunk(self, chunk: Chunk, *, last: bool, queued_at: int, until: int) -> None:
         """Send a chunk's version to those of it that have heard the ones before; ``until`` as with
-        ``deliver``. Of a chunk that is overdue everybody starts over instead."""
+        ``deliver``. Of a chunk that is overdue everybody starts over instead. With a version's
+        ``last`` chunk the version is told: ``publish`` may go on."""
         aside = self.subscriptions.aside(chunk.space)
         here = [connection for connection in chunk.connections if connection not in aside]
         if self.clock() - queued_at > OVERDUE:
             self._set_aside(chunk.space, here)
         else:
             self.deliver(chunk.space, chunk.message, here, until=until)
+        if last:
+            self.subscriptions.note_told(chunk.space, chunk.version, now=self.clock())
 
     def _set_aside(self, space: str, connections: Sequence[str]) -> None:
         # In this order: should this be tried again half way, none is left open and forgotten.
@@ -153,13 +159,23 @@ class Deliveries:
         self.courier.forget(connections)
 
 
-def _attributes(cause: Cause | None) -> Any:
+_LAST = "last"
+
+
+def _attributes(cause: Cause | None, *, last: bool) -> Any:
+    said = {_LAST: {"DataType": "String", "StringValue": "yes"}} if last else {}
     if cause is None:
-        return {}
-    return {
+        return said
+    return said | {
         "cause": {"DataType": "String", "StringValue": cause.request},
         "caused_at": {"DataType": "Number", "StringValue": str(cause.at)},
     }
+
+
+def is_last_in(record: Mapping[str, Any]) -> bool:
+    """Whether a queued chunk is the last of its version, from its record: the others are beside it,
+    so they are heard at about the same time."""
+    return _LAST in (record.get("messageAttributes") or {})
 
 
 def cause_in(record: Mapping[str, Any]) -> Cause | None:
