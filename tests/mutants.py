@@ -81,7 +81,9 @@ SOCKETS = _PRODUCT + "sockets.py"
 SUBSCRIBING = _PRODUCT + "subscribing.py"
 SWEEPING = _PRODUCT + "sweeping.py"
 AGGREGATING = _PRODUCT + "aggregating.py"
+AUDITING = _PRODUCT + "auditing.py"
 FANNING = _PRODUCT + "fanning.py"
+ERRANDS = _PRODUCT + "errands.py"
 PRESENCE_STORE = _PRODUCT + "store/presence.py"
 COUNTS_STORE = _PRODUCT + "store/counts.py"
 HEADCOUNTS_STORE = _PRODUCT + "store/headcounts.py"
@@ -99,13 +101,14 @@ _ROWS = ("tests/stores/test_presence_store.py",)
 _LATE = ("tests/stores/test_consistency.py",)
 _CHATTER = "tests/handlers/test_dashboards.py::"
 _FAN_OUT = "tests/handlers/test_fan_out.py::"
+_BACKLOG = "tests/handlers/test_backlog.py::"
 _BEATS = "tests/handlers/test_beats.py::"
 _BETWEEN = "tests/handlers/test_interleavings.py::"
 _CLEANUP = "tests/handlers/test_cleanup.py::"
 _SHARDS = "tests/handlers/test_shards.py::"
 _ANY_STATE = "attribute_exists(#p) OR attribute_not_exists(#p)"
 _STALE = "if seq is not None and old.seq is not None and seq <= old.seq:"
-_WAIT = "        wait = old.as_of + pace"
+_WAIT = "        wait = self._wait(old)"
 _VIEWS_APART = 16 * " " + 'self._client.update_item(**self._add_views(space, batch)["Update"])\n'
 _EVENTUAL = ("ConsistentRead=True", "ConsistentRead=False")
 _NUMBERS = ("tests/stores/test_numbers_store.py",)
@@ -502,7 +505,7 @@ MUTANTS = [
     Mutant(
         "publish: without a pace",
         PUBLISHING,
-        "self.sleep(max(0, min(wait, PACE)) / 1000)",
+        "self.sleep(max(0, wait) / 1000)",
         "self.sleep(0 * wait)",
         (_CHATTER + "test_versions_of_a_space_are_at_least_a_second_apart",),
     ),
@@ -552,14 +555,14 @@ MUTANTS = [
     Mutant(
         "chunks: sent again, queued again",
         FANNING,
-        "MessageDeduplicationId=_name(space, str(number), str(version), message, *part)",
+        "MessageDeduplicationId=_name(space, number, str(version), message, *part)",
         "MessageDeduplicationId=__import__('uuid').uuid4().hex",
         (_CHATTER + "test_a_version_that_is_sent_again_is_queued_once",),
     ),
     Mutant(
         "chunks: a smaller audience hears at once what overtakes them",
         PUBLISHING,
-        "elif headcount.chunked_at + CHUNKING_LINGERS < now:",
+        "elif not headcount.in_chunks(now):",
         "else:",
         (_CHATTER + "test_an_audience_that_shrinks_goes_on_hearing_in_order",),
     ),
@@ -576,6 +579,20 @@ MUTANTS = [
         "self.closings.close(connections)",
         "pass",
         (_FAN_OUT + "test_who_does_not_answer_is_tried_once_and_the_others_go_on",),
+    ),
+    Mutant(
+        "silent: closed by the next process before this one's pace allows it",
+        ERRANDS,
+        "self.courier.sleep(1)",
+        "pass",
+        (_FAN_OUT + "test_whoever_closes_next_need_not_know_what_was_closed_before",),
+    ),
+    Mutant(
+        "silent: of those that may be open none is tried again",
+        ERRANDS,
+        "if not left.isdisjoint(connections)",
+        "if False",
+        (_FAN_OUT + "test_of_a_batch_only_those_are_tried_again_that_may_be_open",),
     ),
     Mutant(
         "silent: the others wait for another try",
@@ -601,9 +618,23 @@ MUTANTS = [
     Mutant(
         "pace: versions follow faster than they are heard",
         PUBLISHING,
-        "if pace > PACE and wait > PACE:",
+        "if wait > PACE:",
         "if False:",
         (_FAN_OUT + "test_the_next_version_waits_until_a_large_audience_can_have_heard_the_last",),
+    ),
+    Mutant(
+        "pace: versions pile up behind those of other spaces",
+        PUBLISHING,
+        "if pace - since <= PACE and audience and self._is_behind(old, since):",
+        "if False:",
+        (_BACKLOG + "test_chunks_do_not_get_overdue_and_the_last_number_is_heard",),
+    ),
+    Mutant(
+        "audit: a space that waits for the fan-out has drifted",
+        AUDITING,
+        "held_up = HELD_UP if self.head.in_chunks(self.at) else 0",
+        "held_up = 0",
+        (_BACKLOG + "test_a_space_that_waits_for_the_others_has_not_drifted",),
     ),
     Mutant(
         "pace: publish posts whatever is asked of it",

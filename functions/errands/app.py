@@ -1,7 +1,9 @@
-"""Errands queue: first frames of feeds, and feeds across spaces."""
+"""Errands queue: first frames of feeds, and feeds across spaces. Closings queue: dashboards that do
+not answer."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +13,22 @@ from headcount.metrics import say_metrics
 from headcount.store.counts import Count
 
 
-def handler(event: Mapping[str, Any], context: Any) -> None:  # noqa: ARG001 - Lambda passes it
-    """Run each errand. Raises when a dependency fails: the queue tries again."""
+def handler(
+    event: Mapping[str, Any],
+    context: Any,  # noqa: ARG001 - Lambda passes it
+) -> dict[str, list[dict[str, str]]]:
+    """Run each errand. Raises when a dependency fails: the queue tries again. Closings come several
+    at once: of those, it says which to try again."""
     here = services()
+    closings: dict[str, list[str]] = {}
     for record in event["Records"]:
-        _say(here, here.runner.run(record["body"]))
+        errand = json.loads(record["body"])
+        if errand["do"] == "close":
+            closings[record["messageId"]] = errand["connections"]
+        else:
+            _say(here, here.runner.run(errand))
+    failed = here.runner.close(closings)
+    return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
 
 
 def _say(here: Services, count: Count | None) -> None:

@@ -298,7 +298,8 @@ class BilledWorld(World):
     def _queued(self) -> tuple[int, int]:
         """Messages that wait in the FIFO queue, and in the standard ones."""
         queue = self.queue
-        return len(queue.messages), sum(map(len, (queue.errands, queue.erasures, queue.pieces)))
+        standard = (queue.errands, queue.closings, queue.erasures, queue.pieces)
+        return len(queue.messages), sum(map(len, standard))
 
     def _switch(self, account: Account | None) -> Account | None:
         """Enter the calls so far under whoever made them, and those from now on under another."""

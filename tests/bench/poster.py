@@ -39,6 +39,9 @@ class Nobody:
     def set_aside(self, space: str, connection: str, *, now: int) -> None:
         """Remembered."""
 
+    def note_told(self, space: str, version: int, *, now: int) -> None:
+        """Noted."""
+
 
 class Closings:
     """Where connections are left that must be closed."""
@@ -97,7 +100,7 @@ def work(url: str) -> None:
     from headcount.clients import replace_services
 
     services, closings = services_of(url), Closings()
-    services.__dict__["errand_queue"] = closings
+    services.__dict__["closing_queue"] = closings
     replace_services(services)
     for line in sys.stdin:
         closings.left = 0

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tests.bench import beside
 from tests.bench.ledger import MEMORY, Part
@@ -349,9 +350,26 @@ def _sizes(runs: Runs) -> str:
     )
 
 
+def _polled() -> list[dict[str, Any]]:
+    """The queues that functions read, whatever the parameters."""
+    resources = template().resources
+    return [
+        resources[event["Properties"]["Queue"]["Fn::GetAtt"][0]]["Properties"]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::Serverless::Function" and "Condition" not in resource
+        for event in resource["Properties"].get("Events", {}).values()
+        if event["Type"] == "SQS"
+    ]
+
+
 def _apart(runs: Runs, prices: Prices) -> str:
-    polls = {"queue_requests": prices.idle_polls(1), "fifo_requests": prices.idle_polls(1)}
-    rows = [("Lambda's polling of two idle queues", f"{prices.cost(polls):.2f}")]
+    queues = _polled()
+    fifo = sum(queue.get("FifoQueue", False) for queue in queues)
+    polls = {
+        "queue_requests": prices.idle_polls(len(queues) - fifo),
+        "fifo_requests": prices.idle_polls(fifo),
+    }
+    rows = [(f"Lambda's polling of idle queues ({len(queues)})", f"{prices.cost(polls):.2f}")]
     for monthly in prices.monthly.values():
         number = sum(1 for _ in template().of_type(monthly["resource"]))
         rows.append((f"{monthly['what']} ({number})", f"{number * monthly['dollars']:.2f}"))

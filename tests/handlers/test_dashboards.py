@@ -8,7 +8,8 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from headcount.publishing import CHUNKING_LINGERS
+from headcount.headcounts import CHUNKING_LINGERS
+from headcount.publishing import SLOWEST_PACE
 from headcount.sockets import THROTTLE_BUDGET, Outcome, Patience
 from headcount.subscribing import MAX_SUBSCRIPTIONS
 
@@ -424,7 +425,7 @@ def test_a_large_audience_hears_every_version_through_the_queue(
         world.subscribe(f"c{number}")
     for number in range(3):
         world.publish(join_and_count(world, f"s{number}"))
-        world.clock.advance(2)
+        world.clock.advance(SLOWEST_PACE / 1000)
     assert world.versions("c0") == [0]
     world.fan_out()
     assert all(world.versions(f"c{number}") == [0, 1, 2, 3] for number in range(8))
@@ -436,7 +437,7 @@ def test_an_audience_that_shrinks_goes_on_hearing_in_order(memory: Engine, world
         world.subscribe(f"c{number}")
     world.publish(join_and_count(world, "s1"))
     world.disconnect("c3")
-    world.clock.advance(2)
+    world.clock.advance(SLOWEST_PACE / 1000)
     world.publish(join_and_count(world, "s2"))
     assert world.versions("c0") == [0]  # an inline version would overtake the chunk before it
     world.fan_out()

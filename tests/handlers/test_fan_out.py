@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from headcount.auditing import SETTLING
-from headcount.fanning import CHUNKS, MAX_CONNECTIONS, OVERDUE
+from headcount.fanning import CHUNKS, MAX_CLOSINGS, MAX_CONNECTIONS, OVERDUE
 from headcount.publishing import SLOWEST_PACE
 from headcount.sockets import THROTTLE_BUDGET, Outcome, Pace
 from headcount.times import SECOND
@@ -33,10 +33,10 @@ ONE_AT_A_TIME = 1
 
 def processes(function: str) -> int:
     """How many of a function's processes post at the same time."""
-    if function == "fanout":
-        (source,) = T.events(function, "SQS")
-        return int(source["ScalingConfig"]["MaximumConcurrency"])
-    return STREAM_SHARDS if function == "publish" else ONE_AT_A_TIME
+    if function == "publish":
+        return STREAM_SHARDS
+    limits = [source.get("ScalingConfig") for source in T.events(function, "SQS")] or [None]
+    return sum(limit["MaximumConcurrency"] if limit else ONE_AT_A_TIME for limit in limits)
 
 
 POSTERS = sorted(name for name in T.functions if "POSTS_PER_SECOND" in T.environment(name))
@@ -100,6 +100,34 @@ def test_a_chunk_is_heard_within_the_functions_time_at_the_slowest_pace(
     assert seconds < T.functions["fanout"]["Timeout"]
 
 
+def closings_source() -> Any:
+    (source,) = (one for one in T.events("errands", "SQS") if one["Queue"] == "ClosingQueue.Arn")
+    return source
+
+
+def test_a_batch_is_closed_within_the_functions_time_at_the_slowest_pace(
+    worlds: Worlds, memory: Engine
+) -> None:
+    slowest = worlds(memory, PostsPerSecond=str(T.parameters["PostsPerSecond"]["MinValue"]))
+    services = slowest.services("errands")
+    most = closings_source()["BatchSize"] * MAX_CLOSINGS
+    paced, unanswered = most / services.settings.posts_per_second, most / services.courier.at_once
+    assert paced + unanswered + 1 < T.functions["errands"]["Timeout"]
+
+
+def test_whoever_closes_next_need_not_know_what_was_closed_before(world: World) -> None:
+    line = world.services("errands").courier.line
+    world.services("fanout").deliveries.closings.close(["c1", "c2"])
+    world.close_silent()
+    assert world.line.closed == ["c1", "c2"]
+    assert line.spare() == world.services("errands").settings.posts_per_second
+
+
+def test_recounts_do_not_wait_for_what_is_closed() -> None:
+    (errands,) = (one for one in T.events("errands", "SQS") if one["Queue"] == "ErrandQueue.Arn")
+    assert "ScalingConfig" not in errands
+
+
 def test_a_clock_that_steps_back_stops_nobody() -> None:
     clock = Clock()
     pace = Pace(1, clock, clock.sleep)
@@ -141,6 +169,7 @@ def crowded(memory: Engine, worlds: Worlds) -> World:
         subscriptions.greeted(SITE, f"c{number}", 0)
     world.publish(join_and_count(world, "s1"))
     world.queue.messages.clear()
+    subscriptions.note_told(SITE, 1, now=world.clock())
     return world
 
 
@@ -216,7 +245,7 @@ def test_a_version_behind_the_one_it_missed_does_not_reach_it(
         world.subscribe(name)
     for number in range(3):
         world.publish(join_and_count(world, f"s{number}"))  # all are queued, c1 among theirs
-        world.clock.advance(2)
+        world.clock.advance(SLOWEST_PACE / SECOND)
     world.line.hang("c1")
     first = world.queue.take()
     while first is not None and "c1" not in first["Records"][0]["body"]:
@@ -261,7 +290,7 @@ def test_a_chunk_that_died_before_it_set_anyone_aside_is_tried_again_whole(
     chunk = world.queue.take()
     assert chunk is not None
     world.line.hang("c1")
-    queue = world.services("fanout").errand_queue
+    queue = world.services("fanout").closing_queue
 
     def out_of_reach(**_: Any) -> None:
         raise ReadTimeoutError(endpoint_url="https://example.test")
@@ -281,13 +310,32 @@ def test_an_errand_to_close_is_tried_until_it_is_done(world: World) -> None:
     world.subscribe("c1")
     world.line.hang("c1")
     world.publish(join_and_count(world, "s1"))
-    errand = world.queue.take_errand()
-    assert errand is not None
+    closing = world.queue.take_closings(10)
+    assert closing is not None
     with pytest.raises(RuntimeError, match="1 connections"):
-        world.invoke("errands", errand)
+        world.invoke("errands", closing)
     world.line.hanging.clear()
-    world.invoke("errands", errand)
+    world.invoke("errands", closing)
     assert world.line.closed == ["c1"]
+
+
+def test_of_a_batch_only_those_are_tried_again_that_may_be_open(memory_world: World) -> None:
+    world = memory_world
+    closings = world.services("fanout").deliveries.closings
+    crowd = [f"c{number}" for number in range(2 * MAX_CLOSINGS + 1)]
+    closings.close(crowd)
+    closings.close([])
+    batch = world.queue.take_closings(10)
+    assert batch is not None
+    world.line.hang(crowd[0])
+    world.line.throttle(crowd[-1], times=1)
+    answer = world.invoke("errands", batch)
+    first, _, last = (one["messageId"] for one in batch["Records"])
+    assert [one["itemIdentifier"] for one in answer["batchItemFailures"]] == [first, last]
+    assert sorted(world.line.closed) == sorted(crowd[1:-1])
+    world.line.hanging.clear()
+    world.invoke("errands", {"Records": [batch["Records"][0], batch["Records"][2]]})
+    assert set(world.line.closed) == set(crowd)
 
 
 def test_nobody_is_closed_because_the_service_does_not_answer_for_a_moment(
@@ -307,7 +355,7 @@ def test_nobody_is_closed_because_the_service_does_not_answer_for_a_moment(
     world.line.before_post = answer
     world.publish(batch)
     assert all(world.versions(name) == [0, 1] for name in names)
-    assert world.queue.errands == []
+    assert world.queue.closings == []
 
 
 def test_a_crowd_that_does_not_answer_is_given_up_within_seconds(
@@ -340,7 +388,7 @@ def test_of_a_batch_that_fails_in_part_the_rest_of_the_group_is_tried_again(
         world.subscribe(name)
     for number in range(3):
         world.publish(join_and_count(world, f"s{number}"))
-        world.clock.advance(2)
+        world.clock.advance(SLOWEST_PACE / SECOND)
     records, world.queue.messages = world.queue.messages, []
     of_c1 = [one for one in records if "c1" in json.loads(one["body"])["connections"]]
     of_c1[1]["body"] = "{"
@@ -406,7 +454,7 @@ def test_a_version_that_left_in_chunks_on_its_second_try_is_not_overtaken(
     ):
         world.invoke("publish", {"Records": first})
     world.publish([*first, *more])  # tried again, with what came meanwhile
-    world.fan_out()
+    world.settle()
     assert world.versions("c0", "link:1") == [0, 1, 2]
 
 

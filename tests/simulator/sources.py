@@ -153,7 +153,12 @@ def by_space(keys: Mapping[str, Any]) -> str:
     return str(keys["space"]["S"])
 
 
-_SERVED_BY = {"FanoutQueue": "fanout", "ErrandQueue": "errands", "PieceQueue": "cleanup"}
+_SERVED_BY = {
+    "FanoutQueue": "fanout",
+    "ErrandQueue": "errands",
+    "ClosingQueue": "errands",
+    "PieceQueue": "cleanup",
+}
 """The function that a queue's messages are for."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from headcount.publishing import CHUNKING_LINGERS
+from headcount.headcounts import CHUNKING_LINGERS
 from headcount.times import SECOND
 
 from tests.support.engines import Engine

@@ -115,6 +115,15 @@ def table_keys() -> list[str]:
     return [one["AttributeName"] for one in template().tables["subscriptions"]["KeySchema"]]
 
 
+def test_what_was_told_last_is_remembered_for_each_space(subscriptions: SubscriptionsTable) -> None:
+    assert subscriptions.told("site:main") is None
+    for version in (3, 4):
+        subscriptions.note_told("site:main", version, now=NOON)
+    subscriptions.note_told("link:1", 9, now=NOON)
+    assert (subscriptions.told("site:main"), subscriptions.told("link:1")) == (4, 9)
+    assert subscriptions.of("site:main") == []
+
+
 def test_a_greeting_is_noted_with_its_version(subscriptions: SubscriptionsTable) -> None:
     subscriptions.add("site:main", "c1", now=NOON)
     subscriptions.greeted("site:main", "c1", 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -98,15 +99,17 @@ def as_received(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
 
 class FakeQueue:
     """A FIFO queue, which deduplicates and keeps the order of each message group; and beside it
-    the queues of errands and of erasures, whose messages have no group."""
+    the queues of errands, closings and erasures, whose messages have no group."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self.messages: list[dict[str, Any]] = []
         self.errands: list[dict[str, Any]] = []
         self.delays: list[int] = []
+        self.closings: list[dict[str, Any]] = []
         self.erasures: list[tuple[int, str]] = []  # seconds it waits, and the message
         self.pieces: list[dict[str, Any]] = []
+        self._closings = itertools.count(1)
         self._seen: set[tuple[str, str]] = set()
 
     def send_message(
@@ -127,6 +130,10 @@ class FakeQueue:
             return
         if QueueUrl == "PieceQueue":
             self.pieces.append({"messageId": "piece", "body": MessageBody})
+            return
+        if QueueUrl == "ClosingQueue":
+            number = next(self._closings)
+            self.closings.append({"messageId": f"closing-{number}", "body": MessageBody})
             return
         if not MessageGroupId:
             assert QueueUrl == "ErrandQueue"
@@ -163,6 +170,11 @@ class FakeQueue:
     def take_piece(self) -> dict[str, Any] | None:
         """The next piece of a sweep or day as an event; None when there is none."""
         return {"Records": [self.pieces.pop(0)]} if self.pieces else None
+
+    def take_closings(self, size: int) -> dict[str, Any] | None:
+        """The next closings, so many at once, as an event; None when there are none."""
+        batch, self.closings = self.closings[:size], self.closings[size:]
+        return {"Records": batch} if batch else None
 
     def take_errand(self) -> dict[str, Any] | None:
         """The next errand as an event, its delay over; None when there is none."""

@@ -289,7 +289,21 @@ class World:
         while (event := self.queue.take_errand()) is not None:
             self.invoke("errands", event)
             ran = True
-        return ran
+        return self.close_silent() or ran
+
+    def close_silent(self) -> bool:
+        """Have the errands function close what was left to be closed, in full batches; none may be
+        left open. Whether there was any."""
+        (size,) = (
+            source["BatchSize"]
+            for source in template().events("errands", "SQS")
+            if source["Queue"] == "ClosingQueue.Arn"
+        )
+        closed = False
+        while (event := self.queue.take_closings(size)) is not None:
+            assert self.invoke("errands", event) == {"batchItemFailures": []}
+            closed = True
+        return closed
 
     # ------------------------------------------------------------------------------- schedules
 

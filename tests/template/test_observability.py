@@ -9,7 +9,9 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from headcount.fanning import OVERDUE
 from headcount.metrics import DIMENSION, METRICS, NAMESPACE
+from headcount.times import SECOND
 from jsonschema import Draft202012Validator, ValidationError
 
 from tests.support.cloudwatch import DASHBOARD, Point, state_of
@@ -29,7 +31,10 @@ AWSS_OWN = {
         "AWS::Serverless::Function",
         {"Errors", "Throttles", "Duration", "Invocations", "IteratorAge"},
     ),
-    ("AWS/SQS", "QueueName"): ("AWS::SQS::Queue", {"ApproximateNumberOfMessagesVisible"}),
+    ("AWS/SQS", "QueueName"): (
+        "AWS::SQS::Queue",
+        {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"},
+    ),
     ("AWS/DynamoDB", "TableName"): (
         "AWS::DynamoDB::Table",
         {"ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits", "WriteThrottleEvents"},
@@ -102,6 +107,13 @@ def test_an_alarm_on_awss_own_metric_goes_off_and_ends(name: str) -> None:
     assert after() == "OK"
     if periods > 1:
         assert after(*[bad] * (periods - 1)) == "OK"  # one slow minute wakes nobody
+
+
+def test_a_backlog_is_told_of_well_before_its_dashboards_start_over() -> None:
+    alarm = T.resolve(ALARMS["FanoutLagAlarm"])
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": "FanoutQueue.QueueName"}]
+    told = (alarm["Threshold"] + alarm["EvaluationPeriods"] * alarm["Period"]) * SECOND
+    assert told <= OVERDUE / 2
 
 
 def test_another_stacks_numbers_set_off_no_alarm() -> None:

@@ -532,6 +532,14 @@ def test_chunks_that_are_given_up_are_kept() -> None:
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
+def test_closings_are_tried_until_an_incident_is_over_and_those_given_up_are_kept() -> None:
+    queue = T.resolve(T.resources["ClosingQueue"]["Properties"])
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "DeadLetters.Arn"
+    assert queue["VisibilityTimeout"] >= 6 * T.functions["errands"]["Timeout"]
+    tries = queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"]
+    assert 1800 <= tries < queue["MessageRetentionPeriod"]
+
+
 def test_the_schedules_are_every_minute_and_one_in_the_night() -> None:
     (minute,) = T.events("cleanup", "ScheduleV2")
     (night,) = T.events("daily", "ScheduleV2")

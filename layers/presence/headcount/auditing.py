@@ -7,7 +7,8 @@ sweep. So a difference is *drift* when
 - nothing is on its way: no session of the shard was written in the last ``SETTLING``, no lease ran
   out that is not ended yet; or, where counts are right and not what is published, no count was
   written in that time; or
-- something is overdue: a write older than ``SETTLING`` that no recount (no version) came after.
+- something is overdue: a write older than ``SETTLING`` that no recount (no version) came after; of
+  a space whose versions wait for the fan-out, ``HELD_UP`` later.
 
 A row that can't be read is drift, too: nothing brings it right but a row in its place.
 
@@ -21,7 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from headcount.headcounts import Headcount
+from headcount.headcounts import LONGEST_PACE, Headcount
 from headcount.session import Session, Write
 from headcount.store.counts import Count, CountsTable
 from headcount.store.headcounts import HeadcountsTable
@@ -33,6 +34,10 @@ SETTLING = 30 * SECOND
 """A write takes about 1 s to reach ``count``, up to 11 s until a large shard's recount is due and
 about 1 s to be published; and to read a shard of 30,000 sessions may take longer than all of
 that."""
+
+HELD_UP = LONGEST_PACE + SETTLING
+"""How long a version of a space that is told in chunks may wait for the fan-out. Counts go on
+meanwhile: should they stop, it is seen as soon as elsewhere."""
 
 
 @dataclass(slots=True)
@@ -136,8 +141,9 @@ class Audit:
         ]
         if wrong or not self.unpublished:
             return wrong
+        held_up = HELD_UP if self.head.in_chunks(self.at) else 0
         late = not self.head.readable or any(
-            self._overdue(shard, self.head.as_of) for shard in self.looks
+            self._overdue(shard, self.head.as_of + held_up) for shard in self.looks
         )
         return [min(self.counts, default=0)] if late or not self.counted else []
 

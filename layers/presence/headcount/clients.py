@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from headcount.erasing import Eraser, ErasureQueue, Erasures
     from headcount.errands import ErrandQueue, Runner
     from headcount.explaining import Explainer
-    from headcount.fanning import Deliveries
+    from headcount.fanning import ClosingQueue, Deliveries
     from headcount.feeds import Forms
     from headcount.launching import Announcer, Launcher
     from headcount.moderating import Moderator
@@ -469,7 +469,7 @@ class Services:
         """Lets dashboards hear versions."""
         from headcount.fanning import Deliveries
 
-        return Deliveries(self.courier, self.subscriptions, self.errand_queue, self.clock)
+        return Deliveries(self.courier, self.subscriptions, self.closing_queue, self.clock)
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -595,6 +595,13 @@ class Services:
         from headcount.errands import ErrandQueue
 
         return ErrandQueue(self.sqs, self.settings.errand_queue)
+
+    @cached_property
+    def closing_queue(self) -> ClosingQueue:
+        """Where connections are left that must be closed."""
+        from headcount.fanning import ClosingQueue
+
+        return ClosingQueue(self.sqs, self.settings.closing_queue)
 
     @cached_property
     def erasure_queue(self) -> ErasureQueue:

@@ -6,11 +6,12 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from headcount.counting import Recounter
 from headcount.feeds import Feed, Forms
-from headcount.sockets import THROTTLE_BUDGET, Courier, to_frame
+from headcount.sockets import THROTTLE_BUDGET, Courier, UndeliveredError, to_frame
 from headcount.stays import Stays, pack, unpack
 from headcount.store.counts import Count
 from headcount.store.subscriptions import SubscriptionsTable
@@ -44,10 +45,6 @@ class ErrandQueue:
     def ring(self, alert: Mapping[str, Any]) -> None:
         """Let an alert's topic know."""
         self._send({"do": "alert", "alert": alert})
-
-    def close(self, connections: Sequence[str]) -> None:
-        """Close connections that do not answer."""
-        self._send({"do": "close", "connections": list(connections)})
 
     def recount(self, space: str, shard: int, *, at: int, stays: Stays, after: int) -> None:
         """Recount a shard in ``after`` seconds, unless somebody else did since ``at``."""
@@ -116,9 +113,8 @@ class Runner:
     topic: AlertTopic
     recounter: Recounter
 
-    def run(self, text: str) -> Count | None:
+    def run(self, errand: Mapping[str, Any]) -> Count | None:
         """Run an errand; doing so again does no harm. Returns the recount, if it made one."""
-        errand = json.loads(text)
         if errand["do"] == "alert":
             self.topic.publish(errand["alert"])
             return None
@@ -127,15 +123,28 @@ class Runner:
             return self.recounter.recount_since(
                 errand["space"], errand["shard"], at=errand["at"], gone=gone
             )
-        if errand["do"] == "close":
-            self.courier.close(errand["connections"])
-            return None
         feed = Feed(**errand["feed"])
         if errand["do"] == "greet":
             self._greet(errand["connection"], feed)
         else:
             self._say(feed)
         return None
+
+    def close(self, errands: Mapping[str, Sequence[str]]) -> list[str]:
+        """Close each errand's connections; returns the errands of which some may still be open.
+        Raises UndeliveredError when that is so of all.
+
+        The next ones may come to another process, which knows nothing of this one's pace: so this
+        one is not done before its posts are a second old.
+        """
+        if not errands:
+            return []
+        left = set(self.courier.try_to_close(chain.from_iterable(errands.values())))
+        self.courier.sleep(1)
+        failed = [name for name, connections in errands.items() if not left.isdisjoint(connections)]
+        if len(failed) == len(errands):
+            raise UndeliveredError(f"{len(left)} connections could not be closed")
+        return failed
 
     def _greet(self, connection: str, feed: Feed) -> None:
         if feed.is_of_a_space:

@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from headcount.causes import Cause
 from headcount.sockets import Courier
@@ -72,18 +72,21 @@ class ChunkQueue:
         groups: dict[int, list[str]] = defaultdict(list)
         for connection in connections:
             groups[_chunk_of(connection)].append(connection)
-        for number, members in sorted(groups.items()):
-            for start in range(0, len(members), MAX_CONNECTIONS):
-                part = members[start : start + MAX_CONNECTIONS]
-                self.client.send_message(
-                    QueueUrl=self.url,
-                    MessageGroupId=_name(space, str(number)),
-                    # A version that is sent again after a crash may be queued already.
-                    MessageDeduplicationId=_name(space, str(number), str(version), message, *part),
-                    MessageBody=Chunk(space, version, message, part).to_json(),
-                    # Beside the chunk, which older releases take all the same.
-                    MessageAttributes=_attributes(cause),
-                )
+        parts = [
+            (str(number), members[start : start + MAX_CONNECTIONS])
+            for number, members in sorted(groups.items())
+            for start in range(0, len(members), MAX_CONNECTIONS)
+        ]
+        for number, part in parts:
+            self.client.send_message(
+                QueueUrl=self.url,
+                MessageGroupId=_name(space, number),
+                # A version that is sent again after a crash may be queued already.
+                MessageDeduplicationId=_name(space, number, str(version), message, *part),
+                MessageBody=Chunk(space, version, message, part).to_json(),
+                # Beside the chunk, which older releases take all the same.
+                MessageAttributes=_attributes(cause, last=part is parts[-1][1]),
+            )
 
 
 OVERDUE = 10 * MINUTE
@@ -91,11 +94,25 @@ OVERDUE = 10 * MINUTE
 retention or its dead letters, and a version with a gap before it must not look whole."""
 
 
-class Closings(Protocol):
-    """Where connections are left that must be closed."""
+MAX_CLOSINGS = 100
+"""Connections per errand: a batch of those is done within the function's time at the slowest pace
+that a deployment may set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingQueue:
+    """Where connections are left that must be closed: errands of a queue of their own. To close one
+    is a request of the account's, too, and in an incident there are thousands."""
+
+    client: SQSClient
+    url: str
 
     def close(self, connections: Sequence[str]) -> None:
         """Have them closed as soon as that can be done."""
+        for start in range(0, len(connections), MAX_CLOSINGS):
+            part = list(connections[start : start + MAX_CLOSINGS])
+            errand = {"do": "close", "connections": part}
+            self.client.send_message(QueueUrl=self.url, MessageBody=json.dumps(errand))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +125,7 @@ class Deliveries:
 
     courier: Courier
     subscriptions: SubscriptionsTable
-    closings: Closings
+    closings: ClosingQueue
     clock: Callable[[], int]
 
     def deliver(
@@ -120,15 +137,18 @@ class Deliveries:
         if silent:
             self._set_aside(space, silent)
 
-    def deliver_chunk(self, chunk: Chunk, *, queued_at: int, until: int) -> None:
+    def deliver_chunk(self, chunk: Chunk, *, last: bool, queued_at: int, until: int) -> None:
         """Send a chunk's version to those of it that have heard the ones before; ``until`` as with
-        ``deliver``. Of a chunk that is overdue everybody starts over instead."""
+        ``deliver``. Of a chunk that is overdue everybody starts over instead. With a version's
+        ``last`` chunk the version is told: ``publish`` may go on."""
         aside = self.subscriptions.aside(chunk.space)
         here = [connection for connection in chunk.connections if connection not in aside]
         if self.clock() - queued_at > OVERDUE:
             self._set_aside(chunk.space, here)
         else:
             self.deliver(chunk.space, chunk.message, here, until=until)
+        if last:
+            self.subscriptions.note_told(chunk.space, chunk.version, now=self.clock())
 
     def _set_aside(self, space: str, connections: Sequence[str]) -> None:
         # In this order: should this be tried again half way, none is left open and forgotten.
@@ -139,13 +159,23 @@ class Deliveries:
         self.courier.forget(connections)
 
 
-def _attributes(cause: Cause | None) -> Any:
+_LAST = "last"
+
+
+def _attributes(cause: Cause | None, *, last: bool) -> Any:
+    said = {_LAST: {"DataType": "String", "StringValue": "yes"}} if last else {}
     if cause is None:
-        return {}
-    return {
+        return said
+    return said | {
         "cause": {"DataType": "String", "StringValue": cause.request},
         "caused_at": {"DataType": "Number", "StringValue": str(cause.at)},
     }
+
+
+def is_last_in(record: Mapping[str, Any]) -> bool:
+    """Whether a queued chunk is the last of its version, from its record: the others are beside it,
+    so they are heard at about the same time."""
+    return _LAST in (record.get("messageAttributes") or {})
 
 
 def cause_in(record: Mapping[str, Any]) -> Cause | None:

@@ -9,11 +9,29 @@ from typing import Any
 from headcount.alerts import Memory, Rule, Seen, alert_id, watch
 from headcount.moderation import Denied, Notice, Removal, denied_by, shown
 from headcount.tally import Tally, ranked
-from headcount.times import CLOCKS_DIFFER, add_days, day_of, day_start, iso, month_of, week_of
+from headcount.times import (
+    CLOCKS_DIFFER,
+    MINUTE,
+    add_days,
+    day_of,
+    day_start,
+    iso,
+    month_of,
+    week_of,
+)
 
 PRIVATE = "$"
 """What engagement's names begin with that are nobody's to see but admins', such as revenue: no beat
 can say them, and the counts of a space, which may be public, leave them out."""
+
+
+CHUNKING_LINGERS = 90 * MINUTE
+"""How long small audiences go on hearing in chunks after a large one did: for the hour that a chunk
+may wait in the queue to be tried again, and the third of this by which the mark may be old."""
+
+LONGEST_PACE = 2 * MINUTE
+"""How long a version may wait at most for the fan-out to come to the one before the last: as many
+spaces as are told within this time do not outrun it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +123,10 @@ class Headcount:
     alerts: Memory = field(default_factory=Memory)
     news: Sequence[Mapping[str, Any]] = ()  # what this version has to say beside its numbers
     readable: bool = True  # False: its row can't be read, so all but the version stands empty
+
+    def in_chunks(self, now: int) -> bool:
+        """Whether dashboards hear versions in chunks."""
+        return self.chunked_at + CHUNKING_LINGERS >= now
 
     def notice_at(self, now: int) -> Notice | None:
         """The message to everyone, while it is shown."""

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from headcount.causes import Cause, first_of
 from headcount.fanning import Deliveries
 from headcount.feeds import Forms
-from headcount.headcounts import Change, Headcount, Numbers, is_repeat, next_headcount
+from headcount.headcounts import (
+    CHUNKING_LINGERS,
+    LONGEST_PACE,
+    Change,
+    Headcount,
+    Numbers,
+    is_repeat,
+    next_headcount,
+)
 from headcount.sockets import to_frame
 from headcount.stays import latest
 from headcount.store.counts import CountsTable, SpaceCounts
@@ -18,7 +26,7 @@ from headcount.store.headcounts import HeadcountsTable
 from headcount.store.subscriptions import Subscription, SubscriptionsTable
 from headcount.subscribing import frame_of
 from headcount.tally import merge
-from headcount.times import MINUTE, SECOND, whole_seconds
+from headcount.times import SECOND, whole_seconds
 
 if TYPE_CHECKING:
     from headcount.counting import Later
@@ -34,10 +42,6 @@ GREETING_PATIENCE = 2 * SECOND
 """How long a version waits for a subscriber's first headcount that is on its way."""
 
 _GREETING_POLL = 0.05
-
-CHUNKING_LINGERS = 90 * MINUTE
-"""How long small audiences go on hearing in chunks after a large one did: for the hour that a chunk
-may wait in the queue to be tried again, and the third of this by which the mark may be old."""
 
 
 class Overviews(Protocol):
@@ -120,13 +124,12 @@ class Publisher:
             if is_repeat(old, last):
                 return Published(old.version, None, heard)
             old = self.headcounts.get(space)  # it may have left in chunks just now
-        pace = self._pace(old)
-        wait = old.as_of + pace - self.clock() if old.version else 0
-        if pace > PACE and wait > PACE:  # other spaces would wait with it
-            now, after = self.clock(), whole_seconds(min(wait, pace))
+        wait = self._wait(old) if old.version else 0
+        if wait > PACE:  # other spaces would wait with it
+            now, after = self.clock(), whole_seconds(wait)
             self.later.recount(space, min(shards, default=0), at=now, stays=latest(), after=after)
             return None
-        self.sleep(max(0, min(wait, PACE)) / 1000)
+        self.sleep(max(0, wait) / 1000)
         # Read after the wait: the version carries all that happened during it.
         counted = self.counts.space(space)
         cause = first_of(one.cause for one in counted.shards if one.shard in shards)
@@ -136,12 +139,28 @@ class Publisher:
             raise PublishContendedError(f"{space}: version {new.version} was published by another")
         return Published(new.version, cause, self._say(new, cause, until=until))
 
-    def _pace(self, old: Headcount) -> int:
-        """Milliseconds between versions: as long as it takes to tell everybody."""
-        if old.chunked_at + CHUNKING_LINGERS < self.clock():
-            return PACE
+    def _wait(self, old: Headcount) -> int:
+        """Milliseconds until the next version is due: when everybody can have been told the last.
+
+        Chunks of other spaces may be in the way. Versions that came at their own pace all the same
+        would pile up in the queue until they are overdue: so no more than two of a space are there.
+        """
+        now = self.clock()
+        since = now - old.as_of
+        if not old.in_chunks(now):
+            return min(PACE - since, PACE)
         audience = len(self.subscriptions.of(old.space))
-        return max(PACE, min(audience * SECOND // self.chunked_per_second, SLOWEST_PACE))
+        pace = max(PACE, min(audience * SECOND // self.chunked_per_second, SLOWEST_PACE))
+        if pace - since <= PACE and audience and self._is_behind(old, since):
+            return max(2 * PACE, min(since, SLOWEST_PACE))
+        return min(pace - since, pace)
+
+    def _is_behind(self, old: Headcount, since: int) -> bool:
+        """Whether the version before the last is still on its way, and may be waited for."""
+        told = self.subscriptions.told(old.space)
+        if told is None:  # by a release that does not say so, or these are the first
+            return since < SLOWEST_PACE
+        return told < old.version - 1 and since < LONGEST_PACE
 
     def _say(self, headcount: Headcount, cause: Cause | None = None, *, until: int | None) -> bool:
         heard = self.send(headcount, cause, until=until)
@@ -170,7 +189,7 @@ class Publisher:
         if len(listeners) > self.inline_limit or posts > self.deliveries.courier.line.spare():
             if headcount.chunked_at + CHUNKING_LINGERS / 3 < now:
                 self.headcounts.mark_chunked(headcount.space, now)
-        elif headcount.chunked_at + CHUNKING_LINGERS < now:
+        elif not headcount.in_chunks(now):
             for form, connections in by_form.items():
                 for frame in frames[form]:
                     self.deliveries.deliver(headcount.space, frame, connections, until=until)

@@ -86,6 +86,11 @@ class Settings:
         return self.environ["ERRAND_QUEUE"]
 
     @property
+    def closing_queue(self) -> str:
+        """The URL of the queue for connections that must be closed."""
+        return self.environ["CLOSING_QUEUE"]
+
+    @property
     def erasure_queue(self) -> str:
         """The URL of the queue for erasures."""
         return self.environ["ERASURE_QUEUE"]

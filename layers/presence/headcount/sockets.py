@@ -238,20 +238,19 @@ class Courier:
                 break
             self.sleep(patience.pause(left, now))
             todo = list(left)
-        return silent + [one for one, closed in self._close(failed).items() if not closed]
+        return silent + self.try_to_close(failed)
 
     def close(self, connections: Iterable[str]) -> None:
         """End and forget connections. Raises UndeliveredError when one may still be open."""
-        stuck = list(self._close(connections).values()).count(False)
-        if stuck:
-            raise UndeliveredError(f"{stuck} connections took no message and could not be closed")
+        if left := self.try_to_close(connections):
+            raise UndeliveredError(f"{len(left)} connections took no message and are still open")
 
     def forget(self, connections: Iterable[str]) -> None:
         """Forget all that these hear."""
         list(self.pool.map(self.subscriptions.disconnect, connections))
 
-    def _close(self, connections: Iterable[str]) -> dict[str, bool]:
-        """Each connection, and whether it is closed and forgotten."""
+    def try_to_close(self, connections: Iterable[str]) -> list[str]:
+        """End and forget connections; returns those that may still be open."""
 
         def close(connection: str) -> bool:
             if not self.line.close(connection):
@@ -260,7 +259,8 @@ class Courier:
             return True
 
         todo = list(connections)
-        return dict(zip(todo, self.pool.map(close, todo), strict=True))
+        closed = self.pool.map(close, todo)
+        return [one for one, done in zip(todo, closed, strict=True) if not done]
 
     def _post(self, message: str, todo: Sequence[str], at_once: int) -> dict[str, Outcome]:
         """Post in parallel; returns those that did not take it and are not gone."""

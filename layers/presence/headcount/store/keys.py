@@ -64,7 +64,8 @@ class Subscriptions:
     partition ``connection#<id>``, sort key the space: what a connection hears; sort key
     ``connection`` is the connection itself, and the session that it holds. partition ``claim``,
     sort key a topic: its next frame is on its way. partition ``aside#<space>``, sort key the
-    connection id: it missed a version, and hears no more before it is closed.
+    connection id: it missed a version, and hears no more before it is closed. partition ``told``,
+    sort key a space: the version that was told in chunks last.
     """
 
     PARTITION = "topic"
@@ -74,6 +75,7 @@ class Subscriptions:
     SELF = "connection"
     CLAIM = "claim"
     ASIDE = "aside#"
+    TOLD = "told"
 
 
 class Streams:

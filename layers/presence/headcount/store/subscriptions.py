@@ -171,6 +171,15 @@ class SubscriptionsTable:
         """The connections that missed a version of a space."""
         return {row[Keys.SORT] for row in self._rows(Keys.ASIDE + space)}
 
+    def note_told(self, space: str, version: int, *, now: int) -> None:
+        """A version of a space that left in chunks was told."""
+        self._put(Keys.TOLD, space, {"version": version}, now)
+
+    def told(self, space: str) -> int | None:
+        """The version of a space that was told in chunks last; None when none was for hours."""
+        item = self._item(Keys.TOLD, space)
+        return int(item["version"]) if item else None
+
     def claim(self, topic: str, *, now: int) -> bool:
         """Take it on oneself to have a topic said; False when somebody did, and it is to come."""
         try:
@@ -203,9 +212,12 @@ class SubscriptionsTable:
         return int(item["since"]) if item else None
 
     def _itself(self, connection: str) -> dict[str, Any] | None:
+        return self._item(Keys.CONNECTION + connection, Keys.SELF)
+
+    def _item(self, topic: str, subscriber: str) -> dict[str, Any] | None:
         item = self._client.get_item(
             TableName=self._table,
-            Key=encode({Keys.PARTITION: Keys.CONNECTION + connection, Keys.SORT: Keys.SELF}),
+            Key=encode({Keys.PARTITION: topic, Keys.SORT: subscriber}),
             ConsistentRead=True,
         ).get("Item")
         return decode(item) if item else None

@@ -1,0 +1,195 @@
+"""Several large spaces at once are told more than ``PostsPerSecond`` allows: they slow down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from headcount.auditing import SETTLING
+from headcount.fanning import OVERDUE, is_last_in
+from headcount.headcounts import LONGEST_PACE
+from headcount.publishing import SLOWEST_PACE
+from headcount.times import MINUTE, SECOND
+
+from tests.conftest import Worlds
+from tests.handlers.test_dashboards import join_and_count
+from tests.support.engines import Engine
+from tests.support.world import SITE, World
+
+SPACES = [f"link:{number}" for number in range(3)]
+AUDIENCE = 25
+
+
+@dataclass
+class Rush:
+    """A world whose spaces change every second, and whose fan-out is one process: of what each
+    space takes for its own, all of them have a twelfth."""
+
+    world: World
+    errands: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    ages: list[int] = field(default_factory=list)
+    """Milliseconds that chunks had waited when they were heard."""
+    drifted: list[str] = field(default_factory=list)
+    """Spaces that a sweep of every minute repaired."""
+
+    def go_on(self, until: int, *, changing: bool = True) -> None:
+        """Let everything happen until then, or until nothing is left to do."""
+        world = self.world
+        changed, swept = 0, world.clock()
+        while world.clock() < until:
+            if changing and world.clock() - changed >= SECOND:
+                changed = world.clock()
+                second = changed // SECOND
+                who = f"new {second}" if second % 10 == 0 else f"s{second % 7}"
+                for space in SPACES:
+                    world.beat(who, space, page=f"/{second}")
+                world.count(world.filtered("count"))
+            if world.clock() - swept >= MINUTE:
+                swept = world.clock()
+                self.drifted += [one["space"] for one in world.sweep()["repaired"]]
+            self._run_errands()
+            world.publish(world.filtered("publish"))
+            self._queue_errands()
+            chunk = world.queue.take()
+            if chunk is not None:
+                sent = int(chunk["Records"][0]["attributes"]["SentTimestamp"])
+                self.ages.append(world.clock() - sent)
+                world.invoke("fanout", chunk)
+            elif changing or self.errands:
+                world.clock.advance(0.25)
+            else:
+                return
+
+    def _queue_errands(self) -> None:
+        queue = self.world.queue
+        for errand, delay in zip(queue.errands, queue.delays, strict=True):
+            self.errands.append((self.world.clock() + delay * SECOND, errand))
+        queue.errands.clear()
+        queue.delays.clear()
+
+    def _run_errands(self) -> None:
+        due = [errand for at, errand in self.errands if at <= self.world.clock()]
+        self.errands = [one for one in self.errands if one[0] > self.world.clock()]
+        for errand in due:
+            self.world.invoke("errands", {"Records": [errand]})
+
+
+@pytest.fixture
+def rush(memory: Engine, worlds: Worlds) -> Rush:
+    """Dashboards that have heard of nobody yet."""
+    world = worlds(memory, InlineFanout="0", PostsPerSecond="16")
+    subscriptions = world.services("socket").subscriptions
+    for space in SPACES:
+        for number in range(AUDIENCE):
+            subscriptions.add(space, f"{space} {number}", now=world.clock())
+            subscriptions.greeted(space, f"{space} {number}", 0)
+    return Rush(world)
+
+
+def test_a_space_that_waits_for_the_others_has_not_drifted(rush: Rush) -> None:
+    rush.go_on(rush.world.clock() + 10 * MINUTE)
+    assert max(rush.ages) > SETTLING
+    assert rush.drifted == []
+
+
+def test_chunks_do_not_get_overdue_and_the_last_number_is_heard(
+    rush: Rush,
+) -> None:
+    world = rush.world
+    rush.go_on(world.clock() + 15 * MINUTE)
+    rush.go_on(world.clock() + 60 * MINUTE, changing=False)
+    assert world.queue.closings == []
+    assert max(rush.ages) < OVERDUE / 2
+    for space in SPACES:
+        last = world.headcount(space)
+        for number in range(AUDIENCE):
+            dashboard = f"{space} {number}"
+            heard = world.versions(dashboard, space)
+            assert heard == list(range(1, last["version"] + 1))
+            shown = world.line.frames[dashboard][-1]["data"]
+            assert (shown["people"], shown["facets"]) == (last["people"], last["facets"])
+
+
+# ------------------------------------------------------------------------------------- of one space
+
+
+@pytest.fixture
+def behind(memory: Engine, worlds: Worlds) -> World:
+    """Versions 1 and 2 are in the queue, and it is a second later."""
+    world = worlds(memory, InlineFanout="0")
+    world.subscribe("c1")
+    world.publish(join_and_count(world, "s1"))
+    world.services("fanout").subscriptions.note_told(SITE, 0, now=world.clock())
+    world.clock.advance(1)
+    world.publish(join_and_count(world, "s2"))
+    world.clock.advance(1)
+    return world
+
+
+def test_no_third_version_is_on_its_way_before_the_first_was_told(behind: World) -> None:
+    world = behind
+    delays = []
+    world.publish(join_and_count(world, "s3"))
+    for _ in range(5):
+        delays.append(world.queue.delays[-1])
+        world.clock.advance(delays[-1])
+        world.run_errands()
+        world.publish(world.filtered("publish"))
+    assert delays == [2, 3, 6, 12, 15]  # it is looked at less and less often
+    assert world.headcount()["version"] == 2
+    chunk = world.queue.take()
+    assert chunk is not None
+    world.invoke("fanout", chunk)
+    world.clock.advance(15)
+    world.run_errands()
+    world.publish(world.filtered("publish"))
+    assert (world.headcount()["version"], world.people()) == (3, 3)
+
+
+def test_a_fan_out_that_stands_still_holds_a_version_up_for_two_minutes(behind: World) -> None:
+    world = behind
+    world.clock.advance(LONGEST_PACE / SECOND - 2)
+    world.publish(join_and_count(world, "s3"))
+    assert world.headcount()["version"] == 2
+    world.clock.advance(1)
+    world.run_errands()
+    world.publish(world.filtered("publish"))
+    assert world.headcount()["version"] == 3
+
+
+def test_where_nobody_listens_any_more_nothing_is_waited_for(behind: World) -> None:
+    world = behind
+    world.disconnect("c1")
+    world.publish(join_and_count(world, "s3"))
+    assert world.headcount()["version"] == 3
+
+
+def test_the_first_chunks_since_hours_are_waited_for_as_long_as_a_large_audience(
+    memory: Engine, worlds: Worlds
+) -> None:
+    world = worlds(memory, InlineFanout="0")
+    world.subscribe("c1")
+    world.publish(join_and_count(world, "s1"))
+    for second in (1, SLOWEST_PACE // SECOND - 2):
+        world.clock.advance(second)
+        world.publish(join_and_count(world, f"after {second}"))
+    assert world.headcount()["version"] == 1
+    world.clock.advance(1)
+    world.run_errands()
+    world.publish(world.filtered("publish"))
+    assert world.headcount()["version"] == 2
+
+
+def test_of_a_version_the_last_chunk_alone_is_noted(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, InlineFanout="0")
+    for number in range(20):
+        world.subscribe(f"c{number}")
+    world.publish(join_and_count(world, "s1"))
+    last = [is_last_in(one) for one in world.queue.messages]
+    assert last == [False] * (len(last) - 1) + [True]
+    told = world.services("fanout").subscriptions.told
+    for one in list(world.queue.messages):
+        assert told(SITE) is None
+        world.invoke("fanout", {"Records": [one]})
+    assert told(SITE) == 1
