@@ -8,7 +8,7 @@ from typing import Any
 
 from headcount.causes import said
 from headcount.clients import Services, services
-from headcount.fanning import Chunk, cause_in, is_last_in
+from headcount.fanning import Chunk, cause_in, is_noted_in
 from headcount.logs import logger
 from headcount.metrics import say_metrics
 from headcount.times import SECOND
@@ -45,8 +45,8 @@ def _deliver(here: Services, until: int, records: Sequence[Record]) -> list[str]
         try:
             chunk = Chunk.from_json(record["body"])
             queued_at = int(record["attributes"]["SentTimestamp"])
-            last = is_last_in(record)
-            here.deliveries.deliver_chunk(chunk, last=last, queued_at=queued_at, until=until)
+            noted = is_noted_in(record)
+            here.deliveries.deliver_chunk(chunk, noted=noted, queued_at=queued_at, until=until)
         except Exception:
             logger().exception("not delivered")
             return [one["messageId"] for one in records[position:]]

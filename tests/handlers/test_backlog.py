@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from headcount.auditing import SETTLING
-from headcount.fanning import OVERDUE, is_last_in
+from headcount.fanning import OVERDUE, is_noted_in
 from headcount.headcounts import LONGEST_PACE
 from headcount.publishing import SLOWEST_PACE
 from headcount.times import MINUTE, SECOND
@@ -181,15 +181,27 @@ def test_the_first_chunks_since_hours_are_waited_for_as_long_as_a_large_audience
     assert world.headcount()["version"] == 2
 
 
-def test_of_a_version_the_last_chunk_alone_is_noted(memory: Engine, worlds: Worlds) -> None:
+def test_of_a_version_one_chunk_is_noted_by_turns(memory: Engine, worlds: Worlds) -> None:
     world = worlds(memory, InlineFanout="0")
     for number in range(20):
         world.subscribe(f"c{number}")
-    world.publish(join_and_count(world, "s1"))
-    last = [is_last_in(one) for one in world.queue.messages]
-    assert last == [False] * (len(last) - 1) + [True]
     told = world.services("fanout").subscriptions.told
-    for one in list(world.queue.messages):
-        assert told(SITE) is None
+    turns = set()
+    for version in (1, 2, 3):
+        world.publish(join_and_count(world, f"s{version}"))
+        (noted,) = [n for n, one in enumerate(world.queue.messages) if is_noted_in(one)]
+        turns.add(noted)
+        for number, one in enumerate(world.queue.messages):
+            assert told(SITE) == (version if number > noted else version - 1 or None)
+            world.invoke("fanout", {"Records": [one]})
+        world.queue.messages.clear()
+        world.clock.advance(2)
+    assert len(turns) == 3
+
+
+def test_a_chunk_that_comes_late_takes_no_note_back(behind: World) -> None:
+    world = behind
+    first, second = world.queue.messages
+    for one in (second, first):
         world.invoke("fanout", {"Records": [one]})
-    assert told(SITE) == 1
+    assert world.services("fanout").subscriptions.told(SITE) == 2

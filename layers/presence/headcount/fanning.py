@@ -77,7 +77,10 @@ class ChunkQueue:
             for number, members in sorted(groups.items())
             for start in range(0, len(members), MAX_CONNECTIONS)
         ]
-        for number, part in parts:
+        # By turns: a chunk that fails holds up all later ones of its group, and their versions'
+        # notes with them.
+        noted = version % len(parts) if parts else 0
+        for turn, (number, part) in enumerate(parts):
             self.client.send_message(
                 QueueUrl=self.url,
                 MessageGroupId=_name(space, number),
@@ -85,7 +88,7 @@ class ChunkQueue:
                 MessageDeduplicationId=_name(space, number, str(version), message, *part),
                 MessageBody=Chunk(space, version, message, part).to_json(),
                 # Beside the chunk, which older releases take all the same.
-                MessageAttributes=_attributes(cause, last=part is parts[-1][1]),
+                MessageAttributes=_attributes(cause, noted=turn == noted),
             )
 
 
@@ -137,17 +140,17 @@ class Deliveries:
         if silent:
             self._set_aside(space, silent)
 
-    def deliver_chunk(self, chunk: Chunk, *, last: bool, queued_at: int, until: int) -> None:
+    def deliver_chunk(self, chunk: Chunk, *, noted: bool, queued_at: int, until: int) -> None:
         """Send a chunk's version to those of it that have heard the ones before; ``until`` as with
-        ``deliver``. Of a chunk that is overdue everybody starts over instead. With a version's
-        ``last`` chunk the version is told: ``publish`` may go on."""
+        ``deliver``. Of a chunk that is overdue everybody starts over instead. With the
+        chunk that is ``noted`` a version is told: ``publish`` may go on."""
         aside = self.subscriptions.aside(chunk.space)
         here = [connection for connection in chunk.connections if connection not in aside]
         if self.clock() - queued_at > OVERDUE:
             self._set_aside(chunk.space, here)
         else:
             self.deliver(chunk.space, chunk.message, here, until=until)
-        if last:
+        if noted:
             self.subscriptions.note_told(chunk.space, chunk.version, now=self.clock())
 
     def _set_aside(self, space: str, connections: Sequence[str]) -> None:
@@ -159,11 +162,11 @@ class Deliveries:
         self.courier.forget(connections)
 
 
-_LAST = "last"
+_NOTED = "noted"
 
 
-def _attributes(cause: Cause | None, *, last: bool) -> Any:
-    said = {_LAST: {"DataType": "String", "StringValue": "yes"}} if last else {}
+def _attributes(cause: Cause | None, *, noted: bool) -> Any:
+    said = {_NOTED: {"DataType": "String", "StringValue": "yes"}} if noted else {}
     if cause is None:
         return said
     return said | {
@@ -172,10 +175,10 @@ def _attributes(cause: Cause | None, *, last: bool) -> Any:
     }
 
 
-def is_last_in(record: Mapping[str, Any]) -> bool:
-    """Whether a queued chunk is the last of its version, from its record: the others are beside it,
-    so they are heard at about the same time."""
-    return _LAST in (record.get("messageAttributes") or {})
+def is_noted_in(record: Mapping[str, Any]) -> bool:
+    """Whether a queued chunk is the one of its version that is noted, from its record: the others
+    are beside it, so they are heard at about the same time."""
+    return _NOTED in (record.get("messageAttributes") or {})
 
 
 def cause_in(record: Mapping[str, Any]) -> Cause | None:

@@ -172,8 +172,17 @@ class SubscriptionsTable:
         return {row[Keys.SORT] for row in self._rows(Keys.ASIDE + space)}
 
     def note_told(self, space: str, version: int, *, now: int) -> None:
-        """A version of a space that left in chunks was told."""
-        self._put(Keys.TOLD, space, {"version": version}, now)
+        """A version of a space that left in chunks was told; a later one may have been before."""
+        later = {
+            "ConditionExpression": "attribute_not_exists(#v) OR #v < :v",
+            "ExpressionAttributeNames": {"#v": "version"},
+            "ExpressionAttributeValues": encode({":v": version}),
+        }
+        try:
+            self._put(Keys.TOLD, space, {"version": version}, now, **later)
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
 
     def told(self, space: str) -> int | None:
         """The version of a space that was told in chunks last; None when none was for hours."""
@@ -245,7 +254,9 @@ class SubscriptionsTable:
         )
         return [decode(item) for page in pages for item in page["Items"]]
 
-    def _put(self, topic: str, subscriber: str, values: dict[str, Any], now: int) -> None:
+    def _put(
+        self, topic: str, subscriber: str, values: dict[str, Any], now: int, **condition: Any
+    ) -> None:
         self._client.put_item(
             TableName=self._table,
             Item=encode(
@@ -256,6 +267,7 @@ class SubscriptionsTable:
                     TTL: (now + _RETENTION) // SECOND,
                 }
             ),
+            **condition,
         )
 
     def _delete(self, topic: str, subscriber: str, said_at: int | None = None) -> None:
