@@ -331,3 +331,34 @@ def test_views_of_today_week_and_month_roll_over(world: World) -> None:
     assert world.headcount()["views"] == {"total": 1, "today": 0, "week": 0, "month": 1}
     world.clock.set("2026-12-01T00:00:00Z")
     assert world.headcount()["views"] == {"total": 1, "today": 0, "week": 0, "month": 0}
+
+
+@pytest.mark.parametrize("ahead", [3600, 24 * 3600], ids=["an hour", "a day"])
+def test_who_crashed_after_a_beat_by_a_clock_that_was_ahead_is_gone_after_a_lease(
+    memory_world: World, ahead: int
+) -> None:
+    world = memory_world
+    world.beat("s1", page="/a")
+    world.clock.advance(30 + ahead)
+    world.beat("s1", page="/b")
+    world.clock.advance(-ahead)
+    world.settle()
+    for _ in range(3):
+        world.clock.advance(60)
+        world.sweep()
+        world.settle()
+    assert world.people() == 0
+    assert [visit["ended_by"] for visit in world.ledger()] == ["expiry"] * len(world.ledger())
+
+
+def test_a_session_that_was_written_by_a_clock_that_was_ahead_is_binned(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    world.beat("s1")
+    world.clock.advance(24 * 3600)
+    world.leave("s1", seq=1)
+    world.clock.advance(-24 * 3600 + 60)
+    world.settle()
+    world.sweep()
+    assert world.presence_rows() == []

@@ -27,12 +27,18 @@ from headcount.store.counts import Count, CountsTable
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.tally import Tally, Tallying, merge
-from headcount.times import CLOCKS_DIFFER, MINUTE, SECOND
+from headcount.times import CLOCK_WAS_WRONG, CLOCKS_DIFFER, MINUTE, SECOND
 
 SETTLING = 30 * SECOND
 """A write takes about 1 s to reach ``count``, up to 11 s until a large shard's recount is due and
 about 1 s to be published; and to read a shard of 30,000 sessions may take longer than all of
 that."""
+
+
+def lately(written_at: int, now: int) -> bool:
+    """Whether what was written then may be on its way. What seems to come from later was written
+    by a clock that was wrong, nobody knows when."""
+    return now - SETTLING <= written_at <= now + CLOCK_WAS_WRONG
 
 
 @dataclass(slots=True)
@@ -43,6 +49,7 @@ class Look:
     tallying: Tallying = field(default_factory=Tallying)
     written: int = 0  # sessions written a moment ago: joins, changes, leaves, ends
     run_out: int = 0  # leases that ran out and that the next sweep ends
+    leaving: bool = False  # what was done in a visit that ended may be on its way to the totals
     moving: bool = False  # a session left for another shard a moment ago
     settled: int | None = None  # the last write that is not of a moment ago
 
@@ -52,6 +59,8 @@ class Look:
             self.tallying.add(row)
         elif not row.ended:
             self.run_out += 1
+        elif row.riding.engagement:
+            self.leaving = True
         if self._is_young(row):
             self.written += 1
             self.moving |= moved_away(row)
@@ -61,10 +70,10 @@ class Look:
 
     def _is_young(self, row: Session) -> bool:
         if not row.ended:
-            return row.changed_at >= self.at - SETTLING
+            return lately(row.changed_at, self.at)
         # A lease's end is written by a sweep, up to a minute later.
         delay = MINUTE if row.ended_by == "expiry" else 0
-        return (row.ended_at or 0) + delay >= self.at - SETTLING
+        return lately((row.ended_at or 0) + delay, self.at)
 
 
 @dataclass(frozen=True)
@@ -118,9 +127,15 @@ class Audit:
         return sum(look.run_out for look in self.looks.values())
 
     @cached_property
+    def settled(self) -> bool:
+        """Whether of all that was done in visits that ended nothing is on its way to the totals."""
+        leaving = any(look.leaving for look in self.looks.values())
+        return not (leaving or self.written or self.run_out)
+
+    @cached_property
     def counted(self) -> int:
         """How many shards were counted a moment ago, and may not be published yet."""
-        return sum(count.counted_at >= self.at - SETTLING for count in self.counts.values())
+        return sum(lately(count.counted_at, self.at) for count in self.counts.values())
 
     @cached_property
     def drifted(self) -> list[int]:

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from headcount.auditing import SETTLING, Audit, Auditor
+from headcount.auditing import Audit, Auditor, lately
 from headcount.counting import Recounter
 from headcount.headcounts import Headcount
 from headcount.logs import logger
-from headcount.moderation import denied_by, shown
-from headcount.session import Session, Write, after_expiry, after_leave
-from headcount.spaces import Kinds, shard_of
+from headcount.moderation import denied_by, pack_denied, shown
+from headcount.session import Session, Write, after_clock, after_expiry, after_leave, is_ahead
+from headcount.spaces import Kinds, kind_of, shard_of
 from headcount.store.batches import WHOLE, AtOnce, Segment
 from headcount.store.counts import CountsTable, SpaceCounts
 from headcount.store.headcounts import HeadcountsTable
@@ -29,7 +29,7 @@ from headcount.store.history import HistoryTable, Point
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import VisitsTable
 from headcount.tally import Tally, Tallying, merge
-from headcount.times import HOUR, MINUTE, SECOND
+from headcount.times import CLOCK_WAS_WRONG, HOUR, MINUTE, SECOND, day_of
 from headcount.visits import Visit
 
 BIN_ENDED_AFTER = 5 * MINUTE
@@ -135,7 +135,7 @@ class _Space:
     """A space to look after: what was seen of it."""
 
     id: str
-    listed: bool  # in the index of live spaces
+    listed: str | None  # the kind under which it is in the index of live spaces
     listed_at: int  # before that was read
     seen: Mapping[int, Tally]  # shard -> who is live there
     occupied: Set[int]  # shards with any row
@@ -252,7 +252,7 @@ class Sweeper:
 
     def _read_page(self, page: list[Session], seen: _Seen, report: Report, now: int) -> None:
         report.rows += len(page)
-        expired, long_lived, binnable = [], [], []
+        expired, ahead, long_lived, binnable = [], [], [], []
         for session in page:
             shard = session.space, session.shard
             seen.occupied.add(shard)
@@ -261,15 +261,19 @@ class Sweeper:
                     seen.misplaced.append(session)
                     continue
                 seen.tallies[shard].add(session)
-                if len(session.beats) > DAYS_OF_BEATS:
+                if is_ahead(session, now) and kind_of(session.space) in self.kinds.names:
+                    ahead.append(session)
+                elif len(session.beats) > DAYS_OF_BEATS:
                     long_lived.append(session)
             elif not session.ended:
                 expired.append(session)
-            elif _forgettable_since(session) < now - BIN_ENDED_AFTER:
+            elif abs(now - _forgettable_since(session)) > BIN_ENDED_AFTER:  # or by a wrong clock
                 binnable.append(session)
         for session in self._each(lambda one: self._end(one, now), expired, report):
             report.ended += 1
             report.expiry_lag = max(report.expiry_lag, now - session.expires_at)
+            seen.unsettled.add((session.space, session.shard))
+        for session in self._each(lambda one: self._set_right(one, now), ahead, report):
             seen.unsettled.add((session.space, session.shard))
         self._each(self._forget_days, long_lived, report)
         report.binned += self._bin(binnable, report)
@@ -309,6 +313,12 @@ class Sweeper:
         """End a visit whose lease ran out, unless a beat came in since it was read."""
         ended = after_expiry(session, request=self.new_id(), now=now)
         return ended is not None and self.presence.replace(session, ended)[0]
+
+    def _set_right(self, session: Session, now: int) -> bool:
+        """Take back what a clock that was wrong gave a session, unless a beat came in since."""
+        kind = self.kinds.kind(kind_of(session.space))
+        right = after_clock(session, kind=kind, request=self.new_id(), now=now)
+        return self.presence.replace(session, right)[0]
 
     def _place_of(self, session: Session) -> tuple[str, int]:
         return session.space, shard_of(session.person, self.shards)
@@ -373,10 +383,10 @@ class Sweeper:
         if after is None:
             alone.update(space for space in listed if _falls_to(segment, space))
             alone.update(self._unlisted(segment))
-        for space in sorted({*here, *seen.ebbed, *(listed & occupied.keys()), *alone}):
+        for space in sorted({*here, *seen.ebbed, *(listed.keys() & occupied.keys()), *alone}):
             yield _Space(
                 space,
-                listed=space in listed,
+                listed=listed.get(space),
                 listed_at=listed_at,
                 seen=here.get(space, {}),
                 occupied=occupied.get(space, {}).keys(),
@@ -386,8 +396,9 @@ class Sweeper:
                 alone=space in alone,
             )
 
-    def _listed(self) -> set[str]:
-        return {space for kind in self.kinds for space in self.headcounts.live(kind.name)}
+    def _listed(self) -> dict[str, str]:
+        """The index of live spaces: each with its kind there."""
+        return {space: one.name for one in self.kinds for space in self.headcounts.live(one.name)}
 
     def _unlisted(self, segment: Segment) -> Iterator[str]:
         """Once an hour, all that is published with anyone in it, whatever its index says."""
@@ -453,13 +464,24 @@ class Sweeper:
                 report.repaired.append(Drift.of(audit, drifted))
         elif not space.ended:
             self._recount(space.id, self._changed(space, share, head, found))
+            if share.first and _is_more(head.engagement, found.done):
+                self._settle(space.id)
+
+    def _settle(self, space: str) -> None:
+        """What is published of what people did never falls, for some may be on its way from a visit
+        that ended to the totals. Where none is, have published what is there."""
+        audit = self.auditor.audit(space)
+        if audit.settled:
+            for shard in audit.counts:
+                self.recounter.recount(space, shard, settled=True)
 
     def _is_misfiled(self, head: Headcount, space: _Space) -> bool:
         """Whether the index of live spaces has it wrong. It may be behind what is published."""
+        kind = kind_of(head.space)
         return (
-            head.space.partition(":")[0] in self.kinds.names
-            and head.as_of < space.listed_at - SETTLING
-            and space.listed != bool(head.tally.sessions)
+            kind in self.kinds.names
+            and not lately(head.as_of, space.listed_at)
+            and space.listed != (kind if head.tally.sessions else None)
         )
 
     def _changed(
@@ -520,12 +542,20 @@ def _forgettable_since(ended: Session) -> int:
 def _as_said(head: Headcount, found: SpaceCounts, now: int) -> bool:
     """Whether what is published beside the numbers is what holds now."""
     return (
-        head.notice == shown(found.notice, now)
-        and head.denied == denied_by(found.removals.values(), now)
+        head.as_of <= now + CLOCK_WAS_WRONG
+        and head.notice == shown(found.notice, now)
+        and pack_denied(head.denied) == pack_denied(denied_by(found.removals.values(), now))
         and head.shards == found.shards_in_use
-        and head.views.total == found.views.total
+        and head.views == found.views.kept(head.as_of)
         and head.avg_seconds == found.avg_seconds
+        and head.readings == found.readings
+        and not _is_more(found.done, head.engagement)
+        and head.engagement_today == found.engagement.by_day.get(day_of(head.as_of), {})
     )
+
+
+def _is_more(said: Mapping[str, float], than: Mapping[str, float]) -> bool:
+    return any(number > than.get(name, 0) for name, number in said.items())
 
 
 @contextmanager
