@@ -18,15 +18,17 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from headcount.store.attributes import decode
 from headcount.store.keys import TTL
 from headcount.times import DAY, MINUTE, SECOND, parse_iso
 
 from tests.conftest import MEMORY
+from tests.docs.pages import page
 from tests.support.clock import Clock
 from tests.support.engines import Engine
 from tests.support.fakes import FakeBus, FakeLine, FakeQueue
 from tests.support.telling import EVENTS
-from tests.support.template import template
+from tests.support.template import ROOT, template
 from tests.support.world import World, world_on
 
 BUSY, QUIET, EMPTY = SPACES = ("link:busy", "link:quiet", "link:empty")
@@ -299,6 +301,15 @@ NUMBERS = (
 )
 SAID = ("alerts", "messages", "removals")
 
+(PUT_BACK,) = [
+    block.text for block in page(ROOT / "docs" / "deploy.md").blocks if block.language == "python"
+]
+BACKED_UP = [
+    role
+    for role, spec in template().tables.items()
+    if "PointInTimeRecoverySpecification" in template().resolve(spec, PointInTimeRecovery="true")
+]
+
 
 # ---------------------------------------------------------------------------------- what goes wrong
 
@@ -469,3 +480,24 @@ def test_nothing_goes_wrong_by_itself(deployment: Deployment) -> None:
         for when in ("at noon", "next day"):
             assert right[f"{space} is explained {when}"] == "agrees"
             assert right[f"{space} is of now {when}"]
+
+
+@pytest.mark.parametrize("role", sorted(BACKED_UP))
+def test_what_the_page_says_puts_back_the_rows_that_are_missing_and_no_others(
+    deployment: Deployment, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = deployment.world.engine
+    backup, table = engine.create(role), engine.create(role)
+    for row in deployment.before[role]:
+        backup.put(row)
+    newer = {**deployment.before[role][0], "newer": {"S": "than the backup"}}
+    table.put(newer)
+    said: dict[str, Any] = {}
+    exec(PUT_BACK, said)  # noqa: S102 - the page's own
+    monkeypatch.setattr(said["boto3"], "client", lambda _: engine.client)
+    key = keys_of(role)[0]
+    assert said["put_back"](backup.name, table.name, key) == len(deployment.before[role]) - 1
+    assert said["put_back"](backup.name, table.name, key) == 0
+    assert [row for row in table.rows() if "newer" in row] == [decode(newer)]
+    assert len(table.rows()) == len(deployment.before[role])
+    assert f"`{key}`" in PUT_BACK
