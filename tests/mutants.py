@@ -656,8 +656,8 @@ MUTANTS = [
     Mutant(
         "cleanup: bins what ended a moment ago",
         SWEEPING,
-        "> BIN_ENDED_AFTER",
-        "> 0",
+        "< now - BIN_ENDED_AFTER",
+        "< now",
         (_CLEANUP + "test_ended_rows_are_binned_after_five_minutes",),
     ),
     Mutant(

@@ -126,6 +126,9 @@ class _Seen:
     cut: set[tuple[str, int]] = field(default_factory=set)  # that go on behind ``rest``
     unsettled: set[tuple[str, int]] = field(default_factory=set)  # about to be recounted
     misplaced: list[Session] = field(default_factory=list)
+    live: int = 0  # sessions
+    ahead: int = 0  # of those, by what a clock that was ahead wrote
+    wrong: list[Session] = field(default_factory=list)  # of those, who are put right now
     ebbed: set[str] = field(default_factory=set)  # spaces with visits that are over and done with
     rest: Place | None = None  # the row behind which there was no time to go on
 
@@ -207,6 +210,9 @@ class Sweeper:
                 return report
             self.pieces.sweep(segment, seen.rest, unsettled=seen.rest[:2] in seen.unsettled)
             report.left += 1
+        if 2 * seen.ahead <= seen.live:  # else it is our clock that is behind
+            for session in self._each(lambda one: self._set_right(one, now), seen.wrong, report):
+                seen.unsettled.add((session.space, session.shard))
         moved = self._move_all(seen, report)
         spaces = list(self._spaces(segment, after, seen, moved))
         report.sessions = sum(one.sessions for space in spaces for one in space.seen.values())
@@ -252,7 +258,7 @@ class Sweeper:
 
     def _read_page(self, page: list[Session], seen: _Seen, report: Report, now: int) -> None:
         report.rows += len(page)
-        expired, ahead, long_lived, binnable = [], [], [], []
+        expired, long_lived, binnable = [], [], []
         for session in page:
             shard = session.space, session.shard
             seen.occupied.add(shard)
@@ -261,19 +267,20 @@ class Sweeper:
                     seen.misplaced.append(session)
                     continue
                 seen.tallies[shard].add(session)
+                seen.live += 1
                 if is_ahead(session, now) and kind_of(session.space) in self.kinds.names:
-                    ahead.append(session)
+                    seen.ahead += 1
+                    if len(seen.wrong) < MOVES_PER_SWEEP:
+                        seen.wrong.append(session)
                 elif len(session.beats) > DAYS_OF_BEATS:
                     long_lived.append(session)
             elif not session.ended:
                 expired.append(session)
-            elif abs(now - _forgettable_since(session)) > BIN_ENDED_AFTER:  # or by a wrong clock
+            elif _forgettable_since(session) < now - BIN_ENDED_AFTER:
                 binnable.append(session)
         for session in self._each(lambda one: self._end(one, now), expired, report):
             report.ended += 1
             report.expiry_lag = max(report.expiry_lag, now - session.expires_at)
-            seen.unsettled.add((session.space, session.shard))
-        for session in self._each(lambda one: self._set_right(one, now), ahead, report):
             seen.unsettled.add((session.space, session.shard))
         self._each(self._forget_days, long_lived, report)
         report.binned += self._bin(binnable, report)
