@@ -162,7 +162,7 @@ def test_a_head_without_a_number_is_gone_on_from(numbers: Numbers, seq: str) -> 
     numbers.give("a")
     (head,) = (row for row in numbers.table.rows() if row["sort"] == "head")
     key = {name: {"S": head[name]} for name in ("partition", "sort")}
-    item = {**key, "seq": {"N": seq}, "latest": {"B": b""}}
+    item = {**key, "seq": {"N": seq}, "latest": {"B": bytes(12)}}
     numbers.table.put(item)
     assert numbers.give("b", "c") == [int(seq) + 1, int(seq) + 2]
     assert numbers.give("d") == [int(seq) + 3]
