@@ -523,7 +523,40 @@ MUTANTS = [
         "now = max(now, 0)",
         ("tests/unit/test_headcounts.py",),
     ),
+    Mutant(
+        "time: what a clock that was ahead published holds until then",
+        HEADCOUNTS,
+        "if old.as_of <= now + CLOCK_WAS_WRONG:",
+        "if True:",
+        ("tests/unit/test_headcounts.py",),
+    ),
+    Mutant(
+        "time: who crashed after a beat by a clock that was ahead stays until then",
+        SWEEPING,
+        "if is_ahead(session, now) and",
+        "if False and",
+        (
+            _CLEANUP
+            + "test_who_crashed_after_a_beat_by_a_clock_that_was_ahead_is_gone_after_a_lease",
+        ),
+    ),
     # Dashboards.
+    Mutant(
+        "greeting: versions that begin anew are heard by nobody",
+        PUBLISHING,
+        "return [*due, *ahead]",
+        "return due",
+        (_CHATTER + "test_versions_that_begin_anew_are_heard_by_whoever_listens",),
+    ),
+    Mutant(
+        "engagement: what was published too high stays",
+        HEADCOUNTS,
+        "engagement=done if numbers.settled else",
+        "engagement=done if False else",
+        (
+            "tests/handlers/test_drift.py::test_what_people_did_is_brought_down_to_what_is_there_once_nothing_is_on_its_way",
+        ),
+    ),
     Mutant(
         "greeting: whoever is being greeted hears later versions first",
         PUBLISHING,
@@ -621,6 +654,13 @@ MUTANTS = [
         "if wait > PACE:",
         "if False:",
         (_FAN_OUT + "test_the_next_version_waits_until_a_large_audience_can_have_heard_the_last",),
+    ),
+    Mutant(
+        "pace: a large audience waits for a clock that was ahead",
+        PUBLISHING,
+        "if since < -CLOCKS_DIFFER:",
+        "if False:",
+        (_FAN_OUT + "test_a_large_audience_hears_on_after_a_clock_was_ahead",),
     ),
     Mutant(
         "pace: versions pile up behind those of other spaces",
@@ -767,8 +807,8 @@ MUTANTS = [
     Mutant(
         "events: two at once get the same numbers",
         NUMBERS_STORE,
-        '"seq = :before" if head.seq else',
-        '"seq >= :before" if head.seq else',
+        '"seq = :before OR',
+        '"seq >= :before OR',
         _NUMBERS,
     ),
     Mutant(

@@ -331,3 +331,33 @@ def test_views_of_today_week_and_month_roll_over(world: World) -> None:
     assert world.headcount()["views"] == {"total": 1, "today": 0, "week": 0, "month": 1}
     world.clock.set("2026-12-01T00:00:00Z")
     assert world.headcount()["views"] == {"total": 1, "today": 0, "week": 0, "month": 0}
+
+
+@pytest.mark.parametrize("ahead", [3600, 24 * 3600], ids=["an hour", "a day"])
+def test_who_crashed_after_a_beat_by_a_clock_that_was_ahead_is_gone_after_a_lease(
+    memory_world: World, ahead: int
+) -> None:
+    world = memory_world
+    world.beat("s1", page="/a")
+    world.clock.advance(30 + ahead)
+    world.beat("s1", page="/b")
+    world.clock.advance(-ahead)
+    for _ in range(5):
+        world.beat("s2")
+        world.settle()
+        world.clock.advance(40)
+        world.sweep()
+    world.settle()
+    assert (world.people(), world.live_sessions()) == (1, ["s2"])
+    assert {row["ended_by"] for row in world.ledger() if row["session"] == "s1"} == {"expiry"}
+
+
+def test_a_sweep_by_a_clock_that_is_behind_takes_nothing_from_anybody(memory_world: World) -> None:
+    world = memory_world
+    for number in range(3):
+        world.beat(f"s{number}")
+    world.settle()
+    rows = world.presence_rows()
+    world.clock.advance(-3600)
+    world.sweep()
+    assert world.presence_rows() == rows

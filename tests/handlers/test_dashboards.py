@@ -600,3 +600,18 @@ def test_a_token_in_the_named_cookie_connects(memory: Engine, worlds: Worlds) ->
     headers = {"Cookie": f"other=1; session={world.admin}"}
     event = socket_event("CONNECT", "c1", headers=headers)
     assert world.invoke("socket", event) == {"statusCode": 200}
+
+
+def test_versions_that_begin_anew_are_heard_by_whoever_listens(memory_world: World) -> None:
+    world = memory_world
+    for number in range(3):
+        world.beat(f"s{number}")
+        world.settle()
+    world.subscribe("c1")
+    table = world.tables["headcounts"].name
+    world.engine.client.delete_item(TableName=table, Key={"space": {"S": SITE}})
+    for session in ("s8", "s9"):
+        world.beat(session)
+        world.settle()
+    assert world.versions("c1") == [3, 1, 2]
+    assert world.line.frames["c1"][-1]["data"]["people"] == 5

@@ -12,7 +12,7 @@ from headcount.metrics import say_metrics
 from headcount.store.counts import pack_facets
 from headcount.store.keys import count_part
 from headcount.sweeping import SweepFailedError
-from headcount.times import SECOND
+from headcount.times import SECOND, parse_iso
 
 from tests.conftest import Worlds
 from tests.support.emf import metrics
@@ -698,3 +698,87 @@ def test_a_stream_that_counts_from_elsewhere_is_published_as_any(world: World) -
     assert numbers(world)["people"] == 1
     world.clock.advance(QUIET)
     assert drifted(world) == []
+
+
+# ------------------------------------------------------------------------- clocks that were wrong
+
+
+def test_what_was_published_by_a_clock_that_was_ahead_is_put_right_in_a_quiet_space(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    settled(world)
+    world.leave("s2")
+    world.count(world.filtered("count"))
+    right = world.clock()
+    world.clock.advance(24 * 3600)
+    world.settle()
+    world.clock.now = right + 60 * SECOND
+    assert world.headcount()["views"]["today"] == 0
+    world.sweep()
+    world.settle()
+    head = world.headcount()
+    assert (head["views"]["today"], parse_iso(head["asOf"])) == (3, world.clock())
+
+
+def test_drift_is_repaired_beside_a_session_that_a_clock_which_was_ahead_wrote(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    settled(world)
+    world.clock.advance(3600)
+    world.beat("s1", visitorId="v1", page="/ahead")
+    world.clock.advance(-3600)
+    for session, said in (("s1", "/ahead"), ("s2", "/b")):
+        world.beat(session, visitorId="v1", page=said)
+    world.beat("s3", userId="u1", page="/a")
+    world.settle()
+    world.clock.advance(QUIET)
+    tamper_a_count_and_have_it_published(world)
+    drifted(world)  # which puts the session right
+    world.settle()
+    for session, said in (("s1", "/ahead"), ("s2", "/b")):
+        world.beat(session, visitorId="v1", page=said)
+    world.beat("s3", userId="u1", page="/a")
+    world.clock.advance(QUIET)
+    drifted(world)
+    world.settle()
+    assert numbers(world)["people"] == 2
+
+
+def test_the_index_is_repaired_where_it_has_a_space_under_another_kind(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    settled(world)
+    put(world, "headcounts", HEAD, live={"S": "link"})
+    assert drifted(world) == [SITE]
+    world.settle()
+    services = world.services("cleanup")
+    assert (services.headcounts.live("link"), services.headcounts.live("site")) == ([], [SITE])
+
+
+@pytest.mark.parametrize("role", ["headcounts", "counts"])
+def test_what_people_did_is_brought_down_to_what_is_there_once_nothing_is_on_its_way(
+    memory_world: World, role: str
+) -> None:
+    world = memory_world
+    world.beat("s4", engagement={"chat": 2})
+    settled(world)
+    world.leave("s4")
+    world.settle()
+    name = "engagement_all" if role == "headcounts" else "engagement"
+    key = HEAD if role == "headcounts" else COUNT
+    put(world, role, key, **{name: {"M": {"chat": n(900)}}})
+    world.settle()
+    said = []
+    for _ in range(10):
+        world.clock.advance(40)
+        for session, visitor, page in (("s1", "v1", "/a"), ("s2", "v1", "/b")):
+            world.beat(session, visitorId=visitor, page=page)
+        world.beat("s3", userId="u1", page="/a")
+        world.sweep()
+        world.settle()
+        said.append(world.headcount()["engagement"]["chat"])
+    assert said[0] >= 900
+    assert said[-1] == 2

@@ -497,3 +497,17 @@ def test_an_account_that_is_throttled_after_a_slow_pass_closes_nobody(
     line: Any = Busy()
     with ThreadPoolExecutor(1) as pool:
         assert replace(courier, line=line, pool=pool).hand_out("hello", audience) == []
+
+
+def test_a_large_audience_hears_on_after_a_clock_was_ahead(crowded: World) -> None:
+    world = crowded
+    world.clock.advance(3600)
+    world.publish(join_and_count(world, "s2"))
+    ahead = world.headcount()["version"]
+    world.clock.advance(-3600)
+    join_and_count(world, "s3")
+    for _ in range(5):
+        world.clock.advance(20)
+        world.run_errands()
+        world.publish(world.filtered("publish"))
+    assert world.headcount()["version"] > ahead

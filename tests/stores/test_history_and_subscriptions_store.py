@@ -158,3 +158,11 @@ def test_subscriptions_outlast_the_longest_connection(
     subscriptions.connect("c1", reads=["*"], now=NOON)
     subscriptions.add("site:main", "c1", now=NOON)
     assert all(row["ttl"] * 1000 >= NOON + 2 * HOUR for row in table.rows())
+
+
+def test_a_claim_that_seems_to_come_from_the_future_keeps_nobody(
+    subscriptions: SubscriptionsTable,
+) -> None:
+    assert subscriptions.claim("~streams", now=NOON + DAY)
+    assert subscriptions.claim("~streams", now=NOON)
+    assert not subscriptions.claim("~streams", now=NOON)

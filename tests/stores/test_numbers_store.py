@@ -155,3 +155,14 @@ def test_whatever_comes_again_crashes_or_comes_between(
             assert given_to.setdefault(name, seq) == seq
     assert sorted(given_to.values()) == list(range(1, len(given_to) + 1))
     assert numbers.store.last(SITE) == len(given_to)
+
+
+@pytest.mark.parametrize("seq", ["0", "-1"])
+def test_a_head_without_a_number_is_gone_on_from(numbers: Numbers, seq: str) -> None:
+    numbers.give("a")
+    (head,) = (row for row in numbers.table.rows() if row["sort"] == "head")
+    key = {name: {"S": head[name]} for name in ("partition", "sort")}
+    item = {**key, "seq": {"N": seq}, "latest": {"B": bytes(12)}}
+    numbers.table.put(item)
+    assert numbers.give("b", "c") == [int(seq) + 1, int(seq) + 2]
+    assert numbers.give("d") == [int(seq) + 3]

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -56,6 +57,13 @@ def load_handler(function: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@cache
+def _patterns(function: str) -> list[str]:
+    """The filters of a function that reads one stream."""
+    (source,) = template().events(function, "DynamoDB")
+    return patterns_of(source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +239,11 @@ class World:
     def filtered(self, function: str) -> list[dict[str, Any]]:
         """A stream function's new records, past the template's filters."""
         role = {"count": "presence", "publish": "counts"}[function]
-        (source,) = template().events(function, "DynamoDB")
+        patterns = _patterns(function)
         records = self.tables[role].new_records()
         for record in records:  # the engine may have a clock of its own
             record["dynamodb"]["ApproximateCreationDateTime"] = self.clock() // SECOND
-        return [record for record in records if passes(record, patterns_of(source))]
+        return [record for record in records if passes(record, patterns)]
 
     def changes(self) -> list[dict[str, Any]]:
         """New records of the streams that the events function reads, past the template's filters;

@@ -78,7 +78,13 @@ def test_day_peaks_are_kept_for_a_week() -> None:
 
 def test_a_published_time_does_not_step_back() -> None:
     head = published(Headcount("site:main"), 1, NOON)
-    assert published(head, 1, NOON - HOUR).as_of == NOON
+    assert published(head, 1, NOON - SECOND).as_of == NOON
+
+
+def test_what_a_clock_that_was_wrong_published_is_taken_back() -> None:
+    head = published(replace(Headcount("site:main"), chunked_at=NOON + DAY), 1, NOON + DAY)
+    assert published(head, 1, NOON).as_of == NOON
+    assert published(head, 1, NOON).chunked_at == NOON
 
 
 def test_a_batch_is_a_repeat_when_its_first_record_or_a_later_one_was_published() -> None:

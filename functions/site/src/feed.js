@@ -16,6 +16,7 @@ export const feed = {
   live: false,
   wasLive: false,
   version: -1,
+  asOf: '',
   failures: 0,
   contactAt: null,
   polled: null,
@@ -133,8 +134,10 @@ function received(text) {
       facts.gaps += 1;
       note(`Version ${message.version} came after ${feed.version}`);
     }
-    if (message.version >= feed.version) {
+    // Lower and later: the numbers were restored from a backup, and the versions began anew.
+    if (message.version >= feed.version || message.asOf > feed.asOf) {
       feed.version = message.version;
+      feed.asOf = message.asOf;
       for (const source of ['feed', 'space']) server.problems.delete(source); // a read that failed meanwhile is made up for
       feed.heard({ ...message.data, version: message.version, asOf: message.asOf });
     }

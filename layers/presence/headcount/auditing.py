@@ -28,7 +28,7 @@ from headcount.store.counts import Count, CountsTable
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.tally import Tally, Tallying, merge
-from headcount.times import CLOCKS_DIFFER, MINUTE, SECOND
+from headcount.times import CLOCK_WAS_WRONG, CLOCKS_DIFFER, MINUTE, SECOND
 
 SETTLING = 30 * SECOND
 """A write takes about 1 s to reach ``count``, up to 11 s until a large shard's recount is due and
@@ -40,6 +40,12 @@ HELD_UP = LONGEST_PACE + SETTLING
 meanwhile: should they stop, it is seen as soon as elsewhere."""
 
 
+def lately(written_at: int, now: int) -> bool:
+    """Whether what was written then may be on its way. What seems to come from later was written
+    by a clock that was wrong, nobody knows when."""
+    return now - SETTLING <= written_at <= now + CLOCK_WAS_WRONG
+
+
 @dataclass(slots=True)
 class Look:
     """A shard as it was read: what its rows say, of which none is kept. ``at``: before that."""
@@ -48,6 +54,7 @@ class Look:
     tallying: Tallying = field(default_factory=Tallying)
     written: int = 0  # sessions written a moment ago: joins, changes, leaves, ends
     run_out: int = 0  # leases that ran out and that the next sweep ends
+    leaving: bool = False  # what was done in a visit that ended may be on its way to the totals
     moving: bool = False  # a session left for another shard a moment ago
     settled: int | None = None  # the last write that is not of a moment ago
 
@@ -57,6 +64,8 @@ class Look:
             self.tallying.add(row)
         elif not row.ended:
             self.run_out += 1
+        elif row.riding.engagement:
+            self.leaving = True
         if self._is_young(row):
             self.written += 1
             self.moving |= moved_away(row)
@@ -66,10 +75,10 @@ class Look:
 
     def _is_young(self, row: Session) -> bool:
         if not row.ended:
-            return row.changed_at >= self.at - SETTLING
+            return lately(row.changed_at, self.at)
         # A lease's end is written by a sweep, up to a minute later.
         delay = MINUTE if row.ended_by == "expiry" else 0
-        return (row.ended_at or 0) + delay >= self.at - SETTLING
+        return lately((row.ended_at or 0) + delay, self.at)
 
 
 @dataclass(frozen=True)
@@ -123,9 +132,15 @@ class Audit:
         return sum(look.run_out for look in self.looks.values())
 
     @cached_property
+    def settled(self) -> bool:
+        """Whether of all that was done in visits that ended nothing is on its way to the totals."""
+        leaving = any(look.leaving for look in self.looks.values())
+        return not (leaving or self.written or self.run_out)
+
+    @cached_property
     def counted(self) -> int:
         """How many shards were counted a moment ago, and may not be published yet."""
-        return sum(count.counted_at >= self.at - SETTLING for count in self.counts.values())
+        return sum(lately(count.counted_at, self.at) for count in self.counts.values())
 
     @cached_property
     def drifted(self) -> list[int]:

@@ -65,12 +65,18 @@ class Recounter:
     clock: Callable[[], int]
 
     def recount(
-        self, space: str, shard: int, gone: Iterable[Stay] = (), before: Count | None = None
+        self,
+        space: str,
+        shard: int,
+        gone: Iterable[Stay] = (),
+        before: Count | None = None,
+        *,
+        settled: bool = False,
     ) -> Count:
         """Read the shard and write its numbers absolutely.
 
         The visits that ended are in its rows, but for a session's that came back since: that one
-        is among those ``gone``.
+        is among those ``gone``. ``settled``: what was done in all of them is in the totals.
 
         The version is read before the sessions: if anybody wrote a recount in between, theirs may
         rest on newer rows than ours, so ours is not written but made again.
@@ -95,6 +101,7 @@ class Recounter:
                 counted_at=now,
                 stays=latest(stays, gone),
                 cause=cause,
+                settled=settled,
             )
             if self.counts.save(count):
                 return count

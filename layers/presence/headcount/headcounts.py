@@ -10,6 +10,7 @@ from headcount.alerts import Memory, Rule, Seen, alert_id, watch
 from headcount.moderation import Denied, Notice, Removal, denied_by, shown
 from headcount.tally import Tally, ranked
 from headcount.times import (
+    CLOCK_WAS_WRONG,
     CLOCKS_DIFFER,
     MINUTE,
     add_days,
@@ -226,6 +227,7 @@ class Numbers:
     shards: int = 1  # in use: below this one lie all that hold rows
     avg_seconds: int | None = None
     engagement: Engagement = field(default_factory=Engagement)
+    settled: bool = False  # of visits that ended, none is on its way to the engagement
     readings: Mapping[str, Reading] = field(default_factory=dict)
     rules: Iterable[Rule] = ()
     notice: Notice | None = None
@@ -235,8 +237,10 @@ class Numbers:
 def next_headcount(old: Headcount, numbers: Numbers, *, cause: str | None, now: int) -> Headcount:
     """The version after ``old``: one higher, with the highest people ever published."""
     tally = numbers.tally
-    now = max(now, old.as_of)  # a server clock may step back; a published time does not
+    if old.as_of <= now + CLOCK_WAS_WRONG:
+        now = max(now, old.as_of)  # a server clock may step back; a published time does not
     today = day_of(now)
+    done = numbers.engagement.with_live(tally.engagement)
     peak = old.peak
     if tally.people and (peak is None or tally.people > peak.people):
         peak = Peak(tally.people, now)
@@ -266,10 +270,10 @@ def next_headcount(old: Headcount, numbers: Numbers, *, cause: str | None, now: 
         as_of=now,
         shards=numbers.shards,
         cause=cause,
-        chunked_at=old.chunked_at,
+        chunked_at=min(old.chunked_at, now),
         peak_sessions=max(old.peak_sessions, tally.sessions),
         avg_seconds=numbers.avg_seconds,
-        engagement=_grown(old.engagement, numbers.engagement.with_live(tally.engagement)),
+        engagement=done if numbers.settled else _grown(old.engagement, done),
         engagement_today=numbers.engagement.by_day.get(today, {}),
         readings=numbers.readings,
         notice=notice,

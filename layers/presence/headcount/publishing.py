@@ -26,7 +26,7 @@ from headcount.store.headcounts import HeadcountsTable
 from headcount.store.subscriptions import Subscription, SubscriptionsTable
 from headcount.subscribing import frame_of
 from headcount.tally import merge
-from headcount.times import SECOND, whole_seconds
+from headcount.times import CLOCKS_DIFFER, SECOND, whole_seconds
 
 if TYPE_CHECKING:
     from headcount.counting import Later
@@ -147,6 +147,8 @@ class Publisher:
         """
         now = self.clock()
         since = now - old.as_of
+        if since < -CLOCKS_DIFFER:  # a clock was ahead: nobody waits for that time to come
+            return PACE
         if not old.in_chunks(now):
             return min(PACE - since, PACE)
         audience = len(self.subscriptions.of(old.space))
@@ -206,6 +208,8 @@ class Publisher:
         A subscriber stores its row, reads the version there, sends it and marks the row. Whoever is
         not marked yet may be about to hear an older version; sending ours first would turn them
         round. The mark is milliseconds away, unless the subscriber died: then ours is the first.
+
+        Whoever heard a later version than there is heard it before the versions began anew.
         """
         deadline = self.clock() + GREETING_PATIENCE
         while True:
@@ -214,10 +218,14 @@ class Publisher:
             if not waiting or self.clock() >= deadline:
                 break
             self.sleep(_GREETING_POLL)
-        for one in waiting:
+        ahead = [one for one in subscribers if (one.after or 0) > headcount.version]
+        if ahead and self.headcounts.get(headcount.space).version > headcount.version:
+            ahead = []  # another publisher's, which they heard already
+        for one in [*waiting, *ahead]:
             # Not this version yet: should sending it fail, the next try must not leave them out.
             self.subscriptions.greeted(one.space, one.connection, headcount.version - 1)
-        return [one for one in subscribers if one.after is None or one.after < headcount.version]
+        due = [one for one in subscribers if one.after is None or one.after < headcount.version]
+        return [*due, *ahead]
 
 
 def numbers_of(counted: SpaceCounts) -> Numbers:
@@ -228,6 +236,7 @@ def numbers_of(counted: SpaceCounts) -> Numbers:
         shards=counted.shards_in_use,
         avg_seconds=counted.avg_seconds,
         engagement=counted.engagement,
+        settled=counted.settled,
         readings=counted.readings,
         rules=counted.rules.values(),
         notice=counted.notice,

@@ -11,8 +11,8 @@ from typing import Any
 
 from headcount.beats import OWN, Beat
 from headcount.errors import ForbiddenError, RateLimitError
-from headcount.spaces import Kind
-from headcount.times import DAY, MINUTE, SECOND, day_of
+from headcount.spaces import LONGEST_LEASE, Kind
+from headcount.times import CLOCK_WAS_WRONG, DAY, MINUTE, SECOND, day_of
 
 STEADY_MARGIN = 5 * SECOND
 """A beat with less lease left than this wakes ``count``: a recount under way may have read the
@@ -173,7 +173,7 @@ class Session:
     def seconds(self) -> int:
         """How long an ended visit was: as the client said, else until it left or was last seen."""
         if self.stayed is not None:
-            return self.stayed
+            return max(0, self.stayed)
         end = self.ended_at if self.ended_by == "leave" and self.ended_at else self.last_seen
         return max(0, end - self.joined_at) // SECOND
 
@@ -382,6 +382,28 @@ def tombstone(*, space: str, shard: int, session: str, seq: int, request: str, n
         seq=seq,
         ended_at=now,
         ended_by="leave",
+    )
+
+
+def is_ahead(session: Session, now: int) -> bool:
+    """Whether a clock that was wrong wrote the row of a live session: it would live too long, or
+    speak for its person for as long."""
+    return (
+        max(session.last_seen, session.changed_at) > now + CLOCK_WAS_WRONG
+        or session.expires_at - session.last_seen > LONGEST_LEASE * SECOND
+    )
+
+
+def after_clock(old: Session, *, kind: Kind, request: str, now: int) -> Session:
+    """The row of a live session that ``is_ahead``: nobody knows when its last beat came, so it is
+    as if that came now. The visit began when the ledger says it did."""
+    return replace(
+        old,
+        write=Write.CHANGE,
+        request=request,
+        changed_at=min(old.changed_at, now),
+        last_seen=now,
+        expires_at=now + lease_of(kind, old.facts.state, old.connection) * SECOND,
     )
 
 

@@ -180,14 +180,20 @@ def _ids(kind: str, text: str | None) -> tuple[str, ...]:
     return ids
 
 
-_LONGEST = 86_400
+LONGEST_LEASE = 86_400
+"""Seconds that a lease, or the time between two beats, may be set to."""
 
 
 def _seconds(kind: str, values: Mapping[str, str], key: str, default: int) -> int:
     text = values.get(key, str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= _LONGEST:
-        raise ValueError(f"kind {kind}: {key} must be 1 to {_LONGEST} seconds, not {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= LONGEST_LEASE:
+        raise ValueError(f"kind {kind}: {key} must be 1 to {LONGEST_LEASE} seconds, not {text!r}")
     return int(text)
+
+
+def kind_of(space: str) -> str:
+    """The name of a space's kind."""
+    return space.partition(":")[0]
 
 
 def shard_of(person: str, shards: int) -> int:

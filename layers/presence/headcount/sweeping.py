@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from headcount.auditing import SETTLING, Audit, Auditor
+from headcount.auditing import Audit, Auditor, lately
 from headcount.counting import Recounter
 from headcount.headcounts import Headcount
 from headcount.logs import logger
-from headcount.moderation import denied_by, shown
-from headcount.session import Session, Write, after_expiry, after_leave
-from headcount.spaces import Kinds, shard_of
+from headcount.moderation import denied_by, pack_denied, shown
+from headcount.session import Session, Write, after_clock, after_expiry, after_leave, is_ahead
+from headcount.spaces import Kinds, kind_of, shard_of
 from headcount.store.batches import WHOLE, AtOnce, Segment
 from headcount.store.counts import CountsTable, SpaceCounts
 from headcount.store.headcounts import HeadcountsTable
@@ -29,7 +29,7 @@ from headcount.store.history import HistoryTable, Point
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import VisitsTable
 from headcount.tally import Tally, Tallying, merge
-from headcount.times import HOUR, MINUTE, SECOND
+from headcount.times import CLOCK_WAS_WRONG, HOUR, MINUTE, SECOND, day_of
 from headcount.visits import Visit
 
 BIN_ENDED_AFTER = 5 * MINUTE
@@ -126,6 +126,9 @@ class _Seen:
     cut: set[tuple[str, int]] = field(default_factory=set)  # that go on behind ``rest``
     unsettled: set[tuple[str, int]] = field(default_factory=set)  # about to be recounted
     misplaced: list[Session] = field(default_factory=list)
+    live: int = 0  # sessions
+    ahead: int = 0  # of those, by what a clock that was ahead wrote
+    wrong: list[Session] = field(default_factory=list)  # of those, who are put right now
     ebbed: set[str] = field(default_factory=set)  # spaces with visits that are over and done with
     rest: Place | None = None  # the row behind which there was no time to go on
 
@@ -135,7 +138,7 @@ class _Space:
     """A space to look after: what was seen of it."""
 
     id: str
-    listed: bool  # in the index of live spaces
+    listed: str | None  # the kind under which it is in the index of live spaces
     listed_at: int  # before that was read
     seen: Mapping[int, Tally]  # shard -> who is live there
     occupied: Set[int]  # shards with any row
@@ -207,6 +210,9 @@ class Sweeper:
                 return report
             self.pieces.sweep(segment, seen.rest, unsettled=seen.rest[:2] in seen.unsettled)
             report.left += 1
+        if 2 * seen.ahead <= seen.live:  # else it is our clock that is behind
+            for session in self._each(lambda one: self._set_right(one, now), seen.wrong, report):
+                seen.unsettled.add((session.space, session.shard))
         moved = self._move_all(seen, report)
         spaces = list(self._spaces(segment, after, seen, moved))
         report.sessions = sum(one.sessions for space in spaces for one in space.seen.values())
@@ -261,7 +267,12 @@ class Sweeper:
                     seen.misplaced.append(session)
                     continue
                 seen.tallies[shard].add(session)
-                if len(session.beats) > DAYS_OF_BEATS:
+                seen.live += 1
+                if is_ahead(session, now) and kind_of(session.space) in self.kinds.names:
+                    seen.ahead += 1
+                    if len(seen.wrong) < MOVES_PER_SWEEP:
+                        seen.wrong.append(session)
+                elif len(session.beats) > DAYS_OF_BEATS:
                     long_lived.append(session)
             elif not session.ended:
                 expired.append(session)
@@ -309,6 +320,12 @@ class Sweeper:
         """End a visit whose lease ran out, unless a beat came in since it was read."""
         ended = after_expiry(session, request=self.new_id(), now=now)
         return ended is not None and self.presence.replace(session, ended)[0]
+
+    def _set_right(self, session: Session, now: int) -> bool:
+        """Take back what a clock that was wrong gave a session, unless a beat came in since."""
+        kind = self.kinds.kind(kind_of(session.space))
+        right = after_clock(session, kind=kind, request=self.new_id(), now=now)
+        return self.presence.replace(session, right)[0]
 
     def _place_of(self, session: Session) -> tuple[str, int]:
         return session.space, shard_of(session.person, self.shards)
@@ -373,10 +390,10 @@ class Sweeper:
         if after is None:
             alone.update(space for space in listed if _falls_to(segment, space))
             alone.update(self._unlisted(segment))
-        for space in sorted({*here, *seen.ebbed, *(listed & occupied.keys()), *alone}):
+        for space in sorted({*here, *seen.ebbed, *(listed.keys() & occupied.keys()), *alone}):
             yield _Space(
                 space,
-                listed=space in listed,
+                listed=listed.get(space),
                 listed_at=listed_at,
                 seen=here.get(space, {}),
                 occupied=occupied.get(space, {}).keys(),
@@ -386,8 +403,9 @@ class Sweeper:
                 alone=space in alone,
             )
 
-    def _listed(self) -> set[str]:
-        return {space for kind in self.kinds for space in self.headcounts.live(kind.name)}
+    def _listed(self) -> dict[str, str]:
+        """The index of live spaces: each with its kind there."""
+        return {space: one.name for one in self.kinds for space in self.headcounts.live(one.name)}
 
     def _unlisted(self, segment: Segment) -> Iterator[str]:
         """Once an hour, all that is published with anyone in it, whatever its index says."""
@@ -453,13 +471,24 @@ class Sweeper:
                 report.repaired.append(Drift.of(audit, drifted))
         elif not space.ended:
             self._recount(space.id, self._changed(space, share, head, found))
+            if share.first and _is_more(head.engagement, found.done):
+                self._settle(space.id)
+
+    def _settle(self, space: str) -> None:
+        """What is published of what people did never falls, for some may be on its way from a visit
+        that ended to the totals. Where none is, have published what is there."""
+        audit = self.auditor.audit(space)
+        if audit.settled:
+            for shard in audit.counts:
+                self.recounter.recount(space, shard, settled=True)
 
     def _is_misfiled(self, head: Headcount, space: _Space) -> bool:
         """Whether the index of live spaces has it wrong. It may be behind what is published."""
+        kind = kind_of(head.space)
         return (
-            head.space.partition(":")[0] in self.kinds.names
-            and head.as_of < space.listed_at - SETTLING
-            and space.listed != bool(head.tally.sessions)
+            kind in self.kinds.names
+            and not lately(head.as_of, space.listed_at)
+            and space.listed != (kind if head.tally.sessions else None)
         )
 
     def _changed(
@@ -520,12 +549,20 @@ def _forgettable_since(ended: Session) -> int:
 def _as_said(head: Headcount, found: SpaceCounts, now: int) -> bool:
     """Whether what is published beside the numbers is what holds now."""
     return (
-        head.notice == shown(found.notice, now)
-        and head.denied == denied_by(found.removals.values(), now)
+        head.as_of <= now + CLOCK_WAS_WRONG
+        and head.notice == shown(found.notice, now)
+        and pack_denied(head.denied) == pack_denied(denied_by(found.removals.values(), now))
         and head.shards == found.shards_in_use
-        and head.views.total == found.views.total
+        and head.views == found.views.kept(head.as_of)
         and head.avg_seconds == found.avg_seconds
+        and head.readings == found.readings
+        and not _is_more(found.done, head.engagement)
+        and head.engagement_today == found.engagement.by_day.get(day_of(head.as_of), {})
     )
+
+
+def _is_more(said: Mapping[str, float], than: Mapping[str, float]) -> bool:
+    return any(number > than.get(name, 0) for name, number in said.items())
 
 
 @contextmanager

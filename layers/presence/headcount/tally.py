@@ -131,7 +131,7 @@ class Tallying:
                 }
             ),
             quality=_merged([self._quality]),
-            engagement=_added([self._engagement]),
+            engagement=added([self._engagement]),
         )
 
 
@@ -191,7 +191,7 @@ def merge(tallies: Iterable[Tally]) -> Tally:
         anonymous=sum(part.anonymous for part in parts),
         facets=_capped(facets),
         quality=_merged(part.quality for part in parts),
-        engagement=_added(part.engagement for part in parts),
+        engagement=added(part.engagement for part in parts),
     )
 
 
@@ -206,7 +206,8 @@ def _merged(parts: Iterable[Quality]) -> Quality:
     return {name: (merged[name][0], round(merged[name][1], _DECIMALS)) for name in sorted(kept)}
 
 
-def _added(parts: Iterable[Mapping[str, float]]) -> Mapping[str, float]:
+def added(parts: Iterable[Mapping[str, float]]) -> Mapping[str, float]:
+    """What people did, by name: the most are kept."""
     totals: dict[str, float] = {}
     for part in parts:
         for name, number in part.items():

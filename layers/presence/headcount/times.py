@@ -13,6 +13,12 @@ DAY = 24 * HOUR
 CLOCKS_DIFFER = SECOND
 """By how much the clocks of two servers may."""
 
+CLOCK_WAS_WRONG = MINUTE
+"""A time that lies farther ahead was written by a clock that was wrong: nobody waits for it."""
+
+LATEST = 2**32 * SECOND
+"""No time that is stored lies behind it, in 2106: some are kept in four bytes of seconds."""
+
 
 def whole_seconds(millis: int) -> int:
     """Milliseconds as seconds, rounded up: how long to wait for all of them."""

@@ -14,7 +14,7 @@ from headcount.alerts import Rule, rule_from
 from headcount.causes import Cause
 from headcount.errors import condition_failed
 from headcount.headcounts import Engagement, Reading, Views
-from headcount.moderation import Notice, Removal
+from headcount.moderation import PREFIXES, Notice, Removal
 from headcount.stays import Stays, average_seconds, latest, pack, unpack
 from headcount.store.attributes import decode, encode
 from headcount.store.batches import Start, scan_page
@@ -25,6 +25,7 @@ from headcount.store.rows import (
     NUMBER,
     NUMBERS,
     TEXT,
+    TIME,
     Many,
     Shape,
     follows,
@@ -32,7 +33,7 @@ from headcount.store.rows import (
     require,
     version_of,
 )
-from headcount.tally import Facets, Tally
+from headcount.tally import Facets, Tally, added
 from headcount.times import DAY, SECOND, day_start
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Count:
     counted_at: int = 0
     stays: Stays = ()  # how long its last visits were
     cause: Cause | None = None  # of what changed since the count before, what waited longest
+    settled: bool = False  # what was done in its ended visits is in the totals, all of it
     readable: bool = True  # False: its row can't be read, so its numbers stand empty
 
 
@@ -70,6 +72,16 @@ class SpaceCounts:
     def shards_in_use(self) -> int:
         """All shards below this one, and no others, may hold rows: at least 1."""
         return max((count.shard + 1 for count in self.shards if count.rows), default=1)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the totals hold what was done in all visits that ended."""
+        return all(count.settled for count in self.shards)
+
+    @property
+    def done(self) -> Mapping[str, float]:
+        """What people did, in visits that ended and in those that go on."""
+        return self.engagement.with_live(added(count.tally.engagement for count in self.shards))
 
     @property
     def avg_seconds(self) -> int | None:
@@ -120,7 +132,9 @@ def tally_from(row: Mapping[str, Any], facets: bytes | None) -> Tally:
         signed_in=row.get("signed_in", 0),
         anonymous=row.get("anonymous", 0),
         facets=unpack_facets(facets) if facets else {},
-        quality={name: (said[0], said[1]) for name, said in row.get("quality", {}).items()},
+        quality={
+            name: (said[0], said[1]) for name, said in row.get("quality", {}).items() if said[0] > 0
+        },
         engagement=row.get("engagement", {}),
     )
 
@@ -185,6 +199,7 @@ class CountsTable:
                         "stays": pack(count.stays) or None,
                         "cause": count.cause and count.cause.request,
                         "caused_at": count.cause and count.cause.at,
+                        "settled": count.settled or None,
                         TTL: kept_until(count.counted_at, self._days),
                     }
                 ),
@@ -341,9 +356,11 @@ def _readable(
 
 _SHAPES: Mapping[str, Shape] = {
     **TALLY,
-    **dict.fromkeys(("version", "rows", "counted_at", "caused_at"), NUMBER),
+    **dict.fromkeys(("version", "rows"), NUMBER),
+    **dict.fromkeys(("counted_at", "caused_at"), TIME),
     "stays": BYTES,
     "cause": TEXT,
+    "settled": frozenset({bool}),
 }
 
 
@@ -370,6 +387,7 @@ def _whole(row: Mapping[str, Any]) -> Count:
         counted_at=row.get("counted_at", 0),
         stays=unpack(row["stays"]) if "stays" in row else (),
         cause=Cause(row["cause"], row["caused_at"]) if "cause" in row else None,
+        settled=row.get("settled", False),
     )
 
 
@@ -427,17 +445,20 @@ def _engagement(row: Mapping[str, Any]) -> Engagement:
 
 
 _REMOVAL = ("known_as", "value", "until", "at", "by", "reason")
+_TEXTS = Many(list, TEXT)
 
 
 def _removal(row: Mapping[str, Any]) -> Removal:
-    require(row, {"known_as": TEXT, "value": TEXT, "until": NUMBER, "sessions": Many(list, TEXT)})
+    require(row, {"known_as": TEXT, "value": TEXT, "until": TIME, "at": TIME, "sessions": _TEXTS})
     said = {name: row.get(name) for name in _REMOVAL}
+    if said["known_as"] not in PREFIXES:
+        raise ValueError("it is of nobody")
     return Removal(**said, sessions=tuple(row.get("sessions", ())))  # type: ignore[arg-type]
 
 
 def reading_from(said: Mapping[str, Any]) -> Reading:
     """A server's report from attributes."""
-    require(said, {"at": NUMBER, "numbers": NUMBERS})
+    require(said, {"at": TIME, "numbers": NUMBERS})
     return Reading(said["at"], said["numbers"])
 
 
@@ -447,7 +468,7 @@ def _rule(row: Mapping[str, Any]) -> Rule:
 
 def notice_from(row: Mapping[str, Any]) -> Notice:
     """The message to everyone from attributes."""
-    require(row, {**dict.fromkeys(("id", "text", "level"), TEXT), "until": NUMBER})
+    require(row, {**dict.fromkeys(("id", "text", "level"), TEXT), "until": TIME})
     return Notice(row["id"], row["text"], row["level"], row["until"])
 
 

@@ -31,6 +31,7 @@ from headcount.store.rows import (
     NUMBER,
     NUMBERS,
     TEXT,
+    TIME,
     Many,
     Shape,
     follows,
@@ -49,8 +50,9 @@ _FACETS_ROW = "#facets"
 
 _SHAPES: Mapping[str, Shape] = {
     **TALLY,
-    **dict.fromkeys(("version", "views_total", "peak_people", "peak_at", "as_of"), NUMBER),
-    **dict.fromkeys(("shards", "chunked_at", "peak_sessions", "avg_seconds"), NUMBER),
+    **dict.fromkeys(("version", "views_total", "peak_people"), NUMBER),
+    **dict.fromkeys(("shards", "peak_sessions", "avg_seconds"), NUMBER),
+    **dict.fromkeys(("as_of", "peak_at", "chunked_at"), TIME),
     **dict.fromkeys(("views", "day_peaks", "engagement_all", "engagement_today"), NUMBERS),
     "cause": TEXT,
     "denied": BYTES,

@@ -108,12 +108,12 @@ class NumbersTable:
             self._client.update_item(
                 TableName=self._table,
                 Key=_head_key(space),
-                ConditionExpression="seq = :before" if head.seq else "attribute_not_exists(seq)",
+                ConditionExpression="seq = :before OR attribute_not_exists(seq)",
                 UpdateExpression="SET seq = :seq, latest = :latest, #ttl = :ttl",
                 ExpressionAttributeNames={"#ttl": TTL},
                 ExpressionAttributeValues=encode(
                     {
-                        ":before": head.seq or None,
+                        ":before": head.seq,
                         ":seq": head.seq + len(events),
                         ":latest": bytes.fromhex("".join(events)),
                         ":ttl": kept_until(now, self._days),

@@ -24,7 +24,7 @@ from headcount.store.attributes import Item, decode, encode, encode_value
 from headcount.store.batches import WHOLE, Segment, Start, get_items, scan_page
 from headcount.store.keys import TTL, presence_partition, split_presence_partition
 from headcount.store.keys import Presence as Keys
-from headcount.store.rows import NUMBER, NUMBERS, TEXT, Many, Shape, read, require
+from headcount.store.rows import NUMBER, NUMBERS, TEXT, Many, Shape, in_calendar, read, require
 from headcount.times import SECOND, day_of
 
 if TYPE_CHECKING:
@@ -101,14 +101,14 @@ def from_item(item: Mapping[str, Any]) -> Session:
             state=row.get("state", _USUAL_STATE),
             verified=row.get("verified", False),
         ),
-        joined_at=row["joined_at"],
+        joined_at=in_calendar(row["joined_at"]),
         visit=row.get("visit", ""),
-        changed_at=row.get("changed_at", row["joined_at"]),
-        last_seen=row["last_seen"],
-        expires_at=row["expires_at"],
+        changed_at=in_calendar(row.get("changed_at", row["joined_at"])),
+        last_seen=in_calendar(row["last_seen"]),
+        expires_at=in_calendar(row["expires_at"]),
         beats=row.get("beats", {}),
         seq=row.get("seq"),
-        ended_at=row.get("ended_at"),
+        ended_at=in_calendar(row["ended_at"]) if "ended_at" in row else None,
         ended_by=row.get("ended_by"),
         riding=Riding(**{name: row.get(name, {}) for name in _RIDING}),
         stayed=row.get("stayed"),

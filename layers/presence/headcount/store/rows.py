@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from headcount.logs import logger
 from headcount.store.attributes import encode
+from headcount.times import LATEST
 
 UNREADABLE = (
     ArithmeticError,
@@ -29,8 +30,17 @@ class Many(NamedTuple):
     of: Shape
 
 
-Shape = frozenset[type] | Many
+class Between(NamedTuple):
+    """A whole number from ``first`` on, below ``end``."""
+
+    first: int
+    end: int
+
+
+Shape = frozenset[type] | Many | Between
 NUMBER = frozenset({int, float})  # True is none
+TIME = Between(0, LATEST)
+"""Epoch milliseconds: others are in no calendar, and nobody could say them."""
 TEXT = frozenset({str})
 BYTES = frozenset({bytes})
 NUMBERS = Many(dict, NUMBER)
@@ -46,10 +56,17 @@ def require(row: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
             continue
         # Here rather than in a call: a recount asks this of a million attributes.
         if not (type(value) in shape if isinstance(shape, frozenset) else _are(value, shape)):
-            raise TypeError(f"{name} is of another type than is written")
+            raise TypeError(f"{name} is not as it is written")
 
 
-def _are(value: Any, many: Many) -> bool:
+def in_calendar(time: int) -> int:
+    """A time, or the nearest that can be said: of a row that something else can put right."""
+    return min(max(time, 0), LATEST - 1)
+
+
+def _are(value: Any, many: Many | Between) -> bool:
+    if isinstance(many, Between):
+        return type(value) is int and many.first <= value < many.end
     if not isinstance(value, many.kind):
         return False
     of = many.of

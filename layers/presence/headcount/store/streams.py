@@ -11,6 +11,7 @@ from headcount.errors import cancellation_reasons, condition_failed
 from headcount.store.attributes import Item, decode, encode
 from headcount.store.batches import get_many
 from headcount.store.keys import Streams as Keys
+from headcount.store.rows import in_calendar
 from headcount.streams import Status, Stream
 
 if TYPE_CHECKING:
@@ -119,12 +120,12 @@ def _item(stream: Stream) -> Item:
 def _stream(row: dict[str, Any]) -> Stream:
     return Stream(
         id=row[Keys.SORT],
-        created_at=row["created_at"],
+        created_at=in_calendar(row["created_at"]),
         title=row.get("title"),
         channel=row.get("channel"),
         event=row.get("event"),
         status=Status(row["status"]),
-        started_at=row.get("started_at"),
-        stopped_at=row.get("stopped_at"),
+        started_at=in_calendar(row["started_at"]) if "started_at" in row else None,
+        stopped_at=in_calendar(row["stopped_at"]) if "stopped_at" in row else None,
         version=row["version"],
     )

@@ -195,7 +195,8 @@ class SubscriptionsTable:
             self._client.update_item(
                 TableName=self._table,
                 Key=encode({Keys.PARTITION: Keys.CLAIM, Keys.SORT: topic}),
-                ConditionExpression="attribute_not_exists(#at) OR #at < :lost",
+                # One from the future is of a clock that was wrong: nobody knows how old it is.
+                ConditionExpression="attribute_not_exists(#at) OR NOT #at BETWEEN :lost AND :now",
                 UpdateExpression="SET #at = :now",
                 ExpressionAttributeNames={"#at": "at"},
                 ExpressionAttributeValues=encode({":now": now, ":lost": now - _CLAIM_LOST}),

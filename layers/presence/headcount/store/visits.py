@@ -16,6 +16,7 @@ from headcount.store.counts import engagement_update, kept_until
 from headcount.store.keys import SHARD_SEPARATOR, TTL, visits_partition
 from headcount.store.keys import Counts as CountsKeys
 from headcount.store.keys import Visits as Keys
+from headcount.store.rows import NUMBERS, TEXT, TIME, Shape, read, require
 from headcount.times import DAY, SECOND, day_of
 from headcount.visits import Visit
 
@@ -168,13 +169,14 @@ class VisitsTable:
             ExpressionAttributeNames={"#p": Keys.PARTITION},
             ExpressionAttributeValues=encode({":p": visits_partition(space, day)}),
         )
-        return (visit_from(decode(item)) for page in pages for item in page["Items"])
+        rows = (decode(item) for page in pages for item in page["Items"])
+        return _readable(rows)
 
     def settled(self, visits: Iterable[Visit]) -> set[str]:
         """Which of these visits the ledger holds with their end: their ids."""
         keys = (self._key(visit, visit.day) for visit in visits)
         rows = get_many(self._client, self._table, keys, consistent=False)
-        return {visit.id for visit in map(visit_from, rows) if visit.ended_at is not None}
+        return {visit.id for visit in _readable(rows) if visit.ended_at is not None}
 
     def known(self, visits: Iterable[Visit]) -> set[str]:
         """Which of these visits the ledger holds, consistent: their ids."""
@@ -330,8 +332,24 @@ def _end_values(visit: Visit) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _readable(rows: Iterable[Mapping[str, Any]]) -> Iterator[Visit]:
+    """The visits of those rows that can be read: the others are none's, until they are written
+    anew or their TTL takes them away."""
+    found = (read(visit_from, row, str(row.get(Keys.PARTITION))) for row in rows)
+    return (visit for visit in found if visit is not None)
+
+
+_SHAPES: Mapping[str, Shape] = {
+    **dict.fromkeys(("joined_at", "ended_at"), TIME),
+    **dict.fromkeys(("space", "id", "session", "user", "visitor"), TEXT),
+    **dict.fromkeys(("beats", "engagement"), NUMBERS),
+}
+
+
 def visit_from(row: Mapping[str, Any]) -> Visit:
-    """A row of the ledger, decoded, as the visit."""
+    """A row of the ledger, decoded, as the visit. Raises one of ``UNREADABLE`` for what no release
+    wrote."""
+    require(row, _SHAPES)
     return Visit(
         space=row["space"],
         id=row["id"],
