@@ -230,6 +230,54 @@ def test_without_a_socket_the_dashboard_polls(
     watched.shows("connection", "Live", within=35)
 
 
+def test_a_lower_version_is_shown_only_where_it_is_of_later(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    """Of later: the numbers were restored from a backup, and the versions began anew."""
+    heard: list[Any] = []
+    late: list[bool] = []
+    sockets: list[WebSocketRoute] = []
+
+    def route(socket: WebSocketRoute) -> None:
+        def hear(frame: str | bytes) -> None:
+            heard.append(json.loads(frame))
+            if not late:
+                socket.send(frame)
+
+        socket.connect_to_server().on_message(hear)
+        sockets.append(socket)
+
+    watched.page.route_web_socket(re.compile(".*"), route)
+    watched.open(stack, space)
+    watched.shows("connection", "Live", within=10)
+    for number in (1, 2):
+        api.beat(space, f"tab-{number}")
+        watched.shows("people", str(number), within=8)
+    last = [message for message in heard if message["type"] == "headcount"][-1]
+
+    def say(version: int, *, seconds: float, people: int) -> None:
+        at = datetime.fromisoformat(last["asOf"]) + timedelta(seconds=seconds)
+        as_of = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        data = {**last["data"], "people": people, "version": version, "asOf": as_of}
+        sockets[-1].send(json.dumps({**last, "version": version, "asOf": as_of, "data": data}))
+
+    say(last["version"] - 1, seconds=-1, people=41)
+    watched.page.wait_for_timeout(200)
+    watched.shows("people", "2")
+    late.append(True)
+    api.beat(space, "tab-3")
+    eventually(lambda: api.headcount(space)["people"] == 3, 10)
+    watched.page.get_by_role("button", name="Refresh now").click()
+    watched.shows("people", "3")
+    say(last["version"], seconds=0.001, people=42)  # of before what was read
+    watched.page.wait_for_timeout(200)
+    watched.shows("people", "3")
+    say(1, seconds=60, people=43)
+    watched.shows("people", "43")
+    say(2, seconds=61, people=44)
+    watched.shows("people", "44")
+
+
 def test_a_bad_token_leads_to_the_form_and_a_good_one_opens(
     stack: Stack, space: str, watched: Watched
 ) -> None:

@@ -47,7 +47,7 @@ export async function loadSnapshot() {
   if (!feed.live) feed.contactAt = Date.now(); // while live, only the socket vouches for the socket
   // An edge cache may be a little behind what the socket showed; a newer time means the server began anew.
   if (headcount && body.version < headcount.version && Date.parse(body.asOf) <= Date.parse(headcount.asOf)) return;
-  feed.version = body.version;
+  Object.assign(feed, { version: body.version, asOf: body.asOf });
   show(body);
 }
 
