@@ -656,6 +656,13 @@ MUTANTS = [
         (_FAN_OUT + "test_the_next_version_waits_until_a_large_audience_can_have_heard_the_last",),
     ),
     Mutant(
+        "pace: what was left for later is published by a belated try",
+        PUBLISHING,
+        "            self.headcounts.mark_left(old, last.number, now)\n",
+        "",
+        (_BACKLOG + "test_a_belated_try_of_what_was_left_for_later_makes_no_version",),
+    ),
+    Mutant(
         "pace: a large audience waits for a clock that was ahead",
         PUBLISHING,
         "if since < -CLOCKS_DIFFER:",

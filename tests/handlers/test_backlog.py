@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from headcount.auditing import SETTLING
@@ -15,6 +16,7 @@ from headcount.times import MINUTE, SECOND
 from tests.conftest import Worlds
 from tests.handlers.test_dashboards import join_and_count
 from tests.support.engines import Engine
+from tests.support.fakes import aws_error
 from tests.support.world import SITE, World
 
 SPACES = [f"link:{number}" for number in range(3)]
@@ -147,6 +149,20 @@ def test_no_third_version_is_on_its_way_before_the_first_was_told(behind: World)
     assert (world.headcount()["version"], world.people()) == (3, 3)
 
 
+def test_a_belated_try_of_what_was_left_for_later_makes_no_version(behind: World) -> None:
+    """Nobody would try it again: should it die, its version would be one that nobody hears."""
+    world = behind
+    batch = join_and_count(world, "s3")
+    world.publish(batch)
+    world.services("fanout").subscriptions.note_told(SITE, 2, now=world.clock())
+    world.clock.advance(15)
+    world.publish(batch)
+    assert world.headcount()["version"] == 2
+    world.run_errands()
+    world.publish(world.filtered("publish"))
+    assert (world.headcount()["version"], world.people()) == (3, 3)
+
+
 def test_a_fan_out_that_stands_still_holds_a_version_up_for_two_minutes(behind: World) -> None:
     world = behind
     world.clock.advance(LONGEST_PACE / SECOND - 2)
@@ -197,6 +213,19 @@ def test_of_a_version_one_chunk_is_noted_by_turns(memory: Engine, worlds: Worlds
         world.queue.messages.clear()
         world.clock.advance(2)
     assert len(turns) == 3
+
+
+def test_a_chunk_that_was_heard_is_done_though_its_note_fails(behind: World) -> None:
+    world = behind
+    record = world.queue.messages[0]
+    assert is_noted_in(record)
+    subscriptions = world.services("fanout").subscriptions
+    refuse = patch.object(type(subscriptions), "note_told", side_effect=aws_error("Throttling"))
+    with refuse as noted:
+        answer = world.invoke("fanout", {"Records": [record]})
+    assert noted.call_count == 1
+    assert answer == {"batchItemFailures": []}
+    assert world.versions("c1")[-1] == 1
 
 
 def test_a_chunk_that_comes_late_takes_no_note_back(behind: World) -> None:

@@ -181,7 +181,7 @@ class Dashboard:
         query = {"token": self._token}
         while not self.gone:
             self._tries += 1
-            self._asking.clear()
+            self._asking = Counter()  # whoever still asks, asked for another connection
             connection = Connection(f"{self.name}-{self._tries}", self)
             connection.up_at = self._loop.now + LONGEST  # not while $connect runs
             self._gateway.connections[connection.id] = connection
@@ -218,9 +218,10 @@ class Dashboard:
     def _say(self, connection: Connection, action: str, space: str) -> None:
         body = json.dumps({"action": action, "space": space})
         event = socket_event("MESSAGE", connection.id, body=body, at=self._loop.now)
-        self._asking[space] += 1
+        asking = self._asking
+        asking[space] += 1
         outcome = self._fleet.invoke("socket", event)
-        self._asking[space] -= 1
+        asking[space] -= 1
         if action == "unsubscribe":
             while not outcome.ok and connection.open:
                 self._loop.pause(1_000)

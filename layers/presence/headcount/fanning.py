@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from headcount.causes import Cause
+from headcount.logs import logger
 from headcount.sockets import Courier
 from headcount.store.subscriptions import SubscriptionsTable
 from headcount.times import MINUTE
@@ -151,7 +154,16 @@ class Deliveries:
         else:
             self.deliver(chunk.space, chunk.message, here, until=until)
         if noted:
+            self._note(chunk)
+
+    def _note(self, chunk: Chunk) -> None:
+        """Note that its version was told. Where that fails, the next version's note says as much:
+        a chunk that comes again is told twice, and holds up all behind it."""
+        try:
             self.subscriptions.note_told(chunk.space, chunk.version, now=self.clock())
+        except (ClientError, BotoCoreError) as error:
+            about = {"space": chunk.space, "error": type(error).__name__}
+            logger().warning("not noted as told", extra=about)
 
     def _set_aside(self, space: str, connections: Sequence[str]) -> None:
         # In this order: should this be tried again half way, none is left open and forgotten.

@@ -113,6 +113,7 @@ class Headcount:
     as_of: int = 0
     shards: int = 1  # sessions may be in shards below this one, whatever the parameter says
     cause: str | None = None  # sequence number of the Counts record that led to this version
+    left_at: int = 0  # when a later record, the cause since then, was left for later
     chunked_at: int = 0  # when a version last left in chunks (roughly)
     peak_sessions: int = 0  # the highest number of sessions ever published
     avg_seconds: int | None = None  # of the last 100 visits; None when none has ended
@@ -299,8 +300,11 @@ def is_repeat(old: Headcount, change: Change) -> bool:
     first record or a later one, an earlier try wrote it and may have died while sending. A record
     that was made after that version is none of its causes, whatever its number: the table was
     restored or its stream set up anew, and a stream of its own counts from elsewhere.
+
+    What was left for later is a repeat, too: a belated try of it, which nobody tries again, would
+    otherwise store a version and may die before it is sent.
     """
-    if old.cause is None or change.at > old.as_of + CLOCKS_DIFFER:
+    if old.cause is None or change.at > max(old.as_of, old.left_at) + CLOCKS_DIFFER:
         return False
     return int(old.cause) >= int(change.number)
 

@@ -128,6 +128,7 @@ class Publisher:
         if wait > PACE:  # other spaces would wait with it
             now, after = self.clock(), whole_seconds(wait)
             self.later.recount(space, min(shards, default=0), at=now, stays=latest(), after=after)
+            self.headcounts.mark_left(old, last.number, now)
             return None
         self.sleep(max(0, wait) / 1000)
         # Read after the wait: the version carries all that happened during it.

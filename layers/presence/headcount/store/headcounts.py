@@ -52,7 +52,7 @@ _SHAPES: Mapping[str, Shape] = {
     **TALLY,
     **dict.fromkeys(("version", "views_total", "peak_people"), NUMBER),
     **dict.fromkeys(("shards", "peak_sessions", "avg_seconds"), NUMBER),
-    **dict.fromkeys(("as_of", "peak_at", "chunked_at"), TIME),
+    **dict.fromkeys(("as_of", "left_at", "peak_at", "chunked_at"), TIME),
     **dict.fromkeys(("views", "day_peaks", "engagement_all", "engagement_today"), NUMBERS),
     "cause": TEXT,
     "denied": BYTES,
@@ -175,6 +175,23 @@ class HeadcountsTable:
             ExpressionAttributeValues=encode({":now": now}),
         )
 
+    def mark_left(self, headcount: Headcount, cause: str, now: int) -> None:
+        """Note that what comes after this version, up to a record, is left for later; nothing where
+        another version is there by now."""
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=encode({Keys.PARTITION: headcount.space}),
+                ConditionExpression="version = :version",
+                UpdateExpression="SET cause = :cause, left_at = :now",
+                ExpressionAttributeValues=encode(
+                    {":version": headcount.version, ":cause": cause, ":now": now}
+                ),
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+
     def live(self, kind: str) -> list[str]:
         """The spaces of a kind that have anyone in them, as published a moment ago."""
         pages = self._client.get_paginator("query").paginate(
@@ -237,6 +254,7 @@ def _whole(row: Mapping[str, Any]) -> Headcount:
         as_of=row.get("as_of", 0),
         shards=row.get("shards", 1),
         cause=row.get("cause"),
+        left_at=row.get("left_at", 0),
         chunked_at=row.get("chunked_at", 0),
         peak_sessions=row.get("peak_sessions", 0),
         avg_seconds=row.get("avg_seconds"),
