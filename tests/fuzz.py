@@ -431,7 +431,7 @@ class Attacker:
             spoilt_list = list(value)
             index = chance.randrange(len(spoilt_list))
             spoilt_list[index] = self._spoil(spoilt_list[index])
-            small = len(str(value)) < 1_000  # or a few rounds would fill the memory
+            small = len(str(spoilt_list)) < 1_000  # or lists in lists would fill the memory
             return spoilt_list * (chance.choice([1, 1, 1, 2, 120]) if small else 1)
         if self._seldom():
             return [value]
