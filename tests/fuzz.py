@@ -431,7 +431,8 @@ class Attacker:
             spoilt_list = list(value)
             index = chance.randrange(len(spoilt_list))
             spoilt_list[index] = self._spoil(spoilt_list[index])
-            small = len(str(spoilt_list)) < 1_000  # or lists in lists would fill the memory
+            # Or a few rounds would fill the memory, and so would lists in lists.
+            small = len(str(value)) < 1_000 and len(str(spoilt_list)) < 10_000
             return spoilt_list * (chance.choice([1, 1, 1, 2, 120]) if small else 1)
         if self._seldom():
             return [value]

@@ -478,7 +478,7 @@ MUTANTS = [
     Mutant(
         "repeats: of a stream that counts from elsewhere, all are",
         HEADCOUNTS,
-        "if old.cause is None or change.at > old.as_of + CLOCKS_DIFFER:",
+        "if old.cause is None or change.at > max(old.as_of, old.left_at) + CLOCKS_DIFFER:",
         "if old.cause is None:",
         ("tests/unit/test_headcounts.py",),
     ),
