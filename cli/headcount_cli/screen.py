@@ -47,8 +47,7 @@ class Screen:
                 )
             case "notice":
                 shown = message["notice"]
-                said = printable(shown["text"]) if shown else ""
-                self.notice = f"message to everyone: {said}" if shown else ""
+                self.notice = f"message to everyone: {printable(shown['text'])}" if shown else ""
 
     def lose(self, why: str, pause: float) -> None:
         """The connection was lost."""

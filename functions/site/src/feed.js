@@ -34,6 +34,9 @@ function note(what) {
   feed.facts.events.length = Math.min(feed.facts.events.length, KEPT_EVENTS);
 }
 
+// No older than what is shown. Lower and later: the numbers were restored from a backup, and the versions began anew.
+export const isCurrent = (said, shown) => said.version >= shown.version || said.asOf > shown.asOf;
+
 export function connectionState() {
   if (!server.token) return 'signed-out';
   if (feed.polled === 'unreachable') return 'offline';
@@ -134,8 +137,7 @@ function received(text) {
       facts.gaps += 1;
       note(`Version ${message.version} came after ${feed.version}`);
     }
-    // Lower and later: the numbers were restored from a backup, and the versions began anew.
-    if (message.version >= feed.version || message.asOf > feed.asOf) {
+    if (isCurrent(message, feed)) {
       feed.version = message.version;
       feed.asOf = message.asOf;
       for (const source of ['feed', 'space']) server.problems.delete(source); // a read that failed meanwhile is made up for

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from headcount.beats import check_text
 from headcount.errors import ForbiddenError, UnauthorizedError
-from headcount.spaces import ID, KIND
+from headcount.spaces import ID, KIND, kind_of
 
 if TYPE_CHECKING:
     from headcount.token_keys import KeySet, Secret
@@ -77,8 +77,7 @@ class Caller:
 
 def covers(spaces: Collection[str], space: str) -> bool:
     """Whether a space, or a ``kind:*`` as a whole, is among these."""
-    kind = space.partition(":")[0]
-    return bool({space, f"{kind}:*", EVERYWHERE} & {*spaces})
+    return bool({space, f"{kind_of(space)}:*", EVERYWHERE} & {*spaces})
 
 
 @dataclass(frozen=True)

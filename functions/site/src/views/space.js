@@ -3,7 +3,7 @@
 import { keepSetting } from '../address.js';
 import { app } from '../app.js';
 import { createChart } from '../chart.js';
-import { connectionState, feed, listenTo, startFeed } from '../feed.js';
+import { connectionState, feed, isCurrent, listenTo, startFeed } from '../feed.js';
 import { attempt, get, mayRead, minuteOf, onServerClock, server, serverNow, spacePath } from '../server.js';
 import { setNumbers, updateBars } from '../tables.js';
 import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, decimal, duration, element, number, paced, percent, reconcile, setText } from '../tools.js';
@@ -45,8 +45,7 @@ export function showWaiting() {
 export async function loadSnapshot() {
   const body = await get(spacePath(app.place.space));
   if (!feed.live) feed.contactAt = Date.now(); // while live, only the socket vouches for the socket
-  // An edge cache may be a little behind what the socket showed; a newer time means the server began anew.
-  if (headcount && body.version < headcount.version && Date.parse(body.asOf) <= Date.parse(headcount.asOf)) return;
+  if (headcount && !isCurrent(body, headcount)) return; // an edge cache may be a little behind what the socket showed
   Object.assign(feed, { version: body.version, asOf: body.asOf });
   show(body);
 }

@@ -13,6 +13,7 @@ from headcount.alerts import Memory
 from headcount.errors import condition_failed
 from headcount.headcounts import Headcount, Peak, Views
 from headcount.moderation import Denied, Notice, pack_denied, unpack_denied
+from headcount.spaces import kind_of
 from headcount.store.attributes import decode, encode
 from headcount.store.batches import WHOLE, Segment, get_many
 from headcount.store.counts import (
@@ -125,7 +126,7 @@ class HeadcountsTable:
                 ),
             )
         peak = headcount.peak
-        kind = headcount.space.partition(":")[0]
+        kind = kind_of(headcount.space)
         try:
             self._client.put_item(
                 TableName=self._table,
