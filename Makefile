@@ -1,22 +1,24 @@
-# Everything one does with Headcount on one's own machine. `make` alone lists it.
+# Everything you can do with Headcount on your machine. `make` alone lists it.
 
 PYTHON ?= python3
 TOOLS := .venv/bin
 
 export PORT ?= 8787
 export GATEWAY_PORT ?= 4566
+export KINDS
+export ROLL_UPS ?= on
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token deploy-local picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes mutants units load build sam-local-image soak test check lock audit-dependencies clean dev stack python
+.PHONY: help run demo token deploy-local picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes bench-latency accuracy mutants units load build package sam-local-image soak test-quick test test-exhaustive test-moved check lock audit-dependencies clean dev stack python
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-20s%s\n' "$$target" "$$what"; done
 
-run: stack ## the whole product on http://localhost:8787 (PORT, GATEWAY_PORT), until Ctrl-C
+run: stack ## the whole product on http://localhost:8787 (PORT, GATEWAY_PORT, KINDS="page room:lease=60"), until Ctrl-C
 	@exec $(TOOLS)/python -m local.run
 
-demo: dev ## make-believe visitors for the running stack (ARGS=--help)
+demo: dev ## simulated visitors for the running stack (ARGS=--help)
 	@exec $(TOOLS)/headcount demo $(ARGS)
 
 token: dev ## an admin token for the running stack, or for STACK=name on AWS (ARGS=--help)
@@ -25,50 +27,68 @@ token: dev ## an admin token for the running stack, or for STACK=name on AWS (AR
 deploy-local: dev ## rebuild and redeploy onto the running stack
 	@exec $(TOOLS)/python -m local.deploy
 
-picture: dev ## the pictures of the dashboard in docs/, from the running stack (ARGS=--help)
+picture: dev ## the dashboard's screenshots in docs/, from the running stack (ARGS=--help)
 	@exec $(TOOLS)/python -m local.picture $(ARGS)
 
 bench-dashboard: dev ## what an update of 1,000 sessions costs the dashboard (needs Chromium)
 	@exec $(TOOLS)/python -m local.bench_dashboard $(ARGS)
 
-bench-cost: dev ## what 1,000 viewer-hours cost, by part (needs Java and npm; ARGS=--write renews docs/cost.md)
-	@exec $(TOOLS)/python -m tests.bench.cost $(ARGS)
+bench-cost: dev ## what 1,000 viewer-hours cost, by part (ARGS=--write updates docs/cost.md)
+	@exec $(TOOLS)/python -m lab.bench.cost $(ARGS)
 
-bench-check: dev ## whether units, calls, bytes, bytecodes and built sizes are still as good as committed
-	@exec $(TOOLS)/python -m tests.bench.check $(ARGS)
+bench-check: dev ## whether units, calls, bytes, bytecodes and built sizes are no worse than committed
+	@exec $(TOOLS)/python -m lab.bench.check $(ARGS)
 
-bench-beat: dev ## a beat's CPU beside a plain Powertools and boto3 handler's
-	@exec $(TOOLS)/python -m tests.bench.beat_cpu $(ARGS)
+bench-beat: dev ## a beat's CPU time, compared with a plain Powertools and boto3 handler's
+	@exec $(TOOLS)/python -m lab.bench.beat_cpu $(ARGS)
 
-bench-cold-start: dev ## how long the built functions take to start, beside a plain one
-	@exec $(TOOLS)/python -m tests.bench.cold_start $(ARGS)
+bench-cold-start: dev ## how long the built functions take to start, compared with a plain one
+	@exec $(TOOLS)/python -m lab.bench.cold_start $(ARGS)
 
-bench-fanout: dev ## posts to dashboards beside boto3 in threads, and 10,000 in parallel chunks
-	@exec $(TOOLS)/python -m tests.bench.fanout $(ARGS)
+bench-fanout: dev ## posts to dashboards compared with boto3 in threads, and 10,000 in parallel chunks
+	@exec $(TOOLS)/python -m lab.bench.fanout $(ARGS)
 
-bench-sizes: dev ## recount, publish, sweep and a day at up to 100,000 sessions (ARGS="--million" or --write)
-	@exec $(TOOLS)/python -m tests.bench.sizes $(ARGS)
+bench-sizes: dev ## recount, publish, sweep and daily run at up to 100,000 sessions (ARGS="--million" or --write)
+	@exec $(TOOLS)/python -m lab.bench.sizes $(ARGS)
 
-mutants: dev ## break every invariant once, and see that a test notices (ARGS: words of names)
-	@exec $(TOOLS)/python -m tests.mutants $(ARGS)
+bench-latency: dev ## how late a dashboard shows a join, a change, a leave on AWS, modelled (ARGS=--help)
+	@exec $(TOOLS)/python -m lab.bench.latency $(ARGS)
+
+accuracy: dev ## how far a shown count is from the truth, in 2,000 schedules (ARGS=--write makes a page of it)
+	@exec $(TOOLS)/python -m lab.accuracy $(ARGS)
+
+mutants: dev ## break every invariant once, and check that a test notices (ARGS: words of names)
+	@exec $(TOOLS)/python -m lab.mutants $(ARGS)
 
 units: dev ## what a beat, a join, a leave cost in DynamoDB units (needs Java and npm)
-	@exec $(TOOLS)/python -m tests.units_table
+	@exec $(TOOLS)/python -m lab.units
 
-load: dev ## what one core carries, and the running stack if there is one (ARGS=--help)
-	@exec $(TOOLS)/python -m tests.load $(ARGS)
+load: dev ## how many beats one core handles, and the running stack if there is one (ARGS=--help)
+	@exec $(TOOLS)/python -m lab.load $(ARGS)
 
 build: dev ## build for AWS, ready for `sam deploy`
 	@exec $(TOOLS)/python -m local.build $(ARGS)
 
-sam-local-image: dev ## the image that `sam local` runs functions in, or a stand-in where no registry is reached
+package: dev ## the npm package headcount-live, into dist/
+	@exec $(TOOLS)/python -m local.package
+
+sam-local-image: dev ## the image that `sam local` runs functions in, or a stand-in if no registry is reachable
 	@exec $(TOOLS)/python -m local.lambda_image
 
-soak: dev ## fault schedules and fuzzed inputs for SECONDS=60, or SEED=number once more, with its trace
-	@exec $(TOOLS)/python -m tests.simulator.soak $(if $(SEED),--seed $(SEED),--seconds $(or $(SECONDS),60)) $(ARGS)
+soak: dev ## fault schedules and fuzzed inputs for SECONDS=60, or one schedule again with SEED=number
+	@exec $(TOOLS)/python -m lab.simulator.soak $(if $(SEED),--seed $(SEED),--seconds $(or $(SECONDS),60)) $(ARGS)
 
-test: stack ## run every test, the stack's beside the others (ARGS go to pytest, WORKERS=0 runs them in one process)
-	@exec $(TOOLS)/python -m pytest -n $(WORKERS) $(ARGS)
+test-quick: dev ## the tests in one process: no stack, no Java, no browser (ARGS go to pytest)
+	@exec $(TOOLS)/python -m pytest -n $(WORKERS) -m "not (stack or dynamodb_local or slow or exhaustive)" $(ARGS)
+
+test: stack ## the tests for every change, with the stack's, in parallel workers (WORKERS=0: in one process)
+	@exec $(TOOLS)/python -m pytest -n $(WORKERS) -m "not exhaustive" $(ARGS)
+
+test-exhaustive: stack ## the rest: containers, frameworks, all pages, thousands of schedules (needs Docker)
+	@exec $(TOOLS)/python -m pytest -n $(WORKERS) -m exhaustive $(ARGS)
+
+test-moved: stack ## the same on another day: DAYS=400, or from AT=2028-02-28T23:59:30Z on
+	@exec $(TOOLS)/python -m local.clock $(if $(AT),--at $(AT),--days $(or $(DAYS),400)) -- $(TOOLS)/python -m pytest -n $(WORKERS) $(ARGS)
 
 check: dev ## lint, formatting, types, template
 	@$(TOOLS)/ruff check .
@@ -76,21 +96,22 @@ check: dev ## lint, formatting, types, template
 	@$(TOOLS)/mypy
 	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/sam validate --lint --template-file template.yaml
 
-lock: dev ## pin again what local/locks/*.in ask for
+lock: dev ## compile local/locks/*.in again
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/dev.in -o local/locks/dev.txt
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/emulator.in -o local/locks/emulator.txt
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/lambda_image.in -o local/locks/lambda_image.txt
+	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/policies.in -o local/locks/policies.txt
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 
-audit-dependencies: dev ## ask osv.dev for known vulnerabilities of all that is locked
+audit-dependencies: dev ## check all locked packages for known vulnerabilities, with osv.dev
 	@exec $(TOOLS)/python -m local.advisories
 
-clean: ## remove all that was built or installed
-	@rm -rf .venv .local .aws-sam functions/site/built .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove everything built or installed
+	@rm -rf .venv .local .aws-sam dist functions/site/built .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python:
-	@command -v $(PYTHON) >/dev/null || { echo "Headcount needs Python 3.11 or newer, and there is no $(PYTHON) here: install one, or name it, as in 'make run PYTHON=python3.13'." >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "Headcount needs Python 3.11 or newer, and there is no $(PYTHON) here: install it, or name another one, as in 'make run PYTHON=python3.13'." >&2; exit 1; }
 
 dev: python
 	@exec $(PYTHON) -m local.bootstrap dev

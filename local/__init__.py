@@ -1,1 +1,1 @@
-"""The local stack: the whole product on one laptop, behind `make run`."""
+"""The local stack: the whole product on one machine, started by `make run`."""

@@ -1,4 +1,4 @@
-"""`sam build`: for this machine (the local stack), or for AWS (`make build`)."""
+"""`sam build`, for this machine (the local stack) or for AWS (`make build`)."""
 
 import asyncio
 import fcntl
@@ -26,6 +26,9 @@ from local.settings import (
 SAM = str(VENV_BIN / "sam")
 AWS_RUNTIME = "3.13"  # the template's default
 AWS_BUILD_DIR = ROOT / ".aws-sam" / "build"
+_USE_CONTAINER = "--use-container"
+_IN_CONTAINER = {_USE_CONTAINER, "-u"}
+"""Options with which SAM CLI builds in a container and needs no Python of this machine."""
 
 
 def sam_environment(settings: Settings) -> dict[str, str]:
@@ -39,15 +42,15 @@ def sam_environment(settings: Settings) -> dict[str, str]:
 
 
 def parameter_overrides(**parameters: str) -> list[str]:
-    """The template parameters that fit the build to this machine, and any others."""
-    fitting = {"Runtime": RUNTIME, "Architecture": ARCHITECTURE} | parameters
-    # SAM CLI takes no empty value. They are the template's defaults.
-    given = [f"{name}={value}" for name, value in fitting.items() if value]
+    """Options of SAM CLI with these template parameters, and those of this machine."""
+    values = {"Runtime": RUNTIME, "Architecture": ARCHITECTURE} | parameters
+    # SAM CLI rejects empty values, which are the template's defaults anyway.
+    given = [f"{name}={value}" for name, value in values.items() if value]
     return ["--parameter-overrides", *given]
 
 
 async def build(settings: Settings) -> None:
-    """Build for the host's own Python and architecture, into .aws-sam/local."""
+    """Build for this machine's Python and architecture, into .aws-sam/local."""
     await asyncio.to_thread(Bundler().bundle)
     await run(
         *(SAM, "build", "--template-file", str(ROOT / "template.yaml")),
@@ -62,7 +65,7 @@ async def build(settings: Settings) -> None:
 
 @asynccontextmanager
 async def build_lock() -> AsyncIterator[None]:
-    """Held from build to deploy, so that stacks running side by side don't mix their builds."""
+    """A lock to hold from build to deploy, so that parallel stacks don't mix their builds."""
     BUILD_DIR.parent.mkdir(exist_ok=True)
     with BUILD_DIR.with_name("local.lock").open("w") as lock:
         os.set_inheritable(lock.fileno(), True)
@@ -76,10 +79,12 @@ async def build_lock() -> AsyncIterator[None]:
 
 
 def find_python(version: str) -> Path | None:
-    """A folder with that Python and its pip: on PATH, from pyenv or from uv."""
+    """The folder of this version of Python with pip, on PATH or installed by pyenv or uv."""
     folders = [Path(folder) for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)]
-    folders += sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}*/bin"))
-    managed = Path.home() / ".local" / "share" / "uv" / "python"
+    pyenv = _folder("PYENV_ROOT", Path.home() / ".pyenv")
+    data = _folder("XDG_DATA_HOME", Path.home() / ".local" / "share")
+    managed = _folder("UV_PYTHON_INSTALL_DIR", data / "uv" / "python")
+    folders += sorted((pyenv / "versions").glob(f"{version}*/bin"))
     folders += sorted(managed.glob(f"cpython-{version}*/bin"))
     for folder in folders:
         python = folder / f"python{version}"
@@ -88,20 +93,24 @@ def find_python(version: str) -> Path | None:
     return None
 
 
+def _folder(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default)
+
+
 def _has_pip(python: Path) -> bool:
-    asked = subprocess.run([python, "-m", "pip", "--version"], check=False, capture_output=True)
-    return asked.returncode == 0
+    pip = subprocess.run([python, "-m", "pip", "--version"], check=False, capture_output=True)
+    return pip.returncode == 0
 
 
 def main() -> int:
-    """Build as the template says it, ready for `sam deploy`; extra arguments go to SAM CLI."""
+    """Build with the template's defaults, for `sam deploy`. Extra arguments go to SAM CLI."""
     python = find_python(AWS_RUNTIME)
-    if python is None:
+    if python is None and not _IN_CONTAINER & {*sys.argv[1:]}:
         print(
             f"The functions run on Python {AWS_RUNTIME}, and there is no python{AWS_RUNTIME} with "
-            f"pip here. Get one, for instance with `pyenv install {AWS_RUNTIME}` or "
-            f"`uv python install {AWS_RUNTIME}`, or build in a container: "
-            "`.venv/bin/sam build --use-container`.",
+            f"pip here. Install one, for example with `pyenv install {AWS_RUNTIME}` or "
+            f"`uv python install {AWS_RUNTIME}`, or build in a container, with a Docker engine: "
+            f"`make build ARGS={_USE_CONTAINER}`.",
             file=sys.stderr,
         )
         return 1
@@ -110,14 +119,22 @@ def main() -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return 1
-    path = f"{python}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    path = os.environ.get("PATH", os.defpath)
+    if python is not None:
+        path = f"{python}{os.pathsep}{path}"
     os.chdir(ROOT)
     environment = {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0"}
-    asked = ["--build-dir", str(AWS_BUILD_DIR), *sys.argv[1:]]
-    code = subprocess.run([SAM, "build", *asked], check=False, env=environment).returncode
+    options = ["--build-dir", str(AWS_BUILD_DIR), *sys.argv[1:]]
+    code = subprocess.run([SAM, "build", *options], check=False, env=environment).returncode
     if code == 0:
-        build_dir = Path(asked[len(asked) - asked[::-1].index("--build-dir")])
-        pack(build_dir, python / f"python{AWS_RUNTIME}")
+        build_dir = Path(options[len(options) - options[::-1].index("--build-dir")])
+        pack(build_dir, python and python / f"python{AWS_RUNTIME}")
+        if python is None:
+            print(
+                f"This build has no bytecode, which needs Python {AWS_RUNTIME} here: functions "
+                "start a little later when they are new.",
+                file=sys.stderr,
+            )
         stamp(build_dir)
         for name, size in sizes(build_dir).items():
             print(f"{name:<28}{size / 1e6:8.1f} MB")

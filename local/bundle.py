@@ -1,14 +1,15 @@
-"""Bundle the dashboard and minify the client, from functions/site into functions/site/built.
+"""Bundle the dashboard and minify the client, from clients/ into functions/site/built.
 
     python -m local.bundle
 
-What goes in is pinned in functions/site/package-lock.json and comes from the npm registry, checked
-against the hashes of the lock. esbuild is a plain executable inside its npm package, so no Node is
-needed. A second run without changes does nothing.
+The packages are pinned in clients/package-lock.json; they come from the npm registry, checked
+against the lock's hashes. esbuild is an executable inside its npm package, so Node is not needed. A
+second run without changes does nothing.
 """
 
 import base64
 import fcntl
+import gzip
 import hashlib
 import hmac
 import io
@@ -30,12 +31,21 @@ from typing import Any
 
 from local.settings import ROOT, UsageError
 
-SITE = ROOT / "functions" / "site"
+CLIENTS = ROOT / "clients"
+BUILT = ROOT / "functions" / "site" / "built"
 STATE = ROOT / ".local" / "bundle"
-BUNDLED = ("uplot",)
+BUNDLED = ("uplot", "oauth4webapi")
 """Packages whose code reaches browsers."""
 DEFAULT_REGISTRY = "https://registry.npmjs.org"
 FLAGS = ("--minify", "--format=esm", "--target=es2022", "--charset=utf8", "--log-level=warning")
+MODULE_FLAGS = (
+    *FLAGS,
+    "--bundle",  # what several modules share is part of each
+    "--tree-shaking=true",  # otherwise constants stay that are written wherever they are used
+    *("--external:./headcount*", "--external:./space.js", "--external:react", "--external:vue"),
+)
+PACKAGE = "headcount-live.tgz"
+NPM_TIME = 499_162_500  # npm dates all files so
 DOWNLOAD_LIMIT = 60.0  # seconds
 BUILD_LIMIT = 60.0
 MACHINES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}
@@ -44,27 +54,26 @@ Fetch = Callable[[str], bytes]
 
 
 def fetch(url: str) -> bytes:
-    """What the registry has at this URL."""
-    with urllib.request.urlopen(url, timeout=DOWNLOAD_LIMIT) as answer:
-        content: bytes = answer.read()
+    """Download from the registry."""
+    with urllib.request.urlopen(url, timeout=DOWNLOAD_LIMIT) as response:
+        content: bytes = response.read()
         return content
 
 
 @dataclass(frozen=True)
 class Bundler:
-    """Bundles one site folder. ``state`` keeps the packages and what the last result came from."""
+    """Makes the files that the site function serves, in ``built``, from ``clients``.
 
-    site: Path = SITE
+    ``state`` holds the packages, and a stamp of the last result and its sources.
+    """
+
+    clients: Path = CLIENTS
+    built: Path = BUILT
     state: Path = STATE
     fetch: Fetch = fetch
 
-    @property
-    def built(self) -> Path:
-        """What the site function serves before anything else."""
-        return self.site / "built"
-
     def bundle(self) -> bool:
-        """Bring ``built`` up to date; whether there was anything to do."""
+        """Bring ``built`` up to date. False if there was nothing to do."""
         self.state.mkdir(parents=True, exist_ok=True)
         with (self.state / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -83,7 +92,7 @@ class Bundler:
             return True
 
     def install(self, name: str) -> None:
-        """Download a package that the lock names, unless it is here, and check and unpack it."""
+        """Download, check and unpack a locked package, unless it is here already."""
         package = self._package(name)
         version, integrity = self._locked(name)
         stamp = package.with_name(f"{package.name}.stamp")
@@ -96,49 +105,77 @@ class Bundler:
             content = self.fetch(url)
         except (OSError, urllib.error.URLError) as error:
             raise UsageError(
-                f"The dashboard is bundled with {name} {version}, which is not here yet, and "
-                f"{source} does not give it ({error}). Connect to it once, or name another "
-                "registry in npm_config_registry."
+                f"The dashboard's bundle needs {name} {version}, which can't be downloaded from "
+                f"{source} ({error}). Connect to the registry once, or set another one in "
+                "npm_config_registry."
             ) from None
         check_integrity(content, integrity, f"{name} {version} from {source}")
         unpack(content, package)
         stamp.write_text(integrity)
 
     def _sources(self) -> list[Path]:
-        given = [self.site / "package-lock.json", Path(__file__)]
-        return [*given, *files_in(self.site / "src"), *self._clients()]
+        given = [self.clients / "package-lock.json", Path(__file__)]
+        folders = [self._dashboard, self.clients / "shared", self.clients / "package"]
+        inside = [path for folder in folders for path in files_in(folder)]
+        return [*given, *inside, *self._modules(), *self._copied()]
 
-    def _clients(self) -> list[Path]:
-        """What pages embed: each stays a file of its own."""
-        return sorted((self.site / "static").glob("*.js"))
+    @property
+    def _dashboard(self) -> Path:
+        return self.clients / "dashboard"
+
+    def _modules(self) -> list[Path]:
+        """The modules that pages embed, a file each."""
+        return sorted(self.clients.glob("*.js"))
+
+    def _copied(self) -> list[Path]:
+        """The files that are served unchanged: types, and the dashboard's page and icon."""
+        page = [path for kind in ("*.html", "*.svg") for path in self._dashboard.glob(kind)]
+        return sorted([*self.clients.glob("*.d.ts"), *page])
 
     def _package(self, name: str) -> Path:
         return self.state / "node_modules" / name
 
     def _locked(self, name: str) -> tuple[str, str]:
-        lock: dict[str, Any] = json.loads((self.site / "package-lock.json").read_text())
+        lock: dict[str, Any] = json.loads((self.clients / "package-lock.json").read_text())
         package = lock["packages"].get(f"node_modules/{name}")
         if package is None:
             raise UsageError(
-                f"functions/site/package-lock.json does not name {name}: "
-                "is this a platform that esbuild has no executable for?"
+                f"clients/package-lock.json has no {name}. Perhaps esbuild has no executable for "
+                "this platform."
             )
         return package["version"], package["integrity"]
 
     def _build(self, esbuild: Path, target: Path) -> None:
-        if clients := self._clients():
-            self._run(esbuild, *FLAGS, f"--outdir={target}", *map(str, clients))
-        entry = self.site / "src" / "dashboard.js"
+        if modules := self._modules():
+            self._run(esbuild, *MODULE_FLAGS, f"--outdir={target}", *map(str, modules))
+        if (self.clients / "package").is_dir():
+            (target / PACKAGE).write_bytes(self._package_for_npm(esbuild))
+        for path in self._copied():
+            shutil.copy(path, target / path.name)
+        entry = self._dashboard / "dashboard.js"
         self._run(esbuild, "--bundle", *FLAGS, f"--outdir={target}", str(entry))
-        licences = [self._package(name) / "LICENSE" for name in BUNDLED]
+        licences = [next(self._package(name).glob("LICENSE*")) for name in BUNDLED]
         (target / "licences.txt").write_text(
             "\n".join(f"{path.parent.name}\n\n{path.read_text()}" for path in licences)
         )
 
+    def _package_for_npm(self, esbuild: Path) -> bytes:
+        """The same modules with source maps, and those that only packages have."""
+        own = self.clients / "package"
+        with tempfile.TemporaryDirectory(dir=self.state) as folder:
+            for modules in (self._modules(), sorted(own.glob("*.js"))):
+                flags = (*MODULE_FLAGS, "--sourcemap", f"--outdir={folder}")
+                self._run(esbuild, *flags, *map(str, modules))
+            for path in Path(folder).glob("*.map"):
+                path.write_text(without_folders(path.read_text()))
+            types = [*self.clients.glob("*.d.ts"), *own.glob("*.d.ts")]
+            texts = [*types, *(own / name for name in ("package.json", "README.md"))]
+            return npm_tarball([*files_in(Path(folder)), *texts, ROOT / "LICENSE"])
+
     def _run(self, *command: str | Path) -> None:
         done = subprocess.run(
             command,
-            cwd=self.site,
+            cwd=self.clients,
             env={**os.environ, "NODE_PATH": str(self.state / "node_modules")},
             check=False,
             capture_output=True,
@@ -150,7 +187,7 @@ class Bundler:
 
 
 def registry(environment: Mapping[str, str], home: Path) -> str:
-    """The npm registry as npm would choose it: the environment, the user's .npmrc, the default."""
+    """The npm registry, as npm chooses it: the environment, the user's .npmrc or the default."""
     named = {name.lower(): value for name, value in environment.items() if value}
     if url := named.get("npm_config_registry"):
         return url.rstrip("/")
@@ -164,13 +201,13 @@ def registry(environment: Mapping[str, str], home: Path) -> str:
 
 
 def check_integrity(content: bytes, integrity: str, what: str) -> None:
-    """Raise unless the content has the sha512 that the lock says."""
+    """Raise UsageError unless the content has the lock's sha512."""
     expected = next((one for one in integrity.split() if one.startswith("sha512-")), None)
     found = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
     if expected is None or not hmac.compare_digest(found, expected):
         raise UsageError(
-            f"{what} is not what functions/site/package-lock.json says ({found} instead of "
-            f"{expected}): it was not used. Is the registry the right one?"
+            f"{what} does not match clients/package-lock.json ({found} instead of {expected}), so "
+            "it was not used. Is the registry the right one?"
         )
 
 
@@ -188,8 +225,30 @@ def unpack(content: bytes, target: Path) -> None:
             path.chmod(0o755 if member.mode & 0o100 else 0o644)
 
 
+def without_folders(source_map: str) -> str:
+    """A source map that does not depend on where it was made."""
+    parsed = json.loads(source_map)
+    parsed["sources"] = [f"src/{PurePosixPath(source).name}" for source in parsed["sources"]]
+    return json.dumps(parsed, ensure_ascii=False, separators=(",", ":"))
+
+
+def npm_tarball(files: Iterable[Path]) -> bytes:
+    """Files as an npm package. The same files give the same bytes."""
+    content = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=content, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
+        for path in sorted(files, key=lambda path: path.name):
+            text = path.read_bytes()
+            member = tarfile.TarInfo(f"package/{path.name}")
+            member.size, member.mtime, member.mode = len(text), NPM_TIME, 0o644
+            archive.addfile(member, io.BytesIO(text))
+    return content.getvalue()
+
+
 def this_platform() -> str:
-    """As esbuild names it, for example linux-x64."""
+    """esbuild's name of this platform, for example linux-x64."""
     machine = platform.machine().lower()
     return f"{platform.system().lower()}-{MACHINES.get(machine, machine)}"
 
@@ -200,7 +259,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def digest(paths: Iterable[Path]) -> str:
-    """One hash of these files' names and contents."""
+    """A hash of the files' names and contents."""
     found = hashlib.sha256()
     for path in paths:
         content = path.read_bytes()
@@ -209,8 +268,8 @@ def digest(paths: Iterable[Path]) -> str:
 
 
 def replace_files(target: Path, source: Path) -> None:
-    """Make the folder hold these files alone, each replaced in one step."""
-    target.mkdir(exist_ok=True)
+    """Replace the files of a folder by those of another, each in one step."""
+    target.mkdir(parents=True, exist_ok=True)
     names = {path.name for path in source.iterdir()}
     for name in names:
         (source / name).replace(target / name)
@@ -225,7 +284,7 @@ def main() -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return 1
-    print("  dashboard bundled" if done else "  dashboard bundled already")
+    print("  dashboard bundled" if done else "  dashboard is up to date")
     return 0
 
 

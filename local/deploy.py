@@ -1,11 +1,10 @@
-"""Put the built template onto the running emulator, and say what came out of it.
+"""Deploy the built template onto the running emulator, and return the stack's addresses.
 
-As a command (`make deploy-local`) it builds and deploys onto the stack that `make run` holds.
+As a command (`make deploy-local`) it builds, and deploys onto the stack of `make run`.
 """
 
 import asyncio
 import hashlib
-import json
 import sys
 import tempfile
 import time
@@ -18,21 +17,30 @@ from botocore.exceptions import BotoCoreError, ClientError
 from headcount_cli.target import Stack
 
 from local.build import SAM, build, build_lock, parameter_overrides, sam_environment
+from local.kinds import all_kinds
 from local.outputs import running_stack, write_outputs
 from local.processes import run
-from local.routes import find_body, import_routes, read_body
 from local.sam_local import write_sam_files
 from local.settings import BUILD_DIR, REGION, STACK_NAME, Settings, UsageError, use_emulator
 
 BUCKET = "headcount-local-artifacts"
 DEPENDENCIES = "DependenciesLayer"
-BATCH_FUNCTIONS = ("CountFunction", "PublishFunction", "ErrandsFunction", "EventsFunction")
+BATCH_FUNCTIONS = ("CountFunction", "PublishFunction", "DeferredFunction", "EventsFunction")
 TOKEN_LIVES = 12 * 3600  # seconds
-TABLES = ("presence", "counts", "headcounts", "visits", "history", "subscriptions", "streams")
+TABLES = (
+    "presence",
+    "counts",
+    "headcounts",
+    "visits",
+    "history",
+    "subscriptions",
+    "streams",
+    "people",
+)
 
 
 async def deploy(settings: Settings) -> dict[str, Any]:
-    """Deploy what `build` made, import the HTTP API's routes, and return what to publish."""
+    """Deploy what `build` built, and return the outputs."""
     template = await asyncio.to_thread(_upload_dependencies)
     await run(
         *(SAM, "deploy", "--template-file", str(template)),
@@ -41,11 +49,12 @@ async def deploy(settings: Settings) -> dict[str, Any]:
         *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
         *("--no-confirm-changeset", "--no-fail-on-empty-changeset"),
         *parameter_overrides(
-            AwsEndpointUrl=settings.gateway_url,
-            ExecuteApiBase=settings.execute_api_url,
-            SocketUrl="/ws",
             EventBus="default",
+            RollUps=settings.roll_ups and f'"{settings.roll_ups}"',
             WebhookUrl=settings.webhook_url,
+            Settings=settings.stack_settings,
+            # Without one, a redeploy keeps the last.
+            Kinds=settings.kinds and f'"{all_kinds(settings.kinds)}"',
         ),
         env=sam_environment(settings),
         log=settings.home / "deploy.log",
@@ -54,9 +63,10 @@ async def deploy(settings: Settings) -> dict[str, Any]:
 
 
 def _upload_dependencies() -> Path:
-    """Upload the built dependencies as they are, once; the template that refers to them.
+    """Upload the built dependencies uncompressed, unless they are unchanged; returns the template
+    that refers to them.
 
-    SAM CLI would compress the 60 MB anew at every deploy only to find them unchanged.
+    SAM CLI would compress all 60 MB at every deploy, also if they are unchanged.
     """
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket=BUCKET)
@@ -84,13 +94,6 @@ def _upload_dependencies() -> Path:
 def _finish(settings: Settings) -> dict[str, Any]:
     stack = Stack(STACK_NAME, boto3.Session())
     found = stack.outputs
-    template = _processed_template()
-    import_routes(
-        boto3.client("apigatewayv2"),
-        found["HttpApiId"],
-        read_body(find_body(template), _function_arn),
-    )
-    _switch_on_ttl(template, found)
     token = stack.token(subject="admin", lives=TOKEN_LIVES)
     return {
         "origin": settings.origin,
@@ -101,38 +104,13 @@ def _finish(settings: Settings) -> dict[str, Any]:
         "region": REGION,
         "awsEndpointUrl": settings.gateway_url,
         "stackName": STACK_NAME,
-        "tables": {role: found[f"{role.capitalize()}Table"] for role in TABLES},
+        "tables": {
+            role: found[name] for role in TABLES if (name := f"{role.capitalize()}Table") in found
+        },
         "batchFunctions": [_physical_id(name) for name in BATCH_FUNCTIONS],
         "httpApi": f"{found['HttpApiId']}/$default",
         "socketApi": f"{found['SocketApiId']}/{found['SocketStage']}",
     }
-
-
-def _switch_on_ttl(template: dict[str, Any], names: dict[str, str]) -> None:
-    """Tables forget by the template's attribute: the emulator reads past that part of it."""
-    dynamodb = boto3.client("dynamodb")
-    for logical_id, resource in template["Resources"].items():
-        specification = resource.get("Properties", {}).get("TimeToLiveSpecification")
-        if resource["Type"] != "AWS::DynamoDB::Table" or not specification:
-            continue
-        table = names[logical_id]
-        now = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
-        if now["TimeToLiveStatus"] == "DISABLED":
-            dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
-
-
-def _processed_template() -> dict[str, Any]:
-    answer = boto3.client("cloudformation").get_template(
-        StackName=STACK_NAME, TemplateStage="Processed"
-    )
-    body: Any = answer["TemplateBody"]
-    template: dict[str, Any] = json.loads(body) if isinstance(body, str) else body
-    return template
-
-
-def _function_arn(logical_id: str) -> str:
-    name = _physical_id(logical_id)
-    return boto3.client("lambda").get_function_configuration(FunctionName=name)["FunctionArn"]
 
 
 def _physical_id(logical_id: str) -> str:
@@ -151,7 +129,7 @@ async def redeploy(settings: Settings) -> None:
         await build(settings)
         print(f"  built ({time.monotonic() - started:.1f} s)", flush=True)
         after = await deploy(settings)
-    kept = {name: before[name] for name in ("pid", "containerEndpointUrl")}
+    kept = {name: before[name] for name in ("pid", "containerEndpointUrl", "shortUrl")}
     outputs = {"ready": True} | kept | after
     write_sam_files(settings, outputs)
     write_outputs(settings, outputs)

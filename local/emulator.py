@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import urllib.error
 import urllib.request
@@ -10,6 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from local import clock
+from local.outputs import write_private
 from local.processes import running, tail
 from local.settings import EMULATOR_PYTHON, LOOPBACK, Settings, UsageError, aws_environment
 
@@ -18,14 +21,15 @@ START_LIMIT = 60.0
 
 @asynccontextmanager
 async def emulator(settings: Settings) -> AsyncIterator[Process]:
-    """The emulator, answering on GATEWAY_PORT; gone with its workers when the block ends."""
+    """Run the emulator on GATEWAY_PORT; it and its workers end with the block."""
     shutil.rmtree(settings.temporary, ignore_errors=True)
     settings.temporary.mkdir(parents=True)
+    write_private(settings.secret_file, secrets.token_urlsafe(24))
     main = Path(__file__).with_name("emulator_main.py")
     command = [str(EMULATOR_PYTHON), str(main)]
     environment = emulator_environment(settings)
     try:
-        # Nothing of its state is kept, so its end needs no grace.
+        # It keeps no state, so it can be killed without a grace period.
         async with running(
             *command, env=environment, log=settings.emulator_log, stdin=PIPE, grace=0
         ) as child:
@@ -33,13 +37,12 @@ async def emulator(settings: Settings) -> AsyncIterator[Process]:
             yield child
     finally:
         shutil.rmtree(settings.temporary, ignore_errors=True)
+        settings.secret_file.unlink(missing_ok=True)
 
 
 def emulator_environment(settings: Settings) -> dict[str, str]:
-    """A short environment: the functions inherit it, and a laptop's has no place in them."""
+    """A minimal environment, without this machine's own: the functions inherit it."""
     aws = {n: v for n, v in aws_environment(settings).items() if n.startswith("AWS_")}
-    # The emulator gives each function the endpoint, unless it finds one in its own environment.
-    del aws["AWS_ENDPOINT_URL"]
     return aws | {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(settings.temporary),
@@ -47,12 +50,16 @@ def emulator_environment(settings: Settings) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "GATEWAY_PORT": str(settings.gateway_port),
         "BIND_HOST": LOOPBACK,
+        "HEADCOUNT_PORT": str(settings.port),
+        "HEADCOUNT_SECRET": settings.secret,
+        "HEADCOUNT_ORIGIN_SECRET": settings.origin_secret,
         "PERSIST_STATE": "0",
         "LOG_LEVEL": "INFO",
-        # Nothing but the gateway port may listen, and no container engine is asked.
+        # Nothing listens except the gateway port, and no container engine is used.
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",
         "DOCKER_HOST": f"unix://{settings.temporary}/no-docker",
+        **clock.environment(clock.moved_by()),
     }
 
 

@@ -1,8 +1,8 @@
 """`make sam-local-image`: the image that `sam local` runs the functions in.
 
-SAM CLI gets Amazon's by itself. Where no container registry can be reached, a stand-in takes its
-name: this machine's Python, C library and shell, and Amazon's runtime client from PyPI. To either
-SAM CLI adds the layers and its emulator of the runtime interface.
+SAM CLI downloads Amazon's image. Where no container registry can be reached, this makes a stand-in
+with the same name from this machine's Python, C library and shell, and Amazon's runtime client from
+PyPI. To either image, SAM CLI adds the layers and its emulator of the runtime interface.
 """
 
 import io
@@ -27,17 +27,17 @@ REPOSITORY = "public.ecr.aws/lambda/python"
 TAG = f"{RUNTIME.removeprefix('python')}-{ARCHITECTURE}"
 RUNTIME_CLIENT = ROOT / "local" / "locks" / "lambda_image.txt"
 TOOLS = ("sh", "cat", "chmod", "cp", "env", "ls", "mkdir", "mv", "rm")
-"""SAM CLI calls some of them as it adds the layers."""
+"""Commands in the image; SAM CLI calls some of them to add the layers."""
 LIBRARIES = (
     *("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "libresolv.so.2", "librt.so.1"),
     *("libutil.so.1", "libnss_dns.so.2", "libnss_files.so.2", "libgcc_s.so.1", "libstdc++.so.6"),
 )
-"""What packages in a layer may link to, whether or not Python does."""
+"""Libraries that packages in a layer may link to, even if Python does not."""
 LEFT_OUT = re.compile(
     r"/(site-packages|dist-packages|test|idlelib|tkinter|turtledemo|ensurepip|lib2to3|config-[^/]*"
     r"|_test[^/]*\.so|_tkinter[^/]*|[^/]*\.opt-[12]\.pyc|[^/]*\.a)$"
 )
-"""What no function uses of the standard library."""
+"""The parts of the standard library that no function uses."""
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 START = f"""\
@@ -73,21 +73,21 @@ CONFIGURATION = [
 
 
 def engine() -> docker.DockerClient:
-    """The Docker engine that SAM CLI will ask, too. Raises UsageError where none answers."""
-    # In a process of its own: where nobody answers, the library leaves its socket open.
-    asking = [sys.executable, "-c", "import docker; docker.from_env().ping()"]
-    asked = subprocess.run(asking, check=False, capture_output=True, text=True)
-    if asked.returncode:
+    """The Docker engine, which SAM CLI will use, too. Raises UsageError if there is none."""
+    # In a separate process, because without an engine the library leaves its socket open.
+    command = [sys.executable, "-c", "import docker; docker.from_env().ping()"]
+    ping = subprocess.run(command, check=False, capture_output=True, text=True)
+    if ping.returncode:
         raise UsageError(
             "No Docker engine answers: install one (on Debian `apt-get install docker.io`), "
-            "start it, and see to it that your user may ask it.\n"
-            f"{asked.stderr.strip().rpartition(chr(10))[2]}"
+            "start it, and make sure that your user may use it.\n"
+            f"{ping.stderr.strip().rpartition(chr(10))[2]}"
         )
     return docker.from_env()
 
 
 def provide(client: docker.DockerClient) -> str:
-    """Have the image for this machine's Python and processor; a sentence that says which it is."""
+    """Provide the image for this machine's Python and processor. Returns a sentence about it."""
     name = f"{REPOSITORY}:{TAG}"
     try:
         client.images.pull(REPOSITORY, TAG)
@@ -109,10 +109,10 @@ def provide(client: docker.DockerClient) -> str:
 
 
 def pack(archive: IO[bytes]) -> None:
-    """Write the stand-in's files as a tar archive. Raises UsageError where there are none."""
+    """Write the stand-in's files as a tar archive. Raises UsageError if this is not Linux."""
     if sys.platform != "linux" or not shutil.which("ldd"):
         raise UsageError(
-            f"The registry of {REPOSITORY} can't be reached, and a stand-in can only be made of "
+            f"The registry of {REPOSITORY} can't be reached, and a stand-in can only be made from "
             "a Linux machine's files."
         )
     library = Path(sysconfig.get_path("stdlib"))
@@ -124,8 +124,8 @@ def pack(archive: IO[bytes]) -> None:
         runtime = Path(scratch, "runtime")
         install_runtime_client(runtime)
         tools = {Path("/bin", name): Path(shutil.which(name) or f"/bin/{name}") for name in TOOLS}
-        wanting = [python, *tools.values(), *library.glob("lib-dynload/*.so")]
-        linked = libraries_of([*wanting, *runtime.rglob("*.so")])
+        programs = [python, *tools.values(), *library.glob("lib-dynload/*.so")]
+        linked = libraries_of([*programs, *runtime.rglob("*.so")])
         system = next(path.parent for path in linked if path.name == "libc.so.6")
         linked |= {path for name in LIBRARIES if (path := system / name).exists()}
         for path in sorted(linked):
@@ -146,7 +146,7 @@ def pack(archive: IO[bytes]) -> None:
 
 
 def install_runtime_client(folder: Path) -> None:
-    """Install what calls the handler, as it is locked, into a folder."""
+    """Install the locked runtime client, which calls the handler, into a folder."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
     arguments = ["--only-binary=:all:", "--target", str(folder), "-r", str(RUNTIME_CLIENT)]
     done = subprocess.run([*pip, *arguments], check=False, capture_output=True, text=True)
@@ -155,18 +155,18 @@ def install_runtime_client(folder: Path) -> None:
 
 
 def libraries_of(files: Iterable[Path]) -> set[Path]:
-    """The shared libraries that these files are linked to, by the names they are looked up by."""
-    said = subprocess.run(["ldd", *files], check=False, capture_output=True, text=True).stdout
-    return {Path(path) for path in re.findall(r"(/\S+) \(0x", said)}
+    """The shared libraries that these files link to, as paths."""
+    listed = subprocess.run(["ldd", *files], check=False, capture_output=True, text=True).stdout
+    return {Path(path) for path in re.findall(r"(/\S+) \(0x", listed)}
 
 
 def is_own(library: Path) -> bool:
-    """Whether a library came with a Python that is not the system's own."""
+    """Whether a library belongs to a Python that is not the system's."""
     return sys.base_prefix != "/usr" and library.is_relative_to(sys.base_prefix)
 
 
 def add(image: tarfile.TarFile, path: Path, place: Path) -> None:
-    """A file or folder with all in it, links followed, root's."""
+    """Add a file or a whole folder, owned by root, with links resolved."""
     image.add(path.resolve(), str(place), filter=_kept)
 
 
@@ -177,7 +177,7 @@ def _kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def add_text(image: tarfile.TarFile, place: str, text: str, mode: int = 0o644) -> None:
-    """A file that says this."""
+    """Add a file with this text."""
     content = text.encode()
     member = tarfile.TarInfo(place)
     member.size, member.mode = len(content), mode
@@ -185,7 +185,7 @@ def add_text(image: tarfile.TarFile, place: str, text: str, mode: int = 0o644) -
 
 
 def add_folder(image: tarfile.TarFile, place: str, mode: int = 0o755) -> None:
-    """An empty folder."""
+    """Add an empty folder."""
     member = tarfile.TarInfo(place)
     member.type, member.mode = tarfile.DIRTYPE, mode
     image.addfile(member)

@@ -1,13 +1,15 @@
-"""One origin in front of the emulator's HTTP and WebSocket APIs, as the edge is on AWS.
+"""One origin for the emulator's HTTP and WebSocket APIs, like the edge on AWS.
 
-Every request goes to the HTTP API as it came; WebSockets at /ws (and /api/ws/..., as the edge
-maps them) go to the WebSocket API. What API Gateway limits is limited here as well. There is no
-product logic: a route that is not in the template is a 404.
+Requests go to the HTTP API unchanged, those to the host of a function URL to that function;
+WebSockets at /ws, at /api/ws/... and at Convex's path as the edge maps them, go to the WebSocket
+API. The limits of API Gateway apply here, too. There is no product logic: a route that is not in
+the template is a 404.
 """
 
 import asyncio
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,15 +31,17 @@ from aiohttp import (
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-MAX_BODY = 10 * 1024 * 1024  # an HTTP API's payload limit
+MAX_PAYLOAD = 10 * 1024 * 1024  # an HTTP API's payload limit
 MAX_MESSAGE = 32 * 1024  # a WebSocket API's frame limit; clients send a message as one frame
 TIMEOUT = ClientTimeout(total=30)  # an HTTP API's integration timeout
-# The emulator starts a process per parallel request, and on few cores stalls on many: waiting for
-# a warm one is faster.
+# The emulator starts a process per parallel request, which stalls on few cores; waiting for a warm
+# process is faster.
 AT_ONCE = min(6, max(3, os.cpu_count() or 1))
-UNCODED = "!'()*"  # what the edge's encodeURIComponent leaves alone beside letters, digits and -._~
+UNCODED = "!'()*"  # not encoded by the edge's encodeURIComponent, besides letters, digits and -._~
+SYNC_PATH = re.compile(r"/api/.*\..*\..*/sync")  # the edge's /api/*.*.*/sync, with a version
+FUNCTION_HOST = re.compile(r"([a-z0-9]{32})\.lambda-url\.")
 UNSENT_CLOSES = (1005, 1015)  # codes that must not be sent
-LOST = (None, 1006)  # nobody closed it: the connection is gone
+LOST = (None, 1006)  # neither side closed it: the connection failed
 
 HOP_BY_HOP = {
     "connection",
@@ -61,29 +65,36 @@ OWN_HEADERS = ["User-Agent", "Accept", "Accept-Encoding", "Content-Type"]
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where the two APIs are now: base URLs that end with their stage."""
+    """The current base URLs of the two APIs, each ending with its stage, and of function URLs."""
 
     http: str
     socket: str
+    functions: str
 
 
 class Origin:
-    """The proxy; `upstream` is asked at every request, because a deploy can change the APIs."""
+    """The proxy. It calls `upstream` for every request, because a deploy can change the APIs.
 
-    def __init__(self, upstream: Callable[[], Upstream]) -> None:
+    `opens` says where a short path leads, if it leads anywhere; that address holds a token.
+    """
+
+    def __init__(
+        self, upstream: Callable[[], Upstream], opens: Callable[[str], str | None]
+    ) -> None:
         self._upstream = upstream
+        self._opens = opens
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._sockets: set[web.WebSocketResponse] = set()
         self._session: ClientSession
 
     async def start(self, hosts: list[str], port: int) -> web.AppRunner:
-        """Serve on these addresses; `cleanup()` of what is returned ends it."""
-        app = web.Application(client_max_size=MAX_BODY)
+        """Serve on these addresses until `cleanup()` of the returned runner."""
+        app = web.Application(client_max_size=MAX_PAYLOAD)
         app.router.add_route("*", r"/{path:[\s\S]*}", self._handle)
         app.on_startup.append(self._open)
         app.on_shutdown.append(self._end_sockets)
         app.on_cleanup.append(self._close)
-        # What it logs of a malformed request can hold a token; the client is told all the same.
+        # Its log lines on malformed requests can contain tokens; the client gets an error anyway.
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, max_field_size=10240)
         await runner.setup()
@@ -110,22 +121,29 @@ class Origin:
         query = socket_query(request)
         if query is not None:
             return await self._bridge(request, query)
+        if request.method == "GET" and (place := self._opens(request.path)) is not None:
+            headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+            return web.Response(status=302, headers={"Location": place, **headers})
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return gateway_error(413, "Request Entity Too Large")
-        url = URL(self._upstream().http + request.raw_path, encoded=True)
         try:
             async with self._slots, asyncio.timeout(TIMEOUT.total):
-                return await self._forward(request, url, body)
+                return await self._forward(request, body)
         except (ClientError, TimeoutError):
             return gateway_error(503, "Service Unavailable")
 
-    async def _forward(self, request: web.Request, url: URL, body: bytes) -> web.Response:
+    async def _forward(self, request: web.Request, body: bytes) -> web.Response:
+        upstream, dropped = self._upstream(), HOP_BY_HOP | {"content-length"}
+        base = upstream.http
+        if function := FUNCTION_HOST.match(request.host):
+            base = f"{upstream.functions}/{function[1]}"
+            dropped |= {"host"}  # by which the emulator would pass on the whole path
         async with self._session.request(
             request.method,
-            url,
-            headers=forwarded_headers(request, HOP_BY_HOP | {"content-length"}),
+            URL(base + request.raw_path, encoded=True),
+            headers=forwarded_headers(request, dropped),
             data=body or None,
             allow_redirects=False,
         ) as answer:
@@ -135,15 +153,15 @@ class Origin:
             )
 
     async def _bridge(self, request: web.Request, query: str) -> web.StreamResponse:
-        """Connect upstream first: a refused client sees the refusal, not an open socket."""
+        """Connect upstream first, so that a refused client gets the refusal, not an open socket."""
         url = URL(f"{self._upstream().socket}{query}", encoded=True)
-        asked = request.headers.get("Sec-WebSocket-Protocol", "")
+        protocols = request.headers.get("Sec-WebSocket-Protocol", "")
         try:
             async with self._slots, asyncio.timeout(TIMEOUT.total):
                 upstream = await self._session.ws_connect(
                     url,
                     headers=forwarded_headers(request, HOP_BY_HOP | HANDSHAKE),
-                    protocols=[name.strip() for name in asked.split(",") if name.strip()],
+                    protocols=[name.strip() for name in protocols.split(",") if name.strip()],
                     max_msg_size=0,
                 )
         except WSServerHandshakeError as refusal:
@@ -157,7 +175,7 @@ class Origin:
         try:
             await client.prepare(request)
             self._sockets.add(client)
-            await join(client, upstream)
+            await connect(client, upstream)
         finally:
             self._sockets.discard(client)
             await upstream.close(code=1001)
@@ -165,29 +183,29 @@ class Origin:
 
 
 def socket_query(request: web.Request) -> str | None:
-    """The WebSocket API's query string for this request (with its `?`); None: not for it.
+    """The query string for the WebSocket API (with its `?`); None if the request is not for it.
 
-    A WebSocket API has no paths, so one below /api/ws/ travels in the query, as at the edge
-    (EdgeSocketPath in template.yaml): as the only `path` there, so that the client's own can't win.
+    A WebSocket API has no paths, so the query carries one below /api/ws/, or Convex's, as at the
+    edge (EdgeSocketPath in template.yaml). It replaces any `path` of the client's.
     """
     path, _, query = request.raw_path.partition("?")
     if request.headers.get("Upgrade", "").lower() != "websocket":
         return None
     if path == "/ws":
         return f"?{query}" if query else ""
-    if path.startswith("/api/ws/"):
+    if path.startswith("/api/ws/") or SYNC_PATH.fullmatch(path):
         kept = [pair for pair in query.split("&") if pair and not is_path(pair)]
         return "?" + "&".join([*kept, f"path={quote(path, safe=UNCODED)}"])
     return None
 
 
 def is_path(pair: str) -> bool:
-    """Whether this `name=value` of a query is named "path", however that is spelt."""
+    """Whether the name in this `name=value` of a query is "path", in any encoding."""
     return unquote(pair.partition("=")[0]) == "path"
 
 
 def forwarded_headers(request: web.Request, dropped: set[str]) -> CIMultiDict[str]:
-    """The client's headers, and those a gateway adds about the client."""
+    """The client's headers, and those that a gateway adds about the client."""
     headers = end_to_end(request.headers, dropped)
     chain = [*headers.getall("X-Forwarded-For", []), request.remote or ""]
     headers["X-Forwarded-For"] = ", ".join(chain)
@@ -203,29 +221,29 @@ def end_to_end(
 
 
 def gateway_error(status: int, message: str) -> web.Response:
-    """An answer of the gateway's own, in its shape."""
+    """An error in the gateway's own format."""
     return web.json_response({"message": message}, status=status)
 
 
-async def join(client: web.WebSocketResponse, upstream: ClientWebSocketResponse) -> None:
-    """Carry messages and closes both ways until either side ends."""
-    ways = [
-        asyncio.create_task(carry(client, upstream)),
-        asyncio.create_task(carry(upstream, client)),
+async def connect(client: web.WebSocketResponse, upstream: ClientWebSocketResponse) -> None:
+    """Forward messages and closes in both directions until either side ends."""
+    directions = [
+        asyncio.create_task(forward(client, upstream)),
+        asyncio.create_task(forward(upstream, client)),
     ]
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
+        for direction in directions:
+            direction.cancel()
+        await asyncio.gather(*directions, return_exceptions=True)
 
 
 Socket = web.WebSocketResponse | ClientWebSocketResponse
 
 
-async def carry(source: Socket, target: Socket) -> None:
-    """Carry what one side sends to the other, and at last the code it closed with."""
+async def forward(source: Socket, target: Socket) -> None:
+    """Forward the messages of one side to the other, and finally its close code."""
     with suppress(ConnectionError, ClientError):
         async for message in source:
             if message.type is WSMsgType.TEXT:
@@ -240,8 +258,8 @@ async def carry(source: Socket, target: Socket) -> None:
 
 
 def drop(target: Socket) -> None:
-    """End a connection without a word, as when a network goes."""
+    """End a connection without a close frame, as when the network fails."""
     plain = target.get_extra_info("socket")
-    if plain is not None:  # else it has ended already
+    if plain is not None:  # otherwise it has ended already
         with suppress(OSError):
             plain.shutdown(socket.SHUT_RDWR)

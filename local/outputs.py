@@ -1,15 +1,17 @@
-"""`.local/outputs.json`: what a running stack tells everybody else."""
+"""`.local/outputs.json`: the addresses and the token of a running stack."""
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from local.settings import Settings, UsageError
 
 
 def write_outputs(settings: Settings, outputs: dict[str, Any]) -> None:
-    """Write the file; it holds a token."""
+    """Write the file, which contains a token."""
     write_private(settings.outputs_file, json.dumps(outputs, indent=2))
 
 
@@ -23,7 +25,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_outputs(settings: Settings) -> dict[str, Any] | None:
-    """What the running stack wrote; None when there is none, or it was killed."""
+    """The running stack's outputs; None if no stack runs."""
     try:
         outputs: dict[str, Any] = json.loads(settings.outputs_file.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -32,14 +34,14 @@ def read_outputs(settings: Settings) -> dict[str, Any] | None:
 
 
 def running_stack(settings: Settings) -> tuple[Settings, dict[str, Any]]:
-    """The running stack's own ports, whatever the environment says, and its outputs."""
+    """The running stack's settings, with its own ports, and its outputs. UsageError without one."""
     outputs = read_outputs(settings)
     if outputs is None:
-        raise UsageError("No local stack is running: start one with `make run`.")
-    port, gateway_port = (
-        int(outputs[url].rpartition(":")[2]) for url in ("origin", "awsEndpointUrl")
-    )
-    return Settings(port, gateway_port, settings.home), outputs
+        raise UsageError("No local stack is running. Start one with `make run`.")
+    port, gateway_port = (urlsplit(outputs[url]).port for url in ("origin", "awsEndpointUrl"))
+    assert port is not None
+    assert gateway_port is not None
+    return replace(settings, port=port, gateway_port=gateway_port), outputs
 
 
 def _exists(pid: int) -> bool:

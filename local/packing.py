@@ -1,8 +1,8 @@
-"""What `sam build` leaves undone: bytecode goes in, and what no function can use goes out.
+"""Finish a build of `sam build`: add bytecode, and remove what no function can use.
 
-Without bytecode Lambda compiles every module at every cold start: it can't write to /opt. SAM's
-archives carry times of 1980, so that only bytecode that is never checked against its source
-(`unchecked-hash`) is ever used. And nine tenths of botocore's data describe services that no
+Without bytecode Lambda compiles every module at every cold start, because it can't write to /opt.
+The files in SAM's archives are dated 1980, so Python uses only bytecode that it does not check
+against the source (`unchecked-hash`). Nine tenths of botocore's data describe services that no
 function calls.
 """
 
@@ -20,7 +20,7 @@ CACHE = ROOT / ".aws-sam" / "packed"
 _UNSTAMPED = "Digest: unbuilt"
 _SOURCES = (ROOT / "layers" / "presence", ROOT / "functions")
 _CLIENT = re.compile(r"""boto3\.client\(\s*["']([a-z0-9-]+)["']""")
-# A client's endpoint follows from these, and they say how it tries again.
+# They determine a client's endpoint and its retries.
 _BOTOCORE_DATA = {
     "endpoints.json",
     "partitions.json",
@@ -29,9 +29,13 @@ _BOTOCORE_DATA = {
 }
 
 
-def pack(build: Path, python: str | Path) -> None:
-    """Make a finished build ready to start fast. ``python`` is one of the functions' runtime."""
+def pack(build: Path, python: str | Path | None) -> None:
+    """Add bytecode to a build and trim it. ``python`` has the version of the functions' runtime;
+    without it there is no bytecode."""
     dependencies = build / DEPENDENCIES
+    if python is None:
+        trim(dependencies, used_services())
+        return
     packed = CACHE / _digest(dependencies, python)
     if not packed.is_dir():
         trim(dependencies, used_services())
@@ -45,9 +49,9 @@ def pack(build: Path, python: str | Path) -> None:
 
 
 def stamp(build: Path) -> None:
-    """Write into the built template what its code is: another build, another version of a function.
+    """Write the digest of the code into the built template: new code makes new function versions.
 
-    ValueError where the template has no place for it.
+    ValueError if the template has no place for it.
     """
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(path for path in build.rglob("*") if path.is_file()):
@@ -56,12 +60,12 @@ def stamp(build: Path) -> None:
     template = build / "template.yaml"
     before, found, after = template.read_text().partition(_UNSTAMPED)
     if not found:
-        raise ValueError(f"{template} does not say {_UNSTAMPED!r}")
+        raise ValueError(f"{template} does not contain {_UNSTAMPED!r}")
     template.write_text(f"{before}Digest: '{digest.hexdigest()}'{after}")
 
 
 def sizes(build: Path) -> dict[str, int]:
-    """Bytes of each layer and function, unzipped: Lambda takes 250 MB of them together."""
+    """Unzipped bytes of each layer and function. A function and its layers may have 250 MB."""
     return {
         folder.name: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         for folder in sorted(build.iterdir())
@@ -70,7 +74,7 @@ def sizes(build: Path) -> dict[str, int]:
 
 
 def used_services() -> set[str]:
-    """The services that the functions' code makes a boto3 client of."""
+    """The services for which the functions' code makes a boto3 client."""
     return {
         service
         for folder in _SOURCES
@@ -80,7 +84,7 @@ def used_services() -> set[str]:
 
 
 def trim(dependencies: Path, services: set[str]) -> None:
-    """Leave out the descriptions of all other services, and what only `boto3.resource` reads."""
+    """Remove the data of all other services, and the data that only `boto3.resource` reads."""
     site = dependencies / "python"
     data = site / "botocore" / "data"
     for path in data.iterdir():
@@ -93,7 +97,7 @@ def trim(dependencies: Path, services: set[str]) -> None:
 
 
 def _compile(folder: Path, place: str, python: str | Path) -> None:
-    """Bytecode for every module of a folder, the same wherever the folder is."""
+    """Compile every module of a folder; the bytecode does not depend on the folder's path."""
     subprocess.run(
         [
             *(python, "-m", "compileall", "-q", "-j", "0", "-f"),
@@ -106,7 +110,7 @@ def _compile(folder: Path, place: str, python: str | Path) -> None:
 
 
 def _digest(dependencies: Path, python: str | Path) -> str:
-    """What the packed dependencies follow from: their files and this module."""
+    """A digest of what the packed dependencies are made from: their files and this module."""
     version = subprocess.run([python, "-VV"], check=True, capture_output=True).stdout
     digest = hashlib.blake2b(version + Path(__file__).read_bytes(), digest_size=16)
     digest.update(" ".join(sorted(used_services())).encode())
@@ -117,7 +121,7 @@ def _digest(dependencies: Path, python: str | Path) -> str:
 
 
 def _keep(dependencies: Path, packed: Path) -> None:
-    """Remember these, and forget those of other builds than the last few."""
+    """Cache the packed dependencies, and delete all but the latest few."""
     CACHE.mkdir(parents=True, exist_ok=True)
     shutil.copytree(dependencies, packed)
     kept = sorted(CACHE.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)

@@ -1,10 +1,10 @@
-"""Take pictures of the dashboard, light and dark, desktop and phone: the running stack's own.
+"""Take screenshots of the running stack's dashboard: light and dark, desktop and phone.
 
 make demo ARGS="--duration 600" &
 make picture
 
-A space's live numbers are the stack's. What only weeks could bring (days, hours by weekday), and
-what players of films and streams would say, is made up here.
+A space's live numbers come from the stack. The history of past weeks, and the activity of film and
+stream players, are made up here.
 """
 
 import argparse
@@ -21,9 +21,14 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, Error, Page, Request, Route, sync_playwright
 
+from local import clock
 from local.outputs import running_stack
 from local.settings import ROOT, Settings, UsageError
 
+_AS_PEOPLE_HAVE = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 "
+    "Safari/537.36"
+)
 CHROMIUM_ARGS = [
     "--headless=new",
     "--no-sandbox",
@@ -33,13 +38,16 @@ CHROMIUM_ARGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # As a person's browser: robots are not counted, and would show nothing.
+    f"--user-agent={_AS_PEOPLE_HAVE}",
+    "--disable-blink-features=AutomationControlled",
 ]
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: where to look, how large, and what to scroll to."""
+    """A screenshot: the dashboard's address (fragment), its size, and what to scroll to."""
 
     name: str
     place: str
@@ -69,21 +77,23 @@ def find_chromium() -> str | None:
 
 
 def require_chromium() -> str:
-    """The same, or UsageError."""
+    """The path of an installed Chromium or Chrome. UsageError if there is none."""
     chromium = find_chromium()
     if chromium is None:
-        raise UsageError("There is no Chromium here: install one (Debian: `apt install chromium`).")
+        raise UsageError("Chromium is missing: install it (Debian: `apt install chromium`).")
     return chromium
 
 
 def take(browser: Browser, url: str, shot: Shot, target: Path) -> None:
-    """Open the dashboard, wait until it is live and has rows, and keep what it shows."""
+    """Open the dashboard, wait until it is live and has rows, and save a screenshot."""
     width, height = shot.size
     page = browser.new_page(
         viewport={"width": width, "height": height},
         color_scheme="dark" if shot.dark else "light",
         device_scale_factor=1,
     )
+    if clock.moved_by():
+        page.add_init_script(clock.page_script())
     for path, body in INVENTED.items():
         page.route(re.compile(path), answering(body))
     page.goto(f"{url}&{shot.place}")
@@ -100,7 +110,7 @@ def take(browser: Browser, url: str, shot: Shot, target: Path) -> None:
 
 
 def wait_for_rows(page: Page, shot: Shot) -> None:
-    """Until the slowest part of the place is there."""
+    """Wait for the slowest part of the view."""
     if shot.place.startswith("space=site"):
         page.get_by_test_id("top-page").first.wait_for(timeout=30_000)
     tests = {"view=spaces": "space-row", "view=live": "activity", "space=stream": "stream"}
@@ -108,7 +118,7 @@ def wait_for_rows(page: Page, shot: Shot) -> None:
     page.get_by_test_id(row).first.wait_for(timeout=30_000)
 
 
-# ------------------------------------------------------------------------------- what is made up
+# -------------------------------------------------------------------------------- made-up numbers
 
 
 def answering(body: Callable[[Request], dict[str, Any] | None]) -> Callable[[Route], None]:
@@ -123,7 +133,7 @@ def answering(body: Callable[[Request], dict[str, Any] | None]) -> Callable[[Rou
 
 
 def crowd(at: datetime) -> int:
-    """How many people a site for one region has: most in the evening, fewer at the weekend."""
+    """The people on a site for one region: most in the evening, fewer at the weekend."""
     hour = at.hour + at.minute / 60
     day = 0.12 + math.exp(-(((hour - 13) / 4.5) ** 2)) + 1.1 * math.exp(-(((hour - 20) / 2.2) ** 2))
     weekday = (1.0, 1.05, 1.1, 1.05, 0.95, 0.7, 0.62)[at.weekday()]
@@ -131,7 +141,7 @@ def crowd(at: datetime) -> int:
 
 
 def invented_timeline(request: Request) -> dict[str, Any] | None:
-    """Weeks of minutes; the last hour is the stack's own."""
+    """Weeks of minutes; None for the last hour, which is the stack's own."""
     query = parse_qs(urlsplit(request.url).query)
     first, last = (datetime.fromisoformat(query[name][0]) for name in ("from", "to"))
     if last - first < timedelta(hours=2):
@@ -275,10 +285,10 @@ INVENTED = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make picture", description=__doc__)
-    parser.add_argument("--target", type=Path, default=ROOT / "docs", help="the folder")
-    parser.add_argument("--only", help="pictures whose names hold this")
-    given = parser.parse_args()
-    shots = [shot for shot in SHOTS if not given.only or given.only in shot.name]
+    parser.add_argument("--target", type=Path, default=ROOT / "docs", help="the target folder")
+    parser.add_argument("--only", help="only screenshots whose names contain this")
+    args = parser.parse_args()
+    shots = [shot for shot in SHOTS if not args.only or args.only in shot.name]
     try:
         _, outputs = running_stack(Settings.from_environment())
         with sync_playwright() as playwright:
@@ -286,9 +296,9 @@ def main() -> int:
                 executable_path=require_chromium(), args=CHROMIUM_ARGS
             )
             for shot in shots:
-                target = given.target / f"{shot.name}.png"
+                target = args.target / f"{shot.name}.png"
                 take(browser, outputs["dashboardUrl"], shot, target)
-                print(f"kept in {target}", flush=True)
+                print(f"saved {target}", flush=True)
             browser.close()
     except (UsageError, Error) as error:
         print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Ports: a free one, and plain words about a taken one."""
+"""Ports: find a free one, and explain which process holds a taken one."""
 
 import shutil
 import socket
@@ -8,7 +8,7 @@ from local.settings import LOOPBACK, Settings, UsageError
 
 
 def free_port() -> int:
-    """A port nobody listens on right now."""
+    """A port that is free right now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -16,7 +16,7 @@ def free_port() -> int:
 
 
 def is_taken(port: int) -> bool:
-    """Whether something on this machine holds the port, on IPv4 or IPv6 loopback."""
+    """Whether something on this machine uses the port, on IPv4 or IPv6 loopback."""
     for family, host in ((socket.AF_INET, LOOPBACK), (socket.AF_INET6, "::1")):
         try:
             with socket.socket(family) as probe:
@@ -34,20 +34,20 @@ def is_taken(port: int) -> bool:
 
 
 def require_free_ports(settings: Settings) -> None:
-    """Raise a UsageError that names the first taken port, its holder, and the way out."""
+    """Raise a UsageError that names the first taken port, the process that holds it, and a fix."""
     wanted = {"PORT": settings.port, "GATEWAY_PORT": settings.gateway_port}
     if settings.port == settings.gateway_port:
-        raise UsageError(f"PORT and GATEWAY_PORT are both {settings.port}: they have to differ.")
+        raise UsageError(f"PORT and GATEWAY_PORT are both {settings.port}: they must differ.")
     for name, port in wanted.items():
         if is_taken(port):
             raise UsageError(
-                f"Port {port} is taken{_by_whom(port)}. End that, or choose another port: "
+                f"Port {port} is taken{_holder(port)}. End that process, or choose another port: "
                 f"`make run {name}={free_port()}`."
             )
 
 
-def _by_whom(port: int) -> str:
-    """The holder of a port as `lsof` tells it, where there is an `lsof`."""
+def _holder(port: int) -> str:
+    """The process that holds a port, found with `lsof`; "" without it."""
     lsof = shutil.which("lsof")
     if not lsof:
         return ""

@@ -1,4 +1,4 @@
-"""Child processes that end with us, and leave no children of their own behind."""
+"""Child processes that end with this one, together with their own children."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from local.settings import ROOT, UsageError
 
-GRACE = 5.0  # seconds between the request to end and its enforcement
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 
 @asynccontextmanager
@@ -22,7 +22,7 @@ async def running(
     grace: float = GRACE,
     close_fds: bool = True,
 ) -> AsyncIterator[Process]:
-    """A child in a session of its own; when the block ends, so does its whole process group."""
+    """Run a child in its own session; when the block ends, so does its whole process group."""
     with log.open("wb") as output:
         child = await asyncio.create_subprocess_exec(
             *command,
@@ -41,7 +41,7 @@ async def running(
 
 
 async def _end_group(child: Process, grace: float) -> None:
-    """Ask, wait a little, insist. The group outlives its leader, so it is always signalled."""
+    """Send SIGTERM, wait, send SIGKILL. The group outlives its leader, so it always gets both."""
     if grace:
         _signal_group(child, signal.SIGTERM)
         with suppress(TimeoutError):
@@ -56,17 +56,17 @@ def _signal_group(child: Process, number: signal.Signals) -> None:
 
 
 async def run(*command: str, env: Mapping[str, str], log: Path) -> None:
-    """Run a command to its end; if it fails, raise with the last lines of what it said.
+    """Run a command to its end; if it fails, raise UsageError with the last lines of its log.
 
-    It inherits what is marked for that, which is the build lock: if we are killed, the next to
-    build waits until this command has ended, too.
+    It inherits the build lock: if this process is killed, the next build waits for the command.
     """
     async with running(*command, env=env, log=log, close_fds=False) as child:
         code = await child.wait()
     if code:
-        said = tail(log)
         name = " ".join([Path(command[0]).name, *command[1:2]])
-        raise UsageError(f"`{name}` failed ({code}); all it said is in {log}:\n\n{said}")
+        raise UsageError(
+            f"`{name}` failed ({code}). The whole log is {log}; it ends:\n\n{tail(log)}"
+        )
 
 
 def tail(log: Path, lines: int = 25) -> str:

@@ -1,8 +1,10 @@
 """`make run`: the whole product on this machine, until Ctrl-C or SIGTERM."""
 
 import asyncio
+import hmac
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -10,6 +12,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import boto3
@@ -18,20 +21,21 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local.build import build, build_lock
 from local.deploy import deploy
 from local.emulator import emulator
+from local.kinds import all_kinds
 from local.origin import Origin, Upstream
 from local.outputs import read_outputs, write_outputs
 from local.ports import require_free_ports
 from local.processes import tail
-from local.sam_local import door, remove_sam_files, write_sam_files
+from local.sam_local import container_endpoint, remove_sam_files, write_sam_files
 from local.settings import LOOPBACK, Settings, UsageError, use_emulator
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ANSWER_LIMIT = 60.0
-FIRST_GET = "/v1/spaces/site:main"  # changes nothing, and wakes the API's first worker
+FIRST_GET = "/v1/spaces/site:main"  # changes nothing, and starts the API's first worker
 
 
 class Steps:
-    """One line per finished step, with the seconds it took."""
+    """Prints a line for each finished step, with the seconds it took."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -47,7 +51,7 @@ class Steps:
 
 
 async def serve(settings: Settings) -> None:
-    """Bring everything up, say so, and hold it until this task is cancelled."""
+    """Start everything, print the addresses, and run until this task is cancelled."""
     steps = Steps()
     print(f"Headcount on {settings.origin}", flush=True)
     async with AsyncExitStack() as stack:
@@ -57,23 +61,31 @@ async def serve(settings: Settings) -> None:
             emulated = await start_and_build(settings, steps, stack)
             async with steps.step("deployed"):
                 outputs = await deploy(settings)
-        outputs["containerEndpointUrl"] = await stack.enter_async_context(door(settings))
+        # Nobody can guess it, and it lasts as long as this stack.
+        outputs["shortUrl"] = f"{settings.origin}/d/{secrets.token_urlsafe(6)}"
+        outputs["containerEndpointUrl"] = await stack.enter_async_context(
+            container_endpoint(settings)
+        )
         await stack.enter_async_context(origin(settings, outputs))
         async with steps.step("API answers"):
-            await asyncio.gather(until_api_answers(settings), wake_batch_functions(outputs))
+            await asyncio.gather(until_api_answers(settings), start_batch_functions(outputs))
         await asyncio.to_thread(write_sam_files, settings, outputs)
         write_outputs(settings, {"ready": True, "pid": os.getpid()} | outputs)
         print(welcome(settings, outputs, steps.total()), flush=True)
         await emulated.wait()
-        raise UsageError(f"The emulator ended by itself:\n\n{tail(settings.emulator_log)}")
+        raise UsageError(
+            f"The emulator ended by itself. Its log ends:\n\n{tail(settings.emulator_log)}"
+        )
 
 
 async def start_and_build(settings: Settings, steps: Steps, stack: AsyncExitStack) -> Process:
-    """Start the emulator and build the functions, side by side."""
+    """Start the emulator and build the functions in parallel."""
 
     async def start() -> Process:
         async with steps.step("emulator started"):
-            return await stack.enter_async_context(emulator(settings))
+            child = await stack.enter_async_context(emulator(settings))
+            use_emulator(settings)  # now that it has a secret
+            return child
 
     async def build_all() -> None:
         async with steps.step("functions built"):
@@ -90,14 +102,21 @@ async def start_and_build(settings: Settings, steps: Steps, stack: AsyncExitStac
 
 @asynccontextmanager
 async def origin(settings: Settings, outputs: dict[str, Any]) -> AsyncIterator[None]:
-    """The one origin, on localhost's addresses; it follows what a redeploy writes."""
-    base = settings.execute_api_url
+    """Serve the origin on localhost's addresses; it follows the outputs of a redeploy."""
+    base = settings.origin_api_url
 
     def upstream() -> Upstream:
         now = read_outputs(settings) or outputs
-        return Upstream(f"{base}/{now['httpApi']}", f"{base}/{now['socketApi']}")
+        http, socket = (f"{base}/{now[api]}" for api in ("httpApi", "socketApi"))
+        return Upstream(http, socket, settings.origin_function_url)
 
-    runner = await Origin(upstream).start(["localhost"], settings.port)
+    def opens(path: str) -> str | None:
+        if not hmac.compare_digest(path.encode(), urlsplit(outputs["shortUrl"]).path.encode()):
+            return None
+        found: str = (read_outputs(settings) or outputs)["dashboardUrl"]
+        return found
+
+    runner = await Origin(upstream, opens).start(["localhost"], settings.port)
     try:
         yield
     finally:
@@ -105,26 +124,28 @@ async def origin(settings: Settings, outputs: dict[str, Any]) -> AsyncIterator[N
 
 
 async def until_api_answers(settings: Settings) -> None:
-    """Wait for the first good answer through the origin."""
-    said = "nothing"
+    """Wait for the first successful response through the origin."""
+    last = "no response"
     try:
         async with asyncio.timeout(ANSWER_LIMIT), aiohttp.ClientSession() as session:
             while True:
                 url = f"http://{LOOPBACK}:{settings.port}{FIRST_GET}"
-                async with session.get(url) as answer:
-                    if answer.ok:
+                async with session.get(url) as response:
+                    if response.ok:
                         return
-                    said = f"{answer.status} {(await answer.text())[:500]}"
+                    last = f"{response.status} {(await response.text())[:500]}"
                 await asyncio.sleep(0.2)
     except TimeoutError:
         log = tail(settings.emulator_log)
-        raise UsageError(f"GET {FIRST_GET} answered {said}; the log ends:\n\n{log}") from None
+        raise UsageError(
+            f"GET {FIRST_GET} got {last} within {ANSWER_LIMIT:g} s; the log ends:\n\n{log}"
+        ) from None
 
 
-async def wake_batch_functions(outputs: dict[str, Any]) -> None:
-    """Start the first worker of those who take batches with an empty one, which changes nothing.
+async def start_batch_functions(outputs: dict[str, Any]) -> None:
+    """Start a worker of each function that handles batches, with an empty one.
 
-    Without it, the first visitor's number takes two cold starts to reach the dashboard.
+    Otherwise the first visitor's count reaches the dashboard only after two cold starts.
     """
     client = boto3.client("lambda")
     for name in outputs["batchFunctions"]:
@@ -132,25 +153,25 @@ async def wake_batch_functions(outputs: dict[str, Any]) -> None:
 
 
 def welcome(settings: Settings, outputs: dict[str, Any], seconds: float) -> str:
-    """What to open and what to try."""
+    """The text that says what to open and try."""
     beat = json.dumps({"sessionId": "try-1", "visitorId": "you", "page": "/"})
     return (
         f"ready in {seconds:.1f} s\n\n"
-        f"  dashboard  {outputs['dashboardUrl']}\n"
+        f"  dashboard  {outputs['shortUrl']}\n"
         f"  a beat     curl -X POST {settings.origin}{FIRST_GET}/presence "
         f"-H 'content-type: application/json' -d '{beat}'\n"
         f"  logs       {settings.emulator_log}\n\n"
-        "Ctrl-C ends it."
+        "Ctrl-C stops it."
     )
 
 
 async def until_signalled(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM, which end everything in order."""
+    """Serve until SIGINT, SIGTERM or SIGHUP, then end everything in order."""
     serving = asyncio.create_task(serve(settings))
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        for number in ENDING:  # a second Ctrl-C must not interrupt the tidying up
+        for number in ENDING:  # a second Ctrl-C must not interrupt the cleanup
             loop.add_signal_handler(number, lambda: None)
         serving.cancel()
 
@@ -159,21 +180,24 @@ async def until_signalled(settings: Settings) -> None:
     try:
         await serving
     except asyncio.CancelledError:
-        print("\nended", flush=True)
+        print("\nstopped", flush=True)
 
 
 def main() -> int:
     try:
         settings = Settings.from_environment()
+        if settings.kinds:
+            all_kinds(settings.kinds)  # an error in them ends it here
         running = read_outputs(settings)
         if running:
             raise UsageError(
-                f"A local stack is running already, at {running['origin']} (pid {running['pid']})."
+                f"A local stack is already running at {running['origin']} (pid {running['pid']})."
             )
         require_free_ports(settings)
         settings.home.mkdir(parents=True, exist_ok=True)
         settings.outputs_file.unlink(missing_ok=True)
-        use_emulator(settings)
+        settings.secret_file.unlink(missing_ok=True)  # of one that was killed
+        use_emulator(settings)  # nothing here reaches the user's account
         asyncio.run(until_signalled(settings))
     except (UsageError, ClientError, BotoCoreError) as error:
         print(error, file=sys.stderr)

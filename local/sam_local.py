@@ -1,9 +1,9 @@
-"""What `sam local` needs of a running stack, so that functions in containers work on its tables.
+"""What `sam local` needs from a running stack, so that functions in containers use its tables.
 
-A container's loopback is its own: the emulator is not on it. On Linux the machine has an address on
-Docker's bridge, and a door is opened there; Docker Desktop leads `host.docker.internal` to this
-machine's loopback by itself. Every container on the bridge can knock at the door, and the emulator
-runs whatever code it is sent: so the door is a path that nobody can guess.
+A container can't reach the emulator on this machine's loopback. On Linux, a proxy serves it on the
+machine's address on Docker's bridge; Docker Desktop maps `host.docker.internal` to the loopback.
+Every container on the bridge can reach the proxy, and the emulator runs any code that it is sent:
+the proxy therefore answers only below a secret path.
 """
 
 import fcntl
@@ -21,32 +21,32 @@ import boto3
 from aiohttp import ClientError, ClientSession, DummyCookieJar, web
 from yarl import URL
 
-from local.origin import HOP_BY_HOP, MAX_BODY, end_to_end
+from local.origin import HOP_BY_HOP, MAX_PAYLOAD, end_to_end
 from local.outputs import write_private
-from local.settings import ARCHITECTURE, RUNTIME, Settings
+from local.settings import ARCHITECTURE, LOOPBACK, RUNTIME, Settings
 
 BRIDGE = "docker0"
 ADDRESS_OF_INTERFACE = 0x8915  # SIOCGIFADDR
 
 
 def bridge_address() -> str | None:
-    """This machine's address on Docker's bridge; None where that is none of its networks."""
+    """This machine's address on Docker's bridge; None if there is no such network."""
     if sys.platform != "linux":
         return None
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             name = struct.pack("256s", BRIDGE.encode())
-            return socket.inet_ntoa(fcntl.ioctl(asking, ADDRESS_OF_INTERFACE, name)[20:24])
+            return socket.inet_ntoa(fcntl.ioctl(probe, ADDRESS_OF_INTERFACE, name)[20:24])
         except OSError:
             return None
 
 
 @asynccontextmanager
-async def door(settings: Settings) -> AsyncIterator[str]:
-    """The emulator's URL as containers reach it, while the block runs."""
+async def container_endpoint(settings: Settings) -> AsyncIterator[str]:
+    """The emulator's URL for containers, while the block runs."""
     address = bridge_address()
     if address is None:
-        yield f"http://host.docker.internal:{settings.gateway_port}"
+        yield settings.gateway_url.replace(LOOPBACK, "host.docker.internal")
         return
     path = f"/{secrets.token_urlsafe(24)}"
     async with ClientSession(auto_decompress=False, cookie_jar=DummyCookieJar()) as session:
@@ -65,7 +65,7 @@ async def door(settings: Settings) -> AsyncIterator[str]:
             kept = end_to_end(answer.headers)
             return web.Response(status=answer.status, headers=kept, body=content)
 
-        app = web.Application(client_max_size=MAX_BODY)
+        app = web.Application(client_max_size=MAX_PAYLOAD)
         app.router.add_route("*", path + r"{rest:[\s\S]*}", pass_on)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
@@ -77,14 +77,16 @@ async def door(settings: Settings) -> AsyncIterator[str]:
 
 
 def write_sam_files(settings: Settings, outputs: dict[str, Any]) -> None:
-    """Write what samconfig.toml names: the functions' environment, and the build's parameters."""
+    """Write the files that samconfig.toml names: the functions' environment, the parameters."""
     environment = {
-        name: value.replace(settings.gateway_url, outputs["containerEndpointUrl"])
+        name: value
         for page in boto3.client("lambda").get_paginator("list_functions").paginate()
         for function in page["Functions"]
         for name, value in function.get("Environment", {}).get("Variables", {}).items()
     }
-    # SAM CLI serves no WebSockets: its dashboard listens to the running stack.
+    # The emulator sets it for its own functions; from a container it has another address.
+    environment["AWS_ENDPOINT_URL"] = outputs["containerEndpointUrl"]
+    # SAM CLI serves no WebSockets, so its dashboard uses the running stack's.
     environment["SOCKET_URL"] = outputs["webSocketUrl"]
     text = json.dumps({"Parameters": environment}, indent=2)
     write_private(settings.sam_environment_file, f"{text}\n")
@@ -93,6 +95,6 @@ def write_sam_files(settings: Settings, outputs: dict[str, Any]) -> None:
 
 
 def remove_sam_files(settings: Settings) -> None:
-    """Leave none: they are of no use without the stack."""
+    """Delete the files, which are useless without the stack."""
     for file in (settings.sam_environment_file, settings.sam_parameters_file):
         file.unlink(missing_ok=True)

@@ -14,21 +14,30 @@ from local.settings import ROOT, Settings
 
 
 class LocalStack:
-    """`make run` as a child process on ports of its own; the block gets its outputs.
+    """`make run` as a child process on free ports; the block gets its outputs.
 
-    `work_dir` takes its outputs, logs and temporary files; say a folder per stack. Where there is a
-    `webhook_url`, its events are posted there.
+    Outputs, logs and temporary files are in `work_dir`, one folder per stack. Events are posted to
+    `webhook_url`, if it is given. `stack_settings` is the template's parameter Settings. `kinds`
+    are declared besides the template's.
     """
 
     def __init__(
         self,
         work_dir: Path,
+        *,
         port: int | None = None,
         gateway_port: int | None = None,
         webhook_url: str = "",
+        stack_settings: str = "",
+        kinds: str = "",
     ) -> None:
         self.settings = Settings(
-            port or free_port(), gateway_port or free_port(), work_dir, webhook_url
+            port=port or free_port(),
+            gateway_port=gateway_port or free_port(),
+            home=work_dir,
+            webhook_url=webhook_url,
+            stack_settings=stack_settings,
+            kinds=kinds,
         )
         self.log = work_dir / "run.log"
         self._child: subprocess.Popen[bytes]
@@ -46,13 +55,15 @@ class LocalStack:
         self.stop()
 
     def start(self) -> Self:
-        """Start it, without waiting."""
+        """Start the stack without waiting for it."""
         self.settings.home.mkdir(parents=True, exist_ok=True)
         environment = os.environ | {
             "PORT": str(self.settings.port),
             "GATEWAY_PORT": str(self.settings.gateway_port),
             "HEADCOUNT_LOCAL_DIR": str(self.settings.home),
             "WEBHOOK_URL": self.settings.webhook_url,
+            "SETTINGS": self.settings.stack_settings,
+            "KINDS": self.settings.kinds,
         }
         with self.log.open("wb") as log:
             self._child = subprocess.Popen(
@@ -66,7 +77,7 @@ class LocalStack:
         return self
 
     def until_ready(self, limit: float = 180.0) -> dict[str, Any]:
-        """Wait for its outputs; if it ends or takes more than `limit` seconds, raise."""
+        """Wait for its outputs. RuntimeError if it ends, or takes more than `limit` seconds."""
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline and self._child.poll() is None:
             outputs = read_outputs(self.settings)
@@ -77,6 +88,6 @@ class LocalStack:
         raise RuntimeError(f"The local stack did not get ready:\n{self.log.read_text()}")
 
     def stop(self) -> int:
-        """End it and all it started; its exit code."""
+        """Stop the stack; returns its exit code."""
         self._child.terminate()
         return self._child.wait(timeout=60)

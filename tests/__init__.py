@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-# For what runs without pytest, whose `pythonpath` setting says the same.
+# For code that runs without pytest, whose `pythonpath` setting does the same.
 _LAYER = str(Path(__file__).resolve().parents[1] / "layers" / "presence")
 if _LAYER not in sys.path:
     sys.path.append(_LAYER)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 from headcount.store import visits
 
+from lab.harness import dynamodb_local
+from lab.harness.clock import Clock
+from lab.harness.engines import Engine, local_engine, memory_engine, moto_engine
+from lab.harness.world import World, world_on
 from tests.stack import scheduling
-from tests.support import dynamodb_local
-from tests.support.clock import Clock
-from tests.support.engines import Engine, local_engine, memory_engine, moto_engine
-from tests.support.world import World, world_on
+from tests.support.missing import missing
 
 pytest_xdist_make_scheduler = scheduling.pytest_xdist_make_scheduler
+
+# No test is timed, and none depends on the luck of a run: `make soak` is what explores.
+hypothesis.settings.register_profile("headcount", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("headcount")
 
 MEMORY = "memory"
 MOTO = "moto"
@@ -26,7 +31,7 @@ ENGINES = [MEMORY, pytest.param(DYNAMODB_LOCAL, marks=pytest.mark.dynamodb_local
 
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Engine]]:
-    """Engines by name, each started when first asked for and ended with the session."""
+    """Engines by name, each started on first use and stopped with the session."""
     with ExitStack() as stack:
         started: dict[str, Engine] = {}
 
@@ -49,16 +54,14 @@ def _local_or_skip(log: Path) -> Iterator[Engine]:
         with opened as engine:
             yield engine
     except dynamodb_local.UnavailableError as error:
-        if os.environ.get("CI") == "true" or os.environ.get("HEADCOUNT_NO_SKIPS") == "1":
-            pytest.fail(f"may not be skipped here: {error}")
-        pytest.skip(str(error))
+        missing("DynamoDB Local", str(error))
 
 
 @pytest.fixture
 def fitted(
     engines: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Engine]:
-    """Engines by name, and the product within what they can do."""
+    """Engines by name, with the product limited to what they support."""
 
     def get(name: str) -> Engine:
         if name == DYNAMODB_LOCAL:
@@ -77,19 +80,19 @@ def engine(request: pytest.FixtureRequest, fitted: Callable[[str], Engine]) -> E
 
 @pytest.fixture
 def moto(engines: Callable[[str], Engine]) -> Engine:
-    """moto alone: for what else of AWS it has."""
+    """Only moto: for its other AWS services."""
     return engines(MOTO)
 
 
 @pytest.fixture
 def memory(engines: Callable[[str], Engine]) -> Engine:
-    """The engine in memory alone: for what does not depend on the engine."""
+    """Only the engine in memory: for tests that don't depend on the engine."""
     return engines(MEMORY)
 
 
 @pytest.fixture
 def local(fitted: Callable[[str], Engine]) -> Engine:
-    """DynamoDB Local alone: for exact units. Mark such tests ``dynamodb_local``."""
+    """Only DynamoDB Local: for exact units. Mark such tests ``dynamodb_local``."""
     return fitted(DYNAMODB_LOCAL)
 
 

@@ -1,38 +1,45 @@
-"""`headcount`: an operator's commands. This module reads; `acting` changes, `doctor` examines."""
+"""`headcount`, the operator's command line: its reading commands, and the list of all commands."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.live import Live
 
-from headcount_cli import acting, costs, demo, doctor
-from headcount_cli.api import Api, connected, pages, space_path
-from headcount_cli.errors import CommandError
-from headcount_cli.exporting import COLUMNS, export, flat, write
-from headcount_cli.feed import Feed, socket_url_of
-from headcount_cli.options import aimed
+from headcount_cli import actions, carry_over, cost, demo, doctor, mcp_server, streams
+from headcount_cli.api import Api, connected, pages, rows_of, space_path
+from headcount_cli.errors import CommandError, unwritable
+from headcount_cli.export import COLUMNS, export, flat, minutes_of, people_by_minute, write
+from headcount_cli.feed import Feed, Update, socket_url_of
+from headcount_cli.files import STDOUT
+from headcount_cli.options import Command, with_options
 from headcount_cli.output import (
     console,
-    key,
-    local_time,
+    is_blank,
     note,
-    say,
-    say_json,
-    say_rows,
-    say_table,
+    print_error,
+    print_json,
+    print_line,
+    print_rows,
+    print_table,
     sparkline,
-    while_read,
+    until_reader_leaves,
+    utc_time,
 )
 from headcount_cli.screen import Screen
-from headcount_cli.target import Asked, find
+from headcount_cli.target import Options, find_target
+from headcount_cli.times import day, is_ago, iso, moment
 
 app = typer.Typer(
     name="headcount",
@@ -43,54 +50,85 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_LOOK, _BACK, _ACT, _RUN = "Look", "Look back", "Act", "Run"
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"headcount {version('headcount-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_without_command(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that need no command. `--help` shows the help of ``app``, not this."""
+
+
+_WATCH, _HISTORY, _ACT, _OPERATE = "Watch", "History", "Act", "Operate"
+
+
+def command(panel: str, name: str | None = None) -> Callable[[Command], Command]:
+    """Register a command in a panel of `--help`; its own name is the function's."""
+
+    def register(function: Command) -> Command:
+        app.command(name, rich_help_panel=panel)(with_options(function))
+        return function
+
+    return register
 
 
 def _spaces(incomplete: str) -> list[str]:
-    """Live spaces, for the shell's completion; none where they can't be had quickly."""
+    """Live spaces, for shell completion; none if the server does not answer quickly."""
 
-    async def ask() -> list[str]:
-        async with asyncio.timeout(2), connected(find(Asked())) as api:
-            return [one["space"] for one in (await api.get("/v1/spaces"))["spaces"]]
+    async def fetch() -> list[str]:
+        target = find_target(Options())
+        async with asyncio.timeout(2), connected(target, quiet=True) as api:
+            return [one["space"] for one in rows_of(await api.get("/v1/spaces"), "spaces")]
 
     with suppress(CommandError, TimeoutError):
-        return [space for space in asyncio.run(ask()) if space.startswith(incomplete)]
+        return [space for space in asyncio.run(fetch()) if space.startswith(incomplete)]
     return []
 
 
 Space = Annotated[
     str,
-    typer.Argument(metavar="SPACE", help="Such as site:main.", autocompletion=_spaces),
+    typer.Argument(metavar="SPACE", help="For example site:main.", autocompletion=_spaces),
 ]
-From = Annotated[str | None, typer.Option("--from", metavar="WHEN", help="The first, ISO 8601.")]
-To = Annotated[str | None, typer.Option("--to", metavar="WHEN", help="The last, ISO 8601.")]
+_WHEN = "ISO 8601, or how long ago: 6h, 7d."
+From = Annotated[str | None, typer.Option("--from", metavar="WHEN", help=f"Start: {_WHEN}")]
+To = Annotated[str | None, typer.Option("--to", metavar="WHEN", help=f"End: {_WHEN}")]
 
 
-@app.command(rich_help_panel=_LOOK)
-@aimed
+@command(_WATCH)
 async def watch(
-    asked: Asked,
+    options: Options,
     space: Space,
     count: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="End after so many versions.")
+        int | None, typer.Option(min=1, metavar="N", help="Stop after N versions.")
     ] = None,
 ) -> None:
-    """A space's numbers as they change, until Ctrl-C.
+    """Show a space's numbers as they change, until Ctrl-C.
 
-    In a terminal a table, else a line for each version; with --json the headcounts themselves.
+    On a terminal this is a live table, otherwise a line for each version; --json prints every
+    message.
 
     Example: [cyan]headcount watch site:main[/]
     """
-    target = find(asked)
-    async with connected(target, note) as api:
+    target = find_target(options)
+    async with connected(target) as api:
         url = await socket_url_of(target, api)
         feed = Feed(url, target.token, space, api.session)
         screen = Screen(space, recent=await _recent(api, space))
         out = console()
-        with suppress(asyncio.CancelledError):  # Ctrl-C: that is how one stops watching
-            if asked.json or not out.is_terminal:
-                heard_by = partial(_tell, screen, as_json=asked.json)
-                await while_read(_follow(feed, screen, count, heard_by))
+        with suppress(asyncio.CancelledError):  # Ctrl-C is the normal end
+            if options.json or not out.is_terminal:
+                show = partial(_print_update, screen, as_json=options.json)
+                await until_reader_leaves(_follow(feed, screen, count, show))
                 return
             with Live(screen.render(), console=out, auto_refresh=False) as live:
                 await _follow(
@@ -98,243 +136,298 @@ async def watch(
                 )
 
 
-async def _recent(api: Api, space: str) -> list[int]:
-    """The people of the last hour, minute by minute."""
+async def _recent(api: Api, space: str) -> list[int | None]:
+    """The number of people in each minute of the last hour; None: not sampled."""
     try:
-        points = (await api.get(space_path(space, "timeline")))["points"]
-    except CommandError:  # what is to come can be watched without it
+        answer = await api.get(space_path(space, "timeline"))
+    except CommandError:  # watching works without a history
         return []
-    return [point["people"] for point in points]
+    return people_by_minute(minutes_of(answer))
 
 
 async def _follow(feed: Feed, screen: Screen, count: int | None, show: Any) -> None:
-    """Show what is heard; a repeated version is shown once."""
+    """Show every update; a repeated version only once."""
     shown = -1
     left = count
-    async for heard in feed.listen():
-        if heard.message is None:
-            screen.lose(heard.lost, heard.pause)
-            show(heard)
-            continue
-        screen.hear(heard.message)
-        is_new = heard.message["type"] != "headcount" or heard.message["version"] != shown
-        if is_new:
-            show(heard)
-        if is_new and heard.message["type"] == "headcount":
-            shown = heard.message["version"]
+    async for update in feed.listen():
+        screen.apply(update)
+        message = update.message
+        is_headcount = message is not None and message["type"] == "headcount"
+        if message is None or not is_headcount:
+            show(update)
+        elif message["version"] != shown:
+            show(update)
+            shown = message["version"]
             if left is not None and (left := left - 1) == 0:
                 return
 
 
-def _tell(screen: Screen, heard: Any, *, as_json: bool) -> None:
-    if heard.message is None:
+def _print_update(screen: Screen, update: Update, *, as_json: bool) -> None:
+    if update.message is None:
         note(screen.state)
     elif as_json:
-        say_json(heard.message, lines=True)
-    elif heard.message["type"] == "headcount":
-        say(screen.line())
+        print_json(update.message, one_line=True)
+    elif update.message["type"] == "headcount":
+        print_line(screen.line())
     elif screen.notice:
-        say(screen.notice)
+        print_line(screen.notice)
 
 
-@app.command(rich_help_panel=_LOOK)
-@aimed
+@command(_WATCH)
 async def spaces(
-    asked: Asked,
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only these, as course.")] = None,
+    options: Options,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Only this kind, such as course.")
+    ] = None,
 ) -> None:
-    """Spaces with anyone in them, the largest first.
+    """List the spaces that have people in them, largest first.
 
     Example: [cyan]headcount spaces --kind course[/]
     """
-    async with connected(find(asked), note) as api:
-        found = (await api.get("/v1/spaces", kind=kind))["spaces"]
-    say_rows(
+    async with connected(find_target(options)) as api:
+        found = rows_of(await api.get("/v1/spaces", kind=kind), "spaces")
+    print_rows(
         found,
         [
-            ("space", key("space")),
-            ("people", key("people")),
-            ("signed in", key("signedIn")),
-            ("anonymous", key("anonymous")),
-            ("sessions", key("sessions")),
-            ("as of (UTC)", lambda row: local_time(row["asOf"])),
+            ("space", "space"),
+            *_NUMBERS,
+            ("as of (UTC)", lambda row: utc_time(row["asOf"])),
         ],
-        nothing="Nobody is anywhere.",
-        as_json=asked.json,
+        empty="No one is in any space.",
+        as_json=options.json,
     )
 
 
-@app.command(rich_help_panel=_LOOK)
-@aimed
-async def show(asked: Asked, space: Space) -> None:
-    """A space's published numbers, once.
+_NUMBERS = [
+    ("people", "people"),
+    ("signed in", "signedIn"),
+    ("anonymous", "anonymous"),
+    ("sessions", "sessions"),
+]
+
+
+@command(_WATCH)
+async def show(options: Options, space: Space) -> None:
+    """Show a space's published numbers once.
 
     Example: [cyan]headcount show site:main[/]
     """
-    async with connected(find(asked), note) as api:
+    async with connected(find_target(options)) as api:
         head = await api.get(space_path(space))
-        if asked.json:
-            say_json(head)
+        if options.json:
+            print_json(head)
             return
         screen = Screen(space, head=head, recent=await _recent(api, space), state="published")
     console().print(screen.render())
 
 
-@app.command(rich_help_panel=_LOOK)
-@aimed
+@command(_WATCH)
 async def viewers(
-    asked: Asked,
+    options: Options,
     space: Space,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most N sessions.")] = 50,
 ) -> None:
-    """Who is in a space: its sessions, with names.
+    """List who is in a space: its sessions, with names.
 
     Example: [cyan]headcount viewers course:42 --limit 200[/]
     """
     found: list[Any] = []
-    async with connected(find(asked), note) as api:
+    async with connected(find_target(options)) as api:
         async for page in pages(api, space_path(space, "viewers"), "viewers"):
             found += page
             if len(found) > limit:
                 break
-    if asked.json:
-        say_json(found[:limit])
-        return
-    say_table(
+    print_rows(
         found[:limit],
         [
-            ("session", key("sessionId")),
-            ("visitor", key("visitorId")),
-            ("user", key("userId")),
-            ("name", key("name")),
-            ("page", key("page")),
+            ("session", "sessionId"),
+            ("visitor", "visitorId"),
+            ("user", "userId"),
+            ("verified", lambda row: row["userId"] and ("yes" if row["verified"] else "no")),
+            ("name", lambda row: None if is_blank(row["name"]) else row["name"]),
+            ("page", "page"),
             ("facets", lambda row: " ".join(f"{k}={v}" for k, v in row["facets"].items())),
-            ("state", key("state")),
-            ("joined (UTC)", lambda row: local_time(row["joinedAt"])),
-            ("last seen", lambda row: local_time(row["lastSeen"])),
+            ("state", "state"),
+            ("joined (UTC)", lambda row: utc_time(row["joinedAt"])),
+            ("last seen", lambda row: utc_time(row["lastSeen"])),
         ],
-        nothing="Nobody is here.",
+        empty="No one is here.",
+        as_json=options.json,
     )
-    if len(found) > limit:
-        note(f"There are more than {limit}: --limit, or headcount export {space} --viewers.")
+    if len(found) > limit and not options.json:
+        note(
+            f"There are more than {limit}. Raise --limit, or use `headcount export {space} "
+            "--viewers`."
+        )
 
 
-@app.command(rich_help_panel=_LOOK)
-@aimed
-async def explain(asked: Asked, space: Space) -> None:
-    """Why a number is what it is: a fresh recount beside it. Exit code 1 where they drifted.
+@command(_WATCH)
+async def where(
+    options: Options,
+    person: Annotated[
+        str,
+        typer.Argument(
+            metavar="PERSON",
+            help="u:ada (proven), c:ada (claimed), v: and a visitor, s: and a session; ada: "
+            "u:ada and c:ada.",
+        ),
+    ],
+) -> None:
+    """Show where a person is, and when they were last seen.
+
+    Example: [cyan]headcount where ada[/]
+    """
+    keys = [person] if _PERSON.match(person) else [f"u:{person}", f"c:{person}"]
+    async with connected(find_target(options)) as api:
+        answer = await api.call("POST", "/v1/people/lookup", body={"people": keys})
+    found = rows_of(answer, "people")
+    if options.json:
+        print_json(found)
+        return
+    here = [{**space, "person": one["person"]} for one in found for space in one["spaces"]]
+    if here:
+        print_table(
+            here,
+            [
+                ("person", "person"),
+                ("space", "space"),
+                ("page", "page"),
+                ("sessions", "sessions"),
+                ("since (UTC)", lambda row: utc_time(row["since"], date=True)),
+                ("last seen", lambda row: utc_time(row["lastSeen"])),
+            ],
+        )
+    for one in found:
+        if not one["online"] and one["lastSeen"]:
+            seen = utc_time(one["lastSeen"], date=True)
+            print_line(f"{one['person']} is not here. Last seen (UTC): {seen}")
+    if not any(one["lastSeen"] for one in found):
+        print_line(f"{person} has not been here in the last seven days.")
+
+
+_PERSON = re.compile(r"[ucvs]:.", re.DOTALL)
+
+
+@command(_WATCH)
+async def explain(options: Options, space: Space) -> None:
+    """Explain a space's number with a fresh recount. Exit code 1 if the published number drifted.
 
     Example: [cyan]headcount explain site:main[/]
     """
-    async with connected(find(asked), note) as api:
-        found = await api.get(space_path(space, "explain"), limit=100)
-        if asked.json:
+    path = space_path(space, "explain")
+    async with connected(find_target(options)) as api:
+        found = await api.get(path, limit=100)
+        if options.json:
             while found["cursor"] is not None:
-                more = await api.get(
-                    space_path(space, "explain"), limit=100, cursor=found["cursor"]
-                )
+                more = await api.get(path, limit=100, cursor=found["cursor"])
                 found["sessions"] += more["sessions"]
                 found["notCounted"] += more["notCounted"]
                 found["cursor"] = more["cursor"]
-            say_json(found)
+            print_json(found)
         else:
-            _explain(found)
+            _print_explanation(found)
     if found["verdict"] == "drift":
-        raise CommandError("What is published drifted. The next sweep repairs it: docs/audit.md.")
+        raise CommandError(
+            "The published numbers drifted. The next sweep repairs them; docs/audit.md says how to "
+            "find the cause."
+        )
 
 
-def _explain(found: Any) -> None:
+def _print_explanation(found: Any) -> None:
     verdicts = {
-        "agrees": "What is published agrees with a recount.",
+        "agrees": "The published numbers agree with a recount.",
         "onItsWay": "The difference is on its way.",
-        "drift": "What is published does not follow from the sessions.",
+        "drift": "The published numbers do not follow from the sessions.",
     }
-    say(verdicts.get(found["verdict"]) or str(found["note"]))
+    print_line(verdicts.get(found["verdict"]) or str(found["note"]))
     compared = [("published", found["published"]), ("recount", found["recount"])]
-    say_table(
+    print_table(
         [{"numbers": name, **numbers} for name, numbers in compared if numbers],
         [
-            ("numbers", key("numbers")),
-            ("people", key("people")),
-            ("signed in", key("signedIn")),
-            ("anonymous", key("anonymous")),
-            ("sessions", key("sessions")),
-            ("as of (UTC)", lambda row: local_time(row.get("asOf") or row.get("at"))),
+            ("numbers", "numbers"),
+            *_NUMBERS,
+            ("as of (UTC)", lambda row: utc_time(row.get("asOf") or row.get("at"))),
         ],
-        nothing="",
     )
-    say_table(
+    print_table(
         found["sessions"],
         [
-            ("counted", key("sessionId")),
+            ("counted", "sessionId"),
             ("as", lambda row: f"{row['person']['by']} {row['person']['id']}"),
             ("decides", lambda row: " ".join(row["decides"] or [])),
-            ("lease ends (UTC)", lambda row: local_time(row["leaseEndsAt"])),
+            ("lease ends (UTC)", lambda row: utc_time(row["leaseEndsAt"])),
         ],
-        nothing="No session is counted.",
+        empty="No session is counted.",
     )
     if found["notCounted"]:
-        say_table(
+        print_table(
             found["notCounted"],
             [
-                ("not counted", key("sessionId")),
-                ("why", key("reason")),
-                ("since (UTC)", lambda row: local_time(row["at"])),
+                ("not counted", "sessionId"),
+                ("why", "reason"),
+                ("since (UTC)", lambda row: utc_time(row["at"])),
             ],
-            nothing="",
         )
     if found["cursor"] is not None:
-        note("There are more: --json has them all.")
+        note("There are more sessions: --json prints all of them.")
 
 
-@app.command(rich_help_panel=_BACK)
-@aimed
-async def timeline(asked: Asked, space: Space, start: From = None, end: To = None) -> None:
-    """A point for each minute with anyone in the space; the last hour unless told otherwise.
+@command(_HISTORY)
+async def timeline(options: Options, space: Space, start: From = None, end: To = None) -> None:
+    """Show each minute in which the space had people; by default the last hour. A minute without
+    numbers had people too, but was not sampled.
 
-    Example: [cyan]headcount timeline site:main --from 2026-11-20T08:00:00Z[/]
+    Example: [cyan]headcount timeline site:main --from 6h[/]
     """
-    async with connected(find(asked), note) as api:
-        path = space_path(space, "timeline")
-        points = (await api.get(path, **{"from": start, "to": end}))["points"]
-    if asked.json:
-        say_json(points)
-        return
-    say_table(
+    now = datetime.now(UTC)
+    if start and is_ago(start):  # both by this clock: the server's could make the period too long
+        end = end or iso(now)
+    period = {
+        "from": iso(moment("--from", start, now)) if start else None,
+        "to": iso(moment("--to", end, now)) if end else None,
+    }
+    async with connected(find_target(options)) as api:
+        points = minutes_of(await api.get(space_path(space, "timeline"), **period))
+    print_rows(
         points,
         [
-            ("at (UTC)", lambda row: local_time(row["at"], date=True)),
-            ("people", key("people")),
-            ("sessions", key("sessions")),
+            ("at (UTC)", lambda row: utc_time(row["at"], date=True)),
+            ("people", "people"),
+            ("sessions", "sessions"),
         ],
-        nothing="Nobody was here.",
+        empty="No one was here.",
+        as_json=options.json,
     )
-    if points:
-        say(sparkline([point["people"] for point in points], 60))
+    if points and not options.json:
+        print_line(sparkline(people_by_minute(points), 60))
 
 
-@app.command(rich_help_panel=_BACK)
-@aimed
-async def days(asked: Asked, space: Space, start: From = None, end: To = None) -> None:
-    """A row for each UTC day with anyone in the space, today so far included.
+@command(_HISTORY)
+async def days(options: Options, space: Space, start: From = None, end: To = None) -> None:
+    """Show each UTC day on which the space had people, including today so far.
 
-    Example: [cyan]headcount days site:main --from 2026-11-01 --to 2026-11-21[/]
+    Example: [cyan]headcount days site:main --from 14d --to 1d[/]
     """
-    async with connected(find(asked), note) as api:
-        found = (await api.get(space_path(space, "days"), **{"from": start, "to": end}))["days"]
-    say_rows(
+    now = datetime.now(UTC)
+    period = {
+        "from": day("--from", start, now).isoformat() if start else None,
+        "to": day("--to", end, now).isoformat() if end else None,
+    }
+    async with connected(find_target(options)) as api:
+        found = rows_of(await api.get(space_path(space, "days"), **period), "days")
+    print_rows(
         found,
         [
-            ("day", key("date")),
-            ("people", key("uniquePeople")),
-            ("sessions", key("uniqueSessions")),
-            ("views", key("views")),
-            ("beats", key("beats")),
-            ("peak", key("peak")),
+            ("day", "date"),
+            ("people", "uniquePeople"),
+            ("sessions", "uniqueSessions"),
+            ("views", "views"),
+            ("beats", "beats"),
+            ("peak", "peak"),
             ("average", lambda row: f"{row['avgSeconds']:,} s"),
         ],
-        nothing="Nobody was here.",
-        as_json=asked.json,
+        empty="No one was here.",
+        as_json=options.json,
     )
 
 
@@ -346,65 +439,82 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-@app.command("export", rich_help_panel=_BACK)
-@aimed
+@command(_HISTORY, "export")
 async def export_command(
-    asked: Asked,
+    options: Options,
     space: Space,
     *,
-    days: Annotated[bool, typer.Option("--days", help="A row for each day (the default).")] = False,
-    timeline: Annotated[bool, typer.Option("--timeline", help="A row for each minute.")] = False,
+    days: Annotated[bool, typer.Option("--days", help="A row per day (the default).")] = False,
+    timeline: Annotated[bool, typer.Option("--timeline", help="A row per minute.")] = False,
     viewers: Annotated[
-        bool, typer.Option("--viewers", help="A row for each session here.")
+        bool, typer.Option("--viewers", help="A row per session that is here.")
     ] = False,
-    audit: Annotated[bool, typer.Option("--audit", help="A row for each act of an admin.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="A row per action of an admin.")] = False,
     start: From = None,
     end: To = None,
     format: Annotated[
-        Format | None, typer.Option(help="By the file's name unless told; else csv.")
+        Format | None,
+        typer.Option(case_sensitive=False, help="Default: by the file's name, else csv."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Else standard output.")
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Default: standard output, as with -."),
     ] = None,
 ) -> None:
-    """Everything of one sort as a file: page by page, however much there is.
+    """Export all rows of one type to a file, page by page.
 
-    Texts that a spreadsheet would run as a formula are made harmless in CSV.
+    In CSV, text that a spreadsheet would run as a formula gets an apostrophe. A file starts
+    with a byte order mark, as spreadsheets expect; standard output does not.
 
-    Example: [cyan]headcount export site:main --days --from 2026-01-01 -o days.parquet[/]
+    Example: [cyan]headcount export site:main --days --from 90d -o days.parquet[/]
     """
     wanted = {"days": days, "timeline": timeline, "viewers": viewers, "audit": audit}
     chosen = [name for name, is_wanted in wanted.items() if is_wanted] or ["days"]
     if len(chosen) > 1:
-        raise typer.BadParameter(f"choose one of --{' and --'.join(chosen)}")
-    by_name = output.suffix.removeprefix(".") if output else ""
-    if by_name and format is None and by_name not in set(Format):
-        raise typer.BadParameter(f"a .{by_name} is none of {', '.join(Format)}: say --format")
-    kind = str(format or (by_name if by_name in set(Format) else "json" if asked.json else "csv"))
+        raise typer.BadParameter(f"choose only one of --{' and --'.join(chosen)}")
+    if output == STDOUT:
+        output = None
+    extension = Path(output or "").suffix.removeprefix(".").lower()
+    if extension and format is None and extension not in set(Format):
+        raise typer.BadParameter(
+            f".{extension} is not one of {', '.join(Format)}: choose one with --format"
+        )
+    by_default = "json" if options.json else "csv"
+    kind = str(format or (extension if extension in set(Format) else by_default))
     if kind == "parquet" and output is None and sys.stdout.isatty():
-        raise typer.BadParameter("a Parquet file needs a place: -o days.parquet")
-    async with connected(find(asked), note) as api:
-        rows = await export(api, chosen[0], space, start, end)
+        raise typer.BadParameter("Parquet needs a file: add -o days.parquet")
+    async with connected(find_target(options)) as api:
+        rows = await export(api, chosen[0], space, start, end, now=datetime.now(UTC))
     table = [flat(row) for row in rows] if kind != "json" else rows
     write(table, kind, output, COLUMNS[chosen[0]])
-    if output:
+    if output is not None:
         note(f"{len(rows):,} rows in {output}")
 
 
-app.command(rich_help_panel=_ACT)(aimed(acting.kick))
-app.command(rich_help_panel=_ACT)(aimed(acting.removals))
-app.command("let-in", rich_help_panel=_ACT)(aimed(acting.let_in))
-app.command("say", rich_help_panel=_ACT)(aimed(acting.say_to_all))
-app.command(rich_help_panel=_ACT)(aimed(acting.audit))
-app.command(rich_help_panel=_ACT)(aimed(acting.erase))
-app.command(rich_help_panel=_ACT)(aimed(acting.erasures))
-app.command(rich_help_panel=_ACT)(aimed(acting.token))
-app.command("doctor", rich_help_panel=_RUN)(aimed(doctor.command))
-app.command("cost", rich_help_panel=_RUN)(aimed(costs.command))
-app.command("demo", rich_help_panel=_RUN)(aimed(demo.command))
-app.command("seed", hidden=True)(aimed(demo.command))
+command(_ACT)(actions.kick)
+command(_ACT)(actions.removals)
+command(_ACT, "let-in")(actions.let_in)
+command(_ACT, "say")(actions.send_message)
+command(_ACT)(actions.share)
+command(_ACT)(actions.audit)
+command(_ACT)(actions.erase)
+command(_ACT)(actions.erasures)
+command(_ACT)(actions.token)
+command(_OPERATE, "doctor")(doctor.command)
+command(_OPERATE, "carry-over")(carry_over.command)
+command(_OPERATE, "cost")(cost.command)
+command(_OPERATE, "demo")(demo.command)
+command(_OPERATE, "mcp")(mcp_server.command)
+app.command("seed", hidden=True)(with_options(demo.command))
 
 
 def main() -> None:
     """The console script."""
-    app(prog_name="headcount")
+    streams.prepare()
+    try:
+        app(prog_name="headcount")
+    except OSError as error:  # from help or from an error in the command line
+        print_error(unwritable(error))
+        raise SystemExit(1) from None
+    finally:
+        streams.finish()

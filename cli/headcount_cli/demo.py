@@ -1,4 +1,4 @@
-"""Make-believe visitors for a running Headcount: they arrive, walk about, sign in and go."""
+"""Simulated visitors for a running Headcount: they arrive, browse, sign in and leave."""
 
 import asyncio
 import math
@@ -7,8 +7,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -16,49 +16,52 @@ import aiohttp
 import typer
 
 from headcount_cli.api import space_path
+from headcount_cli.demo_visitors import SITE, Person, Stay, Step, invent
 from headcount_cli.errors import CommandError
-from headcount_cli.target import Asked, find
-from headcount_cli.visitors import SITE, Person, Stay, Step, invent
+from headcount_cli.proxies import proxy_for
+from headcount_cli.target import Options, find_target
 
-# ruff: noqa: S311 - make-believe needs no secrets, and the one line is rewritten in place
+# ruff: noqa: S311 - a simulation needs no secure randomness
 
 IN_FLIGHT = 12
 REQUEST_LIMIT = aiohttp.ClientTimeout(total=15)
-BACKOFFS = (0.5, 1.5, 4.0)  # seconds before each further try
-JITTER = 0.15  # beats come up to this share earlier than asked for
-FAREWELL_LIMIT = 8.0
+BACKOFFS = (0.5, 1.5, 4.0)  # seconds before each further attempt
+JITTER = 0.15  # share by which beats come earlier than required
+LEAVE_LIMIT = 8.0
 SETTLE_LIMIT = 5.0
 LINE_EVERY = 5.0
 TOLERATED_FAILURES = 0.01
 MAX_VISITORS, MAX_DURATION = 5_000, 86_400
-ENDING = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class RefusedError(Exception):
-    """The server did not take a message, for all our trying."""
+    """The server refused a message, or did not answer."""
 
 
 @dataclass(slots=True)
 class Server:
-    """The API as visitors see it; keeps count of requests and failures."""
+    """The API as visitors use it, with a count of requests and failures."""
 
     url: str
     session: aiohttp.ClientSession
     requests: int = 0
     failures: int = 0
     beats: int = 0
-    complaints: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
 
     async def beat(self, space: str, message: dict[str, Any]) -> dict[str, Any]:
-        """Send a beat, with patience; RefusedError if it was not taken."""
+        """Send a beat, with retries. RefusedError if none succeeds."""
         for backoff in (*BACKOFFS, None):
             try:
                 answer = await self._post(f"{space_path(space)}/presence", message)
+                if not {"leaseSeconds", "nextBeatIn"} <= answer.keys():
+                    raise RefusedError("the answer to a beat is not a Headcount's")
             except RefusedError:
                 if backoff is None:
                     raise
-                # Not part of what the seed decides: retries must not come in step.
+                # Not seeded: retries of several runs must not coincide.
                 await asyncio.sleep(backoff * random.uniform(0.7, 1.3))
             else:
                 self.beats += 1
@@ -66,41 +69,47 @@ class Server:
         raise AssertionError("unreachable")
 
     async def leave(self, space: str, session: str, seq: int) -> None:
-        """Say goodbye, once."""
+        """Send a leave, without retries."""
         await self._post(f"{space_path(space)}/presence/leave", {"sessionId": session, "seq": seq})
 
     async def people(self) -> int | None:
-        """The published number of people on the site; None where that is not public."""
-        async with self.session.get(self.url + space_path(SITE)) as answer:
+        """The published number of people on the site; None if it is not public."""
+        url = self.url + space_path(SITE)
+        async with self.session.get(url, proxy=proxy_for(url)) as answer:
             if answer.status in (401, 403):
                 return None
             answer.raise_for_status()
-            people: int = (await answer.json())["people"]
-            return people
+            body = await answer.json(content_type=None)
+            people = body.get("people") if isinstance(body, dict) else None
+            if isinstance(people, int):
+                return people
+            raise ValueError(f"{answer.status}, but no number of people")
 
     async def _post(self, path: str, message: dict[str, Any]) -> dict[str, Any]:
         async with self._slots:
             self.requests += 1
             try:
-                async with self.session.post(self.url + path, json=message) as answer:
+                async with self.session.post(
+                    self.url + path, json=message, proxy=proxy_for(self.url)
+                ) as answer:
                     body = await answer.json(content_type=None)
                     if answer.ok and isinstance(body, dict):
                         return body
-                    said = f"{answer.status} {_words(body)}"
+                    reason = f"{answer.status} {_error_of(body)}"
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                said = str(error) or type(error).__name__
+                reason = str(error) or type(error).__name__
             self.failures += 1
-            self.complaints[said] += 1
-            raise RefusedError(said)
+            self.errors[reason] += 1
+            raise RefusedError(reason)
 
 
-def _words(body: object) -> str:
-    return str(body.get("error") or body.get("message")) if isinstance(body, dict) else "no words"
+def _error_of(body: object) -> str:
+    return str(body.get("error") or body.get("message")) if isinstance(body, dict) else "no error"
 
 
 @dataclass(slots=True)
 class Demo:
-    """The people at it, and our own truth about who is here."""
+    """The simulated people, and the demo's own count of who is here."""
 
     server: Server
     people: list[Person]
@@ -108,8 +117,8 @@ class Demo:
     began: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     _seqs: Counter[str] = field(default_factory=Counter)
-    _told: dict[tuple[str, str], None] = field(default_factory=dict)
-    """(space, session) that the server may count, in the order of their first beat."""
+    _beating: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Each (space, session) that the server may count, in the order of their first beats."""
     _here: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     """(space, session) -> (person, the end of the lease)."""
 
@@ -117,7 +126,7 @@ class Demo:
         return time.monotonic() - self.started
 
     def here(self) -> int:
-        """The people on the site as told to the server; who crashed counts until the lease ends."""
+        """The people on the site. Crashed sessions count until their lease ends."""
         now = time.monotonic()
         return len(
             {
@@ -128,19 +137,21 @@ class Demo:
         )
 
     async def run(self) -> None:
-        """Everybody's whole visit."""
+        """Run everyone's visits."""
         async with asyncio.TaskGroup() as group:
             for person in self.people:
                 for session in dict.fromkeys(stay.session for stay in person.stays):
                     stays = [stay for stay in person.stays if stay.session == session]
                     group.create_task(self._tab(person, stays))
 
-    async def farewell(self) -> None:
-        """Everybody who is still counted leaves, also tabs that crashed a moment ago."""
-        await asyncio.gather(*(self._leave(space, session) for space, session in list(self._told)))
+    async def end_all(self) -> None:
+        """End every session that may still be counted, crashed ones too."""
+        await asyncio.gather(
+            *(self._leave(space, session) for space, session in list(self._beating))
+        )
 
     async def _tab(self, person: Person, stays: list[Stay]) -> None:
-        """One tab: a stay, and perhaps another after a while."""
+        """One tab: a stay, and possibly another one later."""
         for stay in sorted(stays, key=lambda stay: stay.steps[0].at):
             await self._stay(person, stay)
 
@@ -161,7 +172,7 @@ class Demo:
             await self._leave(stay.space, stay.session)
 
     async def _beat(self, person: Person, stay: Stay, now: float) -> float:
-        """Beat as the tab is now; returns in how many seconds the next one is due."""
+        """Send the tab's current state; returns the seconds until the next beat is due."""
         step = _step_at(stay, now)
         signed_in = person.signs_in_at is not None and person.signs_in_at <= now
         message: dict[str, Any] = {
@@ -176,7 +187,7 @@ class Demo:
         if step.page:
             message["page"] = step.page
         key = (stay.space, stay.session)
-        self._told[key] = None
+        self._beating[key] = None
         who = person.user if signed_in else person.visitor
         try:
             answer = await self.server.beat(stay.space, message)
@@ -187,14 +198,14 @@ class Demo:
 
     async def _leave(self, space: str, session: str) -> None:
         self._here.pop((space, session), None)
-        self._told.pop((space, session), None)
+        self._beating.pop((space, session), None)
         try:
             await self.server.leave(space, session, self._next_seq(session))
         except RefusedError:
-            return  # its lease ends by itself
+            return  # its lease will end
 
     def _next_seq(self, session: str) -> int:
-        # From the clock on: a second run of the same people goes on where the first one ended.
+        # Starts from the clock: a second run with the same seed continues the sequence.
         self._seqs[session] = max(self._seqs[session] + 1, int(self.began * 1000))
         return self._seqs[session]
 
@@ -203,33 +214,37 @@ def _step_at(stay: Stay, now: float) -> Step:
     return [step for step in stay.steps if step.at <= now or step is stay.steps[0]][-1]
 
 
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()  # looked up late: it may be closed
+
+
 @dataclass(slots=True)
 class Progress:
-    """One line, rewritten in place on a terminal."""
+    """A line of progress, rewritten in place on a terminal."""
 
     demo: Demo
     duration: float
-    terminal: bool = field(default_factory=sys.stdout.isatty)
+    terminal: bool = field(default_factory=_is_terminal)
     people: int | None = None
 
-    async def keep_telling(self) -> None:
+    async def keep_showing(self) -> None:
         """Until cancelled."""
-        told = -math.inf
+        printed = -math.inf
         while True:
-            await self.look()
-            if self.terminal or time.monotonic() - told >= LINE_EVERY:
-                told = time.monotonic()
-                self.tell()
+            await self.refresh()
+            if self.terminal or time.monotonic() - printed >= LINE_EVERY:
+                printed = time.monotonic()
+                self.show()
             await asyncio.sleep(1)
 
-    async def look(self) -> None:
-        """Ask the server for its number; a failed look leaves the last one standing."""
+    async def refresh(self) -> None:
+        """Read the server's number; keep the last one if that fails."""
         try:
             self.people = await self.demo.server.people()
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
+        except (aiohttp.ClientError, TimeoutError, ValueError):
             return
 
-    def tell(self, end: bool = False) -> None:
+    def show(self, end: bool = False) -> None:
         """Print the line."""
         demo, server = self.demo, self.demo.server
         line = (
@@ -244,47 +259,45 @@ class Progress:
 
 
 async def perform(url: str, visitors: int, duration: float, seed: int) -> int:
-    """The whole demo against a Headcount at `url`; the exit code."""
-    async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(timeout=REQUEST_LIMIT, trust_env=True)
-        )
+    """Run the demo against the Headcount at `url`; returns the exit code."""
+    async with aiohttp.ClientSession(timeout=REQUEST_LIMIT) as session:
         server = Server(url, session)
         await _require_answer(server)
         demo = Demo(server, invent(seed, visitors, duration), seed)
         progress = Progress(demo, duration)
         print(f"{visitors} visitors for {duration:g} s at {url}, seed {seed}", flush=True)
-        stop = stack.enter_context(_Stop())
-        telling = await stack.enter_async_context(_background(progress.keep_telling))
-        async with _background(demo.run) as running:
-            await asyncio.wait(
-                [running, stop.asked], timeout=duration, return_when=asyncio.FIRST_COMPLETED
-            )
-            if running.done():
-                running.result()
-        try:
-            async with asyncio.timeout(FAREWELL_LIMIT):
-                await demo.farewell()
-        except TimeoutError:
-            print("\nnot everybody could say goodbye: the rest expire by themselves", flush=True)
-        telling.cancel()
+        stop = asyncio.Event()
+        for number in STOP_SIGNALS:  # end early, with a leave for every session
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with _background(progress.keep_showing()), _background(stop.wait()) as stopped:
+            async with _background(demo.run()) as running:
+                await asyncio.wait(
+                    [running, stopped], timeout=duration, return_when=asyncio.FIRST_COMPLETED
+                )
+                if running.done():
+                    running.result()
+            try:
+                async with asyncio.timeout(LEAVE_LIMIT):
+                    await demo.end_all()
+            except TimeoutError:
+                print("\nnot every session could be ended: the others expire", flush=True)
         await _until_settled(progress)
-        progress.tell(end=True)
-    return _verdict(server)
+        progress.show(end=True)
+    return _exit_code(server)
 
 
 async def _until_settled(progress: Progress) -> None:
-    """Give the server a moment to publish the last goodbye."""
+    """Wait until the server has published the last leave."""
     deadline = time.monotonic() + SETTLE_LIMIT
-    await progress.look()
+    await progress.refresh()
     while progress.people and time.monotonic() < deadline:
         await asyncio.sleep(0.3)
-        await progress.look()
+        await progress.refresh()
 
 
-def _verdict(server: Server) -> int:
-    for said, times in server.complaints.most_common(5):
-        print(f"  {times} x {said}", file=sys.stderr)
+def _exit_code(server: Server) -> int:
+    for reason, times in server.errors.most_common(5):
+        print(f"  {times} x {reason}", file=sys.stderr)
     if server.failures > TOLERATED_FAILURES * server.requests:
         print(
             f"{server.failures} of {server.requests} requests failed: more than "
@@ -300,37 +313,19 @@ async def _require_answer(server: Server) -> None:
         await server.people()
     except aiohttp.ClientResponseError as error:
         raise CommandError(
-            f"{server.url} answers {error.status} to a headcount: is it a Headcount's address, "
-            "without a path?"
+            f"{server.url} answers {error.status}. Is it a Headcount's address, without a path?"
         ) from None
-    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise CommandError(
             f"No Headcount answers at {server.url} ({error or type(error).__name__}). "
-            "Start one with `make run`, or name another with --url."
+            "Start one with `make run`, or name another one with --url."
         ) from None
-
-
-class _Stop:
-    """SIGINT and SIGTERM end the demo early, and politely."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.ensure_future(asyncio.Event().wait())
-
-    def __enter__(self) -> "_Stop":
-        for number in ENDING:
-            asyncio.get_running_loop().add_signal_handler(number, self.asked.cancel)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in ENDING:
-            asyncio.get_running_loop().remove_signal_handler(number)
-        self.asked.cancel()
 
 
 @asynccontextmanager
-async def _background(work: Callable[[], Any]) -> AsyncIterator[asyncio.Task[None]]:
-    """Runs beside the block and ends with it."""
-    task: asyncio.Task[None] = asyncio.create_task(work())
+async def _background(work: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[Any]]:
+    """Run a task during the block."""
+    task = asyncio.create_task(work)
     try:
         yield task
     finally:
@@ -339,17 +334,19 @@ async def _background(work: Callable[[], Any]) -> AsyncIterator[asyncio.Task[Non
 
 
 async def command(
-    asked: Asked,
+    options: Options,
     visitors: Annotated[
-        int, typer.Option(min=1, max=MAX_VISITORS, metavar="N", help="People.")
+        int, typer.Option(min=1, max=MAX_VISITORS, metavar="N", help="How many people.")
     ] = 200,
     duration: Annotated[
         float, typer.Option(min=1, max=MAX_DURATION, metavar="SECONDS", help="For how long.")
     ] = 300.0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Other seeds, other people.")] = 1,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="The same seed simulates the same people.")
+    ] = 1,
 ) -> int:
-    """Make-believe visitors: they arrive, walk about, sign in and go, and nobody is left behind.
+    """Simulate visitors who arrive, browse, sign in and leave. All of them have left at the end.
 
     Example: [cyan]headcount demo --visitors 300 --duration 120[/]
     """
-    return await perform(find(asked).url, visitors, duration, seed)
+    return await perform(find_target(options).url, visitors, duration, seed)

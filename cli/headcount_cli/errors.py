@@ -1,4 +1,4 @@
-"""What a command says when it can't do what it was asked for."""
+"""Errors that end a command with a message."""
 
 from __future__ import annotations
 
@@ -6,12 +6,27 @@ from typing import ClassVar
 
 
 class CommandError(Exception):
-    """Something the operator can mend; its message says what and how. The exit code is 1."""
+    """Something the operator can fix; the message says what is wrong and how. Exit code 1."""
 
     code: ClassVar[int] = 1
 
 
 class WrongCommandError(CommandError):
-    """The command line asks for what can't be: a day that is none, a space without a kind."""
+    """An invalid value on the command line, such as a malformed day. Exit code 2."""
 
     code = 2
+
+
+class RefusedError(CommandError):
+    """The server refuses this to the token, or without one."""
+
+
+def unwritable(error: OSError) -> str:
+    """Why standard output could not be written."""
+    return f"The output could not be written: {error.strerror or error}."
+
+
+def sentence(text: str) -> str:
+    """Text from elsewhere as one sentence: it ends with exactly one full stop."""
+    text = text.strip()
+    return text if not text or text.endswith(("?", "!")) else f"{text.rstrip('. ')}."

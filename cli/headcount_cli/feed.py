@@ -1,9 +1,8 @@
-"""What a space's WebSocket says, version by version, however often the connection is lost."""
+"""The WebSocket of a space, with reconnects."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,28 +11,30 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from headcount_cli.api import Api
+from headcount_cli.api import Api, bearer, parsed
 from headcount_cli.errors import CommandError
-from headcount_cli.target import WITHOUT_ONE, Target
+from headcount_cli.proxies import as_http, proxy_for
+from headcount_cli.target import UNAUTHENTICATED, Target
 
-PING_EVERY = 240.0  # seconds: the gateway closes what is silent for ten minutes
+PING_EVERY = 240.0  # seconds: the gateway closes a connection that is silent for ten minutes
 ANSWER_WITHIN = 10.0
 LONGEST_PAUSE, FIRST_PAUSE = 30.0, 0.5
 _REFUSED = {401, 403}
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A message of the space, or that the connection was lost (then ``message`` is None)."""
+class Update:
+    """A message of the space, or a lost connection (``message`` is None), with the reason and the
+    seconds until the next attempt."""
 
     message: dict[str, Any] | None
-    lost: str = ""
+    reason: str = ""
     pause: float = 0.0
 
 
 @dataclass
 class Feed:
-    """The messages of one space; ``token`` is asked at every connection, for it may expire."""
+    """The messages of one space. ``token`` is called for every connection, as tokens expire."""
 
     url: str
     token: Callable[[], str | None]
@@ -43,72 +44,77 @@ class Feed:
     chance: Callable[[], float] = random.random
     failures: int = field(default=0, init=False)
 
-    async def listen(self) -> AsyncIterator[Heard]:
-        """For ever. CommandError where the socket is refused: no later try would do better."""
+    async def listen(self) -> AsyncIterator[Update]:
+        """All updates, without end. CommandError if the socket is refused: retrying can't help."""
         while True:
             try:
                 async for message in self._connection():
                     self.failures = 0
-                    yield Heard(message)
-                why = "closed by the server"
+                    yield Update(message)
+                reason = "closed by the server"
             except aiohttp.WSServerHandshakeError as error:
                 if error.status in _REFUSED:
-                    raise CommandError(self._refused(error.status)) from None
-                why = f"answered {error.status}"
+                    raise CommandError(self._refusal(error.status)) from None
+                reason = f"answered {error.status}"
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                why = str(error) or "no answer in time"
+                reason = str(error) or "no answer in time"
             pause = self.pause()
             self.failures += 1
-            yield Heard(None, why, pause)
+            yield Update(None, reason, pause)
             await self.sleep(pause)
 
     def pause(self) -> float:
-        """Seconds before the next try: longer each time, by chance, lest all come at once."""
+        """Seconds before the next attempt: exponential backoff with jitter."""
         ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self.failures)
         return max(FIRST_PAUSE, ceiling * (0.5 + self.chance() / 2))
 
     async def _connection(self) -> AsyncIterator[dict[str, Any]]:
-        """One connection's messages to its end; a peer that does not answer in time has gone."""
+        """One connection's messages until it ends. A peer that does not answer in time is gone."""
         token = self.token()
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        async with self.session.ws_connect(self.url, headers=headers) as socket:
+        proxy = proxy_for(self.url)
+        async with self.session.ws_connect(
+            as_http(self.url), headers=bearer(token), proxy=proxy
+        ) as socket:
             await socket.send_json({"action": "subscribe", "space": self.space})
-            asked = True
+            awaits_answer = True
             while True:
+                timeout = ANSWER_WITHIN if awaits_answer else PING_EVERY
                 try:
-                    text = await socket.receive_str(timeout=ANSWER_WITHIN if asked else PING_EVERY)
+                    text = await socket.receive_str(timeout=timeout)
                 except TimeoutError:
-                    if asked:
+                    if awaits_answer:
                         raise
                     await socket.send_json({"action": "ping"})
-                    asked = True
+                    awaits_answer = True
                     continue
-                except aiohttp.WSMessageTypeError:  # a close, or what is no text
+                except aiohttp.WSMessageTypeError:  # closed, or not text
                     return
-                asked = False
-                message = json.loads(text)
-                if "type" not in message:  # the gateway's own: what was asked got lost
-                    return
+                awaits_answer = False
+                try:
+                    message = parsed(text, self.url)
+                except ValueError:
+                    message = None
+                if not isinstance(message, dict) or "type" not in message:
+                    return  # the gateway's own error, or another server: the request was lost
                 if message["type"] == "error":
                     raise CommandError(str(message["error"]))
                 if message.get("space") == self.space:
                     yield message
 
-    def _refused(self, status: int) -> str:
+    def _refusal(self, status: int) -> str:
         if self.token() is None:
-            return f"The WebSocket was refused ({status}). {WITHOUT_ONE}"
+            return f"The WebSocket was refused ({status}). {UNAUTHENTICATED}"
         return (
-            f"The WebSocket was refused ({status}): the token is not accepted, or is no admin's. "
+            f"The WebSocket was refused ({status}): the token is not valid, or not an admin's. "
             "`headcount token` makes a new one."
         )
 
 
 async def socket_url_of(target: Target, api: Api) -> str:
-    """Where to listen: what the target says, else what the dashboard is told."""
+    """The target's WebSocket address, or the one that the API gives the dashboard."""
     url = target.socket_url
     if url is None:
-        told = await api.get("/dashboard/config.json")
-        url = str(told["socketUrl"])
+        url = str((await api.get("/dashboard/config.json"))["socketUrl"])
     url = urljoin(f"{target.url}/", url)
     if urlsplit(url).scheme in {"http", "https"}:
         url = url.replace("http", "ws", 1)

@@ -1,4 +1,4 @@
-"""What every command takes: which Headcount, and how to answer."""
+"""The options that every command takes: which Headcount, and the output's form."""
 
 from __future__ import annotations
 
@@ -10,119 +10,100 @@ from typing import Annotated, Any
 
 import typer
 
-from headcount_cli.errors import CommandError
-from headcount_cli.output import complain
-from headcount_cli.target import Asked, checked
+from headcount_cli.errors import CommandError, unwritable
+from headcount_cli.output import print_error
+from headcount_cli.target import Options, parse_url
 
-_WHERE = "Which Headcount"
-
-
-def _address(text: str) -> str:
-    return _checked(text, {"http", "https"})
+_PANEL = "Which Headcount"
 
 
-def _socket_address(text: str) -> str:
-    return _checked(text, {"ws", "wss"})
+def _http_url(text: str) -> str:
+    return _url(text, {"http", "https"})
 
 
-def _checked(text: str, schemes: set[str]) -> str:
+def _socket_url(text: str) -> str:
+    return _url(text, {"ws", "wss"})
+
+
+def _url(text: str, schemes: set[str]) -> str:
     try:
-        return checked(text, schemes)
+        return parse_url(text, schemes)
     except CommandError as error:
         raise typer.BadParameter(str(error)) from None
 
 
+def _target(metavar: str, help: str, **more: Any) -> Any:
+    """An option that helps to find the target."""
+    return Annotated[
+        str | None, typer.Option(metavar=metavar, help=help, rich_help_panel=_PANEL, **more)
+    ]
+
+
 _SHARED: dict[str, Any] = {
-    "url": Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            parser=_address,
-            help="Its address. Or HEADCOUNT_URL; else the local stack.",
-            rich_help_panel=_WHERE,
-        ),
-    ],
-    "socket_url": Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            parser=_socket_address,
-            help="Its WebSocket address, if not the one it tells. Or HEADCOUNT_SOCKET_URL.",
-            rich_help_panel=_WHERE,
-        ),
-    ],
-    "token": Annotated[
-        str | None,
-        typer.Option(
-            metavar="TOKEN",
-            help="An admin's token. Better: HEADCOUNT_TOKEN, which no list of processes shows.",
-            rich_help_panel=_WHERE,
-        ),
-    ],
-    "stack": Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="A stack on AWS, found with your AWS credentials.",
-            rich_help_panel=_WHERE,
-        ),
-    ],
-    "region": Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGION",
-            help="That stack's region, if not your AWS settings'.",
-            rich_help_panel=_WHERE,
-        ),
-    ],
+    "url": _target(
+        "URL", "Its address. Default: HEADCOUNT_URL, else the local stack.", parser=_http_url
+    ),
+    "socket_url": _target(
+        "URL",
+        "Its WebSocket address, if not the one that the API names. Default: HEADCOUNT_SOCKET_URL.",
+        parser=_socket_url,
+    ),
+    "token": _target(
+        "TOKEN", "An admin's token. HEADCOUNT_TOKEN is safer: process lists don't show it."
+    ),
+    "stack": _target("NAME", "A stack on AWS, found with your AWS credentials."),
+    "region": _target("REGION", "That stack's region. Default: your AWS settings."),
     "local": Annotated[
         bool,
-        typer.Option("--local", help="The stack of a running `make run`.", rich_help_panel=_WHERE),
+        typer.Option("--local", help="The stack of a running `make run`.", rich_help_panel=_PANEL),
     ],
-    "json": Annotated[bool, typer.Option("--json", help="Answer as JSON, for scripts.")],
+    "json": Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")],
 }
 
 Command = Callable[..., Any]
 
 
-def aimed(function: Command) -> Command:
-    """A command whose first argument is what these options say (`Asked`).
+def with_options(function: Command) -> Command:
+    """A command with these options, which ``function`` takes as its first argument (`Options`).
 
-    It may be a coroutine function. It returns the exit code; None is 0, and a CommandError its own.
+    The function may be a coroutine function. It returns the exit code (None is 0); a CommandError
+    has its own.
     """
     _, *own = inspect.signature(function, eval_str=True).parameters.values()
-    asked = {field.name: field.default for field in fields(Asked)}
+    shared = {field.name: field.default for field in fields(Options)}
 
     def run(**given: Any) -> None:
-        where = Asked(**{name: given.pop(name) for name in asked})
-        raise typer.Exit(finished(lambda: function(where, **given)))
+        options = Options(**{name: given.pop(name) for name in shared})
+        raise typer.Exit(run_to_exit_code(lambda: function(options, **given)))
 
-    shared = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_SHARED[name]
-        )
-        for name, default in asked.items()
+    parameters = [
+        *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own),
+        *(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_SHARED[name]
+            )
+            for name, default in shared.items()
+        ),
     ]
-    named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
     wrapped: Any = run
-    wrapped.__signature__ = inspect.Signature([*named, *shared])
-    wrapped.__annotations__ = {one.name: one.annotation for one in (*named, *shared)}
+    wrapped.__signature__ = inspect.Signature(parameters)
+    wrapped.__annotations__ = {one.name: one.annotation for one in parameters}
     wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
     return run
 
 
-def finished(work: Callable[[], int | Coroutine[Any, Any, int | None] | None]) -> int:
-    """Do it to its end; the exit code."""
+def run_to_exit_code(work: Callable[[], int | Coroutine[Any, Any, int | None] | None]) -> int:
+    """Run a command and print its error, if any. Returns the exit code."""
     try:
         done = work()
         return (asyncio.run(done) if inspect.iscoroutine(done) else done) or 0  # type: ignore[return-value]
     except CommandError as error:
-        complain(str(error))
+        print_error(str(error))
         return error.code
     except BrokenPipeError:
-        raise  # whoever read has enough: click ends it quietly
+        raise  # the reader has left: click ends quietly
     except OSError as error:
-        complain(f"The output could not be written: {error.strerror or error}.")
+        print_error(unwritable(error))
         return 1
     except KeyboardInterrupt:
         return 130

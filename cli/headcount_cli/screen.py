@@ -1,4 +1,4 @@
-"""The screen of `headcount watch`: a space's numbers, as they are now."""
+"""The screen of `headcount watch`: a space's current numbers."""
 
 from __future__ import annotations
 
@@ -6,34 +6,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from headcount_cli.output import local_time, printable, sparkline
+from headcount_cli.feed import Update
+from headcount_cli.output import printable, sparkline, utc_time
 
 KEPT = 240
-"""Numbers that the recent course is drawn from."""
+"""Past values kept for the sparkline."""
 TOP = 5
 _FACETS = 4
 _WIDTH = 60
-_LONGEST = 32
+_LONGEST_VALUE = 32
+_NARROWEST_TOP, _BETWEEN = 16, 4
+_ANY = 1_000  # columns
 
 
 @dataclass
 class Screen:
-    """What was heard of a space so far."""
+    """What is known of a space so far."""
 
     space: str
     head: Mapping[str, Any] | None = None
-    recent: list[int] = field(default_factory=list)
+    recent: list[int | None] = field(default_factory=list)
     state: str = "connecting"
     notice: str = ""
 
-    def hear(self, message: Mapping[str, Any]) -> None:
-        """A message of the space."""
+    def apply(self, update: Update) -> None:
+        """Take in a message of the space, or a lost connection."""
+        if update.message is None:
+            self.state = f"reconnecting in {update.pause:.0f} s ({update.reason})"
+            return
+        message = update.message
         self.state = "live"
         match message["type"]:
             case "headcount":
@@ -49,64 +57,113 @@ class Screen:
                 shown = message["notice"]
                 self.notice = f"message to everyone: {printable(shown['text'])}" if shown else ""
 
-    def lose(self, why: str, pause: float) -> None:
-        """The connection was lost."""
-        self.state = f"reconnecting in {pause:.0f} s ({why})"
-
     def render(self) -> RenderableType:
-        """As it is shown in a terminal."""
+        """For a terminal."""
         title = f"[bold]{escape(self.space)}[/]"
         state = Text(self.state, style="green" if self.state == "live" else "yellow")
         if self.head is None:
             return Panel(state, title=title, expand=False)
         head = self.head
-        lines: list[RenderableType] = [_numbers(head)]
+        lines: list[RenderableType] = [_Numbers(head)]
         if len(self.recent) > 1:
-            course = sparkline(self.recent, _WIDTH)
-            low, high = min(self.recent[-_WIDTH:]), max(self.recent[-_WIDTH:])
-            lines += [Text(""), Text(f"{course}  {low:,} to {high:,}", style="cyan")]
-        if tops := [_top(name, values) for name, values in head["facets"].items() if values]:
-            beside = Table.grid(padding=(0, 4))
-            beside.add_row(*tops[:_FACETS])
-            lines += [Text(""), beside]
+            bars = sparkline(self.recent, _WIDTH)
+            known = [people for people in self.recent[-_WIDTH:] if people is not None]
+            low, high = min(known, default=0), max(known, default=0)
+            lines += [Text(""), Text(f"{bars}  {low:,} to {high:,}", style="cyan")]
+        facets = [(name, values) for name, values in head["facets"].items() if values]
+        if facets:
+            lines += [Text(""), _Tops(dict(facets[:_FACETS]))]
         if self.notice:
             lines += [Text(""), Text(self.notice, style="magenta")]
-        at = local_time(head["asOf"])
+        at = utc_time(head["asOf"])
         footer = Text.assemble(state, f"  version {head['version']:,} of {at} UTC")
         return Panel(Group(*lines, Text(""), footer), title=title, expand=False)
 
     def line(self) -> str:
-        """As it is said where there is no terminal."""
+        """One line, for output that is no terminal."""
         head = self.head or {}
         return (
-            f"{local_time(head['asOf'])} {self.space} {head['people']} people "
+            f"{utc_time(head['asOf'])} {self.space} {head['people']} people "
             f"({head['signedIn']} signed in), {head['sessions']} sessions, "
             f"{head['views']['today']} views today, version {head['version']}"
         )
 
 
-def _numbers(head: Mapping[str, Any]) -> Table:
-    peak, views = head["peak"], head["views"]
-    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-    cells = {
-        "people": head["people"],
-        "signed in": head["signedIn"],
-        "anonymous": head["anonymous"],
-        "sessions": head["sessions"],
-        "peak": peak["people"] if peak else 0,
-        "views today": views["today"],
-        "in all": views["total"],
-    }
-    for name in cells:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_row(*(Text(f"{value:,}", style="bold") for value in cells.values()))
-    return table
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers side by side, or below each other where that is too wide: none is ever cut."""
+
+    head: Mapping[str, Any]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._table(console, options)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._table(console, options))
+
+    def _table(self, console: Console, options: ConsoleOptions) -> Table:
+        peak, views = self.head["peak"], self.head["views"]
+        cells = {
+            "people": self.head["people"],
+            "signed in": self.head["signedIn"],
+            "anonymous": self.head["anonymous"],
+            "sessions": self.head["sessions"],
+            "peak": peak["people"] if peak else 0,
+            "views today": views["today"],
+            "in total": views["total"],
+        }
+        wide = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+        for name in cells:
+            wide.add_column(name, justify="right", no_wrap=True)
+        wide.add_row(*map(_number, cells.values()))
+        if Measurement.get(console, options.update(max_width=_ANY), wide).maximum <= (
+            options.max_width
+        ):
+            return wide
+        narrow = Table(box=None, pad_edge=False, show_header=False)
+        narrow.add_column(style="dim", overflow="fold")
+        narrow.add_column(justify="right", no_wrap=True)
+        for name, value in cells.items():
+            narrow.add_row(name, _number(value))
+        return narrow
+
+
+def _number(value: int) -> Text:
+    return Text(f"{value:,}", style="bold")
+
+
+@dataclass(frozen=True)
+class _Tops:
+    """The top values of facets, as many side by side as there is width for."""
+
+    facets: Mapping[str, list[Mapping[str, Any]]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._rows(options)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._rows(options))
+
+    def _rows(self, options: ConsoleOptions) -> Group:
+        tops = [_top(name, values) for name, values in self.facets.items()]
+        beside = max(1, (options.max_width + _BETWEEN) // (_NARROWEST_TOP + _BETWEEN))
+        lines: list[RenderableType] = []
+        for first in range(0, len(tops), beside):
+            row = Table.grid(padding=(0, _BETWEEN))
+            row.add_row(*tops[first : first + beside])
+            lines += [Text(""), row] if lines else [row]
+        return Group(*lines)
 
 
 def _top(name: str, values: list[Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(escape(printable(name)), overflow="ellipsis", max_width=_LONGEST, no_wrap=True)
-    table.add_column("people", justify="right")
+    table.add_column(_short(name), max_width=_LONGEST_VALUE)
+    table.add_column("people", justify="right", no_wrap=True)
     for one in values[:TOP]:
-        table.add_row(Text(printable(str(one["value"]))), f"{one['people']:,}")
+        table.add_row(_short(str(one["value"])), f"{one['people']:,}")
     return table
+
+
+def _short(text: str) -> Text:
+    """Text that is cut where there is no width for it, so that its number is not."""
+    return Text(printable(text), no_wrap=True, overflow="ellipsis")

@@ -13,28 +13,30 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from headcount_cli.errors import CommandError
-from headcount_cli.tokens import mint
+from headcount_cli.tokens import ADMIN, CLAIM, SCOPES, mint
 
 if TYPE_CHECKING:
     import boto3
 
 OUTPUTS = Path(".local") / "outputs.json"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_LIVES = 3600  # seconds: a token that is made for one command
+_NO_STACK = "ValidationError"  # CloudFormation's code for a stack that it does not know
+_COMMAND_TOKEN_SECONDS = 3600
 
-NOWHERE = (
-    "Which Headcount? Start one with `make run`, or name one: --url https://... (or "
-    "HEADCOUNT_URL), or --stack NAME for one on AWS."
+NO_TARGET = (
+    "No Headcount is named and no local one is running. Start one with `make run`, or name one: "
+    "--url https://... (or HEADCOUNT_URL), or --stack NAME for one on AWS."
 )
-WITHOUT_ONE = (
-    "This needs a token: set HEADCOUNT_TOKEN. `headcount token --stack NAME` makes one where the "
-    "stack signs its own; else your issuer does."
+NO_LOCAL_STACK = "No local stack is running. Start one with `make run`."
+UNAUTHENTICATED = (
+    "This needs a token: set HEADCOUNT_TOKEN. `headcount token --stack NAME` makes one if the "
+    "stack signs its own tokens; otherwise get one from your issuer."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the options of a command say; ``json``: answer as JSON."""
+class Options:
+    """The shared options of a command. ``json``: print JSON."""
 
     url: str | None = None
     socket_url: str | None = None
@@ -47,7 +49,7 @@ class Asked:
 
 @dataclass
 class Stack:
-    """A deployed stack, and the AWS it is in."""
+    """A deployed stack, in an account and region."""
 
     name: str
     session: boto3.Session
@@ -55,7 +57,7 @@ class Stack:
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
-        """A boto3 client, made once."""
+        """A boto3 client, created once."""
         if service not in self._clients:
             make: Any = self.session.client
             self._clients[service] = make(service, endpoint_url=self.endpoint)
@@ -63,18 +65,16 @@ class Stack:
 
     @cached_property
     def described(self) -> dict[str, Any]:
-        """What CloudFormation says of it. CommandError where it can't be asked."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        """CloudFormation's description. CommandError if there is none."""
+        from headcount_cli.aws import explained  # late: see _session
 
-        try:
+        region = self.session.region_name if self.session else None
+        missing = (
+            f"There is no stack {self.name} in {region} in this AWS account. Check --stack, "
+            "--region and your AWS profile."
+        )
+        with explained(f"The stack {self.name} can't be read", codes={_NO_STACK: missing}):
             found = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
-        except (ClientError, BotoCoreError) as error:
-            region = self.session.region_name if self.session else None
-            where = f"in {region}" if region else "(no region)"
-            raise CommandError(
-                f"CloudFormation can't tell of the stack {self.name} {where}: {error}. Are "
-                "--stack, --region and your AWS credentials right?"
-            ) from None
         described: dict[str, Any] = found[0]
         return described
 
@@ -90,32 +90,40 @@ class Stack:
         given = self.described.get("Parameters", [])
         return {one["ParameterKey"]: one.get("ParameterValue", "") for one in given}
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings in its parameter Settings."""
+        given = self.parameters.get("Settings", "").split(",")
+        return dict(one.split("=", 1) for one in given if one)
+
     def secret(self) -> str:
-        """The secret that signs tokens. CommandError where tokens come from elsewhere."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        """The secret that signs tokens. CommandError if an issuer signs them."""
+        from headcount_cli.aws import explained
 
         arn = self.outputs.get("TokenSecretArn") or self.parameters.get("TokenSecret")
         if not arn:
             raise CommandError(
                 f"The stack {self.name} has no token secret (no output TokenSecretArn, no "
-                "parameter TokenSecret): get tokens from the issuer whose keys it trusts."
+                "parameter TokenSecret): get a token from the issuer whose keys it trusts."
             )
-        try:
+        advice = (
+            f"This needs secretsmanager:GetSecretValue on {arn}. Otherwise set HEADCOUNT_TOKEN."
+        )
+        with explained("The token secret can't be read", advice=advice):
             found = self.client("secretsmanager").get_secret_value(SecretId=arn)
-        except (ClientError, BotoCoreError) as error:
-            raise CommandError(
-                f"The token secret can't be read ({error}): it takes secretsmanager:GetSecretValue "
-                f"on {arn}. Or set HEADCOUNT_TOKEN."
-            ) from None
         return str(found["SecretString"])
 
     def token(
-        self, *, subject: str = "headcount-cli", lives: int = _LIVES, scopes: tuple[str, ...] = ()
+        self,
+        *,
+        subject: str = "headcount-cli",
+        lives: int = _COMMAND_TOKEN_SECONDS,
+        scopes: tuple[str, ...] = (),
     ) -> str:
-        """A token of this stack, made with its secret."""
+        """A token signed with this stack's secret."""
         claims = {
-            "admin_claim": self.parameters.get("AdminClaim") or "headcount=admin",
-            "scope_claim": self.parameters.get("ScopeClaim") or "headcount_scopes",
+            "admin_claim": self.settings.get("admin-claim") or f"{CLAIM}={ADMIN}",
+            "scope_claim": self.settings.get("scope-claim") or SCOPES,
         }
         return mint(
             self.secret(), now=time.time(), subject=subject, lives=lives, scopes=scopes, **claims
@@ -124,7 +132,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to talk to. ``token`` makes or returns one; None: there is none."""
+    """A Headcount to talk to. ``token`` makes or returns a token, or None."""
 
     url: str
     socket_url: str | None
@@ -132,73 +140,83 @@ class Target:
     stack: Stack | None
 
 
-def find(asked: Asked, environment: Mapping[str, str] = os.environ) -> Target:
-    """The target: what the options say, else the environment, else the running local stack.
+def find_target(options: Options, environment: Mapping[str, str] = os.environ) -> Target:
+    """The target: from the options, else the environment, else the running local stack.
 
-    CommandError where there is none of these.
+    CommandError if there is none.
     """
-    own = asked.token
 
-    def given() -> str | None:
-        return own or environment.get("HEADCOUNT_TOKEN")
+    def given_token() -> str | None:
+        return options.token or environment.get("HEADCOUNT_TOKEN")
 
-    url = asked.url or (None if asked.stack or asked.local else environment.get("HEADCOUNT_URL"))
+    url = options.url or (
+        None if options.stack or options.local else environment.get("HEADCOUNT_URL")
+    )
     if url:
-        socket_url = asked.socket_url or environment.get("HEADCOUNT_SOCKET_URL")
-        return Target(checked(url, {"http", "https"}), socket_url, given, None)
+        socket_url = options.socket_url or environment.get("HEADCOUNT_SOCKET_URL")
+        return Target(parse_url(url, {"http", "https"}), socket_url, given_token, None)
     outputs = local_outputs(environment)
-    if asked.stack and not _is_local(asked, outputs):
-        return _on_aws(find_stack(asked, environment), asked, given)
+    if options.stack and not _is_local(options, outputs):
+        return _on_aws(find_stack(options, environment), options, given_token)
     if outputs is None:
-        raise CommandError(NOWHERE if not asked.local else "No local stack runs: `make run`.")
+        raise CommandError(NO_LOCAL_STACK if options.local else NO_TARGET)
     return Target(
         outputs["origin"],
-        asked.socket_url or outputs["webSocketUrl"],
-        lambda: own or outputs["adminToken"],
+        options.socket_url or outputs["webSocketUrl"],
+        lambda: options.token or outputs["adminToken"],
         _local(outputs),
     )
 
 
-def find_stack(asked: Asked, environment: Mapping[str, str] = os.environ) -> Stack:
-    """The stack itself, for what is asked of AWS: the one named, else the running local one."""
+def find_stack(options: Options, environment: Mapping[str, str] = os.environ) -> Stack:
+    """The stack, for calls to AWS: the one that --stack names, else the running local one."""
     outputs = local_outputs(environment)
-    if asked.stack and not _is_local(asked, outputs):
-        import boto3  # late: who talks to an address needs none of it
-
-        return Stack(asked.stack, boto3.Session(region_name=asked.region))
+    if options.stack and not _is_local(options, outputs):
+        return Stack(options.stack, _session(options.region))
     if outputs is None:
         raise CommandError(
-            "Which stack? Name one with --stack (and --region), or start the local one: `make run`."
+            "No stack is named and no local one is running. Name one with --stack (and --region), "
+            "or start the local one with `make run`."
         )
     return _local(outputs)
 
 
-def _is_local(asked: Asked, outputs: Mapping[str, Any] | None) -> bool:
-    """Whether the stack that is named is the one that runs here."""
-    return asked.local or (outputs is not None and outputs["stackName"] == asked.stack)
+def _session(region: str | None) -> boto3.Session:
+    """With this machine's AWS settings. CommandError if they are wrong."""
+    import boto3  # late: it is slow to import, and not needed with an address
+
+    from headcount_cli.aws import explained
+
+    with explained("AWS can't be used"):
+        return boto3.Session(region_name=region)
 
 
-def _on_aws(stack: Stack, asked: Asked, given: Callable[[], str | None]) -> Target:
+def _is_local(options: Options, outputs: Mapping[str, Any] | None) -> bool:
+    """Whether the options name the local stack."""
+    return options.local or (outputs is not None and outputs["stackName"] == options.stack)
+
+
+def _on_aws(stack: Stack, options: Options, given_token: Callable[[], str | None]) -> Target:
     try:
         url = stack.outputs["HttpUrl"]
     except KeyError:
         raise CommandError(
-            f"The stack {stack.name} is no Headcount: it has no output HttpUrl."
+            f"The stack {stack.name} is not a Headcount: it has no output HttpUrl. Check --stack."
         ) from None
     signs = "TokenSecretArn" in stack.outputs or stack.parameters.get("TokenSecret")
 
     def token() -> str | None:
-        return asked.token or (stack.token() if signs else given())
+        return options.token or (stack.token() if signs else given_token())
 
-    return Target(url, asked.socket_url or stack.outputs.get("WebSocketUrl"), token, stack)
+    return Target(url, options.socket_url or stack.outputs.get("WebSocketUrl"), token, stack)
 
 
 def _local(outputs: Mapping[str, Any]) -> Stack:
-    """The emulator's, whatever AWS profiles this machine has."""
+    """The emulator's stack, independent of this machine's AWS profiles."""
     import boto3
     import botocore.session
 
-    apart: Any = {
+    isolated: Any = {
         "profile": (None, None, None, None),
         "config_file": (None, None, os.devnull, None),
         "credentials_file": (None, None, os.devnull, None),
@@ -207,13 +225,13 @@ def _local(outputs: Mapping[str, Any]) -> Stack:
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106 - the emulator takes any
         region_name=outputs["region"],
-        botocore_session=botocore.session.Session(session_vars=apart),
+        botocore_session=botocore.session.Session(session_vars=isolated),
     )
     return Stack(outputs["stackName"], session, outputs["awsEndpointUrl"])
 
 
 def local_outputs(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """What the running local stack wrote, found from HEADCOUNT_LOCAL_DIR or this folder upwards."""
+    """The outputs of the running local stack, in HEADCOUNT_LOCAL_DIR or this folder or above."""
     if home := environment.get("HEADCOUNT_LOCAL_DIR"):
         return read_outputs(Path(home) / OUTPUTS.name)
     here = Path.cwd()
@@ -224,7 +242,7 @@ def local_outputs(environment: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def read_outputs(file: Path) -> dict[str, Any] | None:
-    """An outputs file; None where there is none, or its stack was killed."""
+    """An outputs file; None if there is none, or if its stack was killed."""
     try:
         outputs: dict[str, Any] = json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError, PermissionError, json.JSONDecodeError):
@@ -242,16 +260,16 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def checked(url: str, schemes: set[str]) -> str:
-    """An address without its last slash. CommandError where it is none."""
+def parse_url(url: str, schemes: set[str]) -> str:
+    """An address without a trailing slash. CommandError if it is not one."""
     parts = urlsplit(url)
     if parts.scheme not in schemes or not parts.hostname or parts.query or parts.fragment:
         example = "wss://..." if "wss" in schemes else "https://... or http://localhost:8787"
-        raise CommandError(f"{url!r} is no address: write it like {example}")
+        raise CommandError(f"{url!r} is not an address: write it like {example}")
     return url.rstrip("/")
 
 
 def is_private(url: str) -> bool:
-    """Whether nobody on the way can read what is sent there."""
+    """Whether traffic to it is encrypted, or stays on this machine."""
     parts = urlsplit(url)
     return parts.scheme in {"https", "wss"} or parts.hostname in _LOOPBACK

@@ -1,4 +1,4 @@
-"""Tokens of a deployment that signs them with a secret of its own."""
+"""Tokens of a deployment that signs them with its own secret."""
 
 import re
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 HOUR = 3600
 CLAIM, ADMIN = "headcount", "admin"  # the template's default admin claim and its value
 SCOPES = "headcount_scopes"  # the template's default scope claim
-ACTIONS = ("read", "people", "moderate", "ingest", "containers", "erase")
+ACTIONS = ("read", "people", "moderate", "ingest", "containers", "erase", "share")
 _SCOPE = re.compile(r"([a-z]+|\*):(\*|[a-z][a-z0-9-]{0,31}:(\*|[A-Za-z0-9._~@:+-]{1,128}))")
 
 
 def is_scope(text: str) -> bool:
-    """Whether the server would make anything of it: an action, and a space, ``kind:*`` or ``*``."""
+    """Whether the server accepts it: an action, and a space, ``kind:*`` or ``*``."""
     match = _SCOPE.fullmatch(text)
     return match is not None and match[1] in {*ACTIONS, "*"}
 
@@ -26,11 +26,8 @@ def mint(
     admin_claim: str = f"{CLAIM}={ADMIN}",
     scope_claim: str = SCOPES,
 ) -> str:
-    """An HS256 token that is valid for ``lives`` seconds: an admin's, or one with these scopes.
-
-    A scope is an action and a space, such as ``read:site:main``; the server knows which there are.
-    """
-    import jwt  # late: most commands make no token
+    """An HS256 token, valid for ``lives`` seconds: with these scopes, or an admin's without any."""
+    import jwt  # late: most commands need no token
 
     claim, _, value = admin_claim.partition("=")
     allowed = {scope_claim: " ".join(scopes)} if scopes else {claim: value}

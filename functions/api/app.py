@@ -1,27 +1,19 @@
-"""HTTP API, ``$default`` route: visitors' beats and leaves, everybody's reads."""
+"""HTTP API, ``$default`` route: all reads, and the five systems."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any
 
-from headcount.clients import services, warm_up
-from headcount.metrics import say_beats
 from headcount.web.http import Event, Response
-from headcount.web.routing import Router
-
-TOO_MANY = 429
+from headcount.web.robots import robot_of
+from headcount.web.routing import Router, import_all
+from headcount.wiring import build_at_start, services
 
 
 def handler(event: Event, context: Any) -> Response:  # noqa: ARG001 - Lambda passes it
-    """Answer one request."""
-    answer = _router().answer(event)
-    here = services()
-    if answer["statusCode"] == TOO_MANY:
-        here.meter.add("Refused")
-    request = event["requestContext"]["requestId"]
-    say_beats(here.meter, stack=here.settings.stack, now=here.clock(), request=request)
-    return answer
+    """Respond to a request."""
+    return _router().answer(event)
 
 
 @cache
@@ -29,4 +21,13 @@ def _router() -> Router:
     return Router(services())
 
 
-warm_up()
+build_at_start(
+    lambda here: (
+        here.session_recorder,
+        here.join_limits,
+        here.reader,
+        here.verifier,
+        robot_of(""),
+        import_all(),
+    )
+)

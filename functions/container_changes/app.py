@@ -1,22 +1,26 @@
-"""ECS task state changes: keep the container's state and tell the sockets that listen to it."""
+"""ECS task state changes: store the container's state and send it to its subscribers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from headcount.clients import services
-from headcount.containers import from_task
-from headcount.logs import logger
+from headcount.logs import correlated, logger
+from headcount.model.container import from_task
+from headcount.wiring import build_at_start, services
 
 
+@correlated
 def handler(event: Mapping[str, Any], context: Any) -> None:  # noqa: ARG001 - Lambda passes it
-    """Tell of one change. Raises when a dependency fails: Lambda tries again."""
+    """Handle one change. Raises if a dependency fails: Lambda retries it."""
     try:
         container = from_task(event["detail"])
     except (AttributeError, KeyError, TypeError, ValueError):
-        # Trying again would not make it readable.
+        # A retry would not make it readable.
         logger().exception("unreadable event", extra={"event": event.get("id")})
         return
     if container is not None:
-        services().announcer.hear(container)
+        services().announcer.announce(container)
+
+
+build_at_start(lambda here: here.announcer)

@@ -1,17 +1,17 @@
-"""HTTP API, ``/api/containers/...``: admins launch containers, stop them and look them up."""
+"""HTTP API, ``/api/containers/...``: admins launch, stop and look up containers."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any
 
-from headcount.clients import services
 from headcount.web.http import Event, Response
 from headcount.web.routing import Router
+from headcount.wiring import services
 
 
 def handler(event: Event, context: Any) -> Response:  # noqa: ARG001 - Lambda passes it
-    """Answer one request."""
+    """Respond to a request."""
     return _router().answer(event)
 
 

@@ -1,17 +1,19 @@
-"""Visits, Headcounts and History streams: tell the bus of joins, leaves, alerts and days."""
+"""Visits, Headcounts and History streams: send events of joins, leaves, alerts and days."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from headcount.clients import services
+from headcount.logs import correlated, logger
+from headcount.usecases.redelivery import Failures, failures
+from headcount.wiring import build_at_start, services
 
 
-def handler(
-    event: Mapping[str, Any],
-    context: Any,  # noqa: ARG001 - Lambda passes it
-) -> dict[str, list[dict[str, str]]]:
-    """Tell a batch; the records whose events were not taken are tried again."""
-    failed = services().emitter.emit(event["Records"])
-    return {"batchItemFailures": [{"itemIdentifier": number} for number in failed]}
+@correlated
+def handler(event: Mapping[str, Any], context: Any) -> Failures:  # noqa: ARG001 - Lambda passes it
+    """Send a batch's events. Returns the records to retry."""
+    return failures(services().emitter.emit(event["Records"]))
+
+
+build_at_start(lambda here: (here.emitter, logger()))

@@ -1,4 +1,7 @@
-"""HTTP API, ``/dashboard``, ``/admin/live``, ``/headcount*``: dashboard, client and elements."""
+"""HTTP API, ``/dashboard``, ``/admin/live`` and ``/headcount*``: the files that browsers load.
+
+``/`` leads to the dashboard.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-_HERE = Path(__file__).parent
-# What local/bundle.py made goes before what it was made from.
-_FOLDERS = (_HERE / "static", _HERE / "built")
+if TYPE_CHECKING:
+    from headcount.auth.discovery import Issuer
+
+_BUILT = Path(__file__).parent / "built"
+"""The files that local/bundle.py builds from clients/."""
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -25,64 +30,93 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".json": "application/json; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
+    ".tgz": "application/gzip",
 }
 _LIVE = "/admin/live"
+_PAGE = "index.html"
+_CONFIG = "config.json"
+_METHODS = ("GET", "HEAD")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'{socket}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'{others}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "strict-transport-security": "max-age=31536000",
-    # Checked at every load against the ETag: a deploy is seen at once.
+    # Browsers check the ETag at every load, so that a deploy takes effect at once.
     "cache-control": "no-cache",
-    # Modules are fetched with CORS, and any page may embed the client.
+    # Browsers fetch modules with CORS, and any page may embed the client.
     "access-control-allow-origin": "*",
 }
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda passes it
-    """Answer /dashboard, /dashboard/{file}, /admin/live and /headcount*: a file each."""
-    answer = _answer(event)
-    if event["requestContext"]["http"]["method"] == "HEAD":
-        return {name: answer[name] for name in ("statusCode", "headers")}
-    return answer
+    """Respond with the file at /dashboard, /dashboard/{file}, /admin/live or /headcount*."""
+    method = event["requestContext"]["http"]["method"]
+    if method not in _METHODS:
+        refusal = _error(
+            HTTPStatus.METHOD_NOT_ALLOWED, f"{method} does not work here. Use {_METHODS[0]}."
+        )
+        return {**refusal, "headers": {**refusal["headers"], "allow": ", ".join(_METHODS)}}
+    response = _respond(event)
+    if method == "HEAD":
+        return {name: response[name] for name in ("statusCode", "headers")}
+    return response
 
 
-def _answer(event: Mapping[str, Any]) -> dict[str, Any]:
+def _error(status: HTTPStatus, message: str) -> dict[str, Any]:
+    return {
+        "statusCode": status.value,
+        "headers": {
+            **_HEADERS,
+            "content-security-policy": _policy(os.environ["SOCKET_URL"]),
+            "content-type": _TYPES[".json"],
+            "cache-control": "no-store",
+        },
+        "body": json.dumps({"success": False, "error": message}),
+    }
+
+
+def _respond(event: Mapping[str, Any]) -> dict[str, Any]:
     path = event["rawPath"].removesuffix("/")
-    name = path.removeprefix("/dashboard").strip("/") or "index.html"
-    if path == _LIVE:
-        name = "index.html"  # which knows by its address what to show
-    files = _files()
-    if name not in files:
+    if not path:
+        # Relative, because an API's own address may have more in front.
+        headers = {**_HEADERS, "content-security-policy": _policy(os.environ["SOCKET_URL"])}
         return {
-            "statusCode": HTTPStatus.NOT_FOUND.value,
-            "headers": {
-                **_HEADERS,
-                "content-security-policy": _policy(os.environ["SOCKET_URL"]),
-                "content-type": _TYPES[".json"],
-                "cache-control": "no-store",
-            },
-            "body": json.dumps(
-                {"success": False, "error": "There is nothing at this path. Try /dashboard."}
-            ),
+            "statusCode": HTTPStatus.FOUND.value,
+            "headers": {**headers, "location": "dashboard"},
         }
-    content, packed, tag = files[name]
+    name = path.removeprefix("/dashboard").strip("/") or _PAGE
+    if path == _LIVE:
+        name = _PAGE  # the page chooses the view by its address
+    files = _files()
+    issuer = _issuer()
+    if name == _CONFIG:
+        sign_in = issuer.config() if issuer is not None else None
+        config = {"socketUrl": os.environ["SOCKET_URL"], "signIn": sign_in}
+        content, compressed, tag = _encoded(json.dumps(config).encode())
+    elif name in files:
+        content, compressed, tag = files[name]
+    else:
+        return _error(HTTPStatus.NOT_FOUND, "There is nothing at this path. Try /dashboard.")
+    # Only the page itself calls the issuer.
+    called = issuer.origins() if issuer is not None and name == _PAGE else ()
+    if called:  # a browser may keep the policy with the page, for as long as the tag is the same
+        tag = f'{tag[:-1]}-{hashlib.blake2b(" ".join(called).encode(), digest_size=4).hexdigest()}"'
     headers = {
         **_HEADERS,
-        "content-security-policy": _policy(os.environ["SOCKET_URL"]),
+        "content-security-policy": _policy(os.environ["SOCKET_URL"], *called),
         "content-type": _TYPES[Path(name).suffix],
         "etag": tag,
         "vary": "accept-encoding",
     }
-    sent = {key.lower(): value for key, value in event.get("headers", {}).items()}
-    if sent.get("if-none-match") == tag:
+    requested = {key.lower(): value for key, value in event.get("headers", {}).items()}
+    if requested.get("if-none-match") == tag:
         return {"statusCode": HTTPStatus.NOT_MODIFIED.value, "headers": headers}
-    if "gzip" in sent.get("accept-encoding", ""):
+    if "gzip" in requested.get("accept-encoding", ""):
         headers["content-encoding"] = "gzip"
-        content = packed
+        content = compressed
     return {
         "statusCode": HTTPStatus.OK.value,
         "headers": headers,
@@ -92,29 +126,35 @@ def _answer(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _policy(socket_url: str) -> str:
-    """Nobody but ourselves, and the one socket: its address has no path of its own to name."""
+def _policy(socket_url: str, *called: str) -> str:
+    """Allow only this origin, the WebSocket API, by host, because its address has no path, and
+    the origins that are called to sign people in."""
     address = urlsplit(socket_url)
-    socket = f" {address.scheme}://{address.netloc}" if address.netloc else ""
-    return _POLICY.format(socket=socket)
+    socket = [f"{address.scheme}://{address.netloc}"] if address.netloc else []
+    return _POLICY.format(others="".join(f" {one}" for one in (*socket, *called)))
 
 
 @cache
 def _files() -> dict[str, tuple[bytes, bytes, str]]:
-    """name -> (content, gzipped content, ETag)."""
-    contents = {
-        path.name: path.read_bytes()
-        for folder in _FOLDERS
-        if folder.is_dir()
-        for path in folder.iterdir()
-    }
-    config = {"socketUrl": os.environ["SOCKET_URL"]}
-    contents["config.json"] = json.dumps(config).encode()
-    return {
-        name: (
-            content,
-            gzip.compress(content, mtime=0),
-            f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"',
-        )
-        for name, content in contents.items()
-    }
+    """Name -> (content, gzipped content, ETag)."""
+    return {path.name: _encoded(path.read_bytes()) for path in _BUILT.iterdir()}
+
+
+def _encoded(content: bytes) -> tuple[bytes, bytes, str]:
+    """The content, gzipped too, and its ETag."""
+    tag = f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
+    return content, gzip.compress(content, mtime=0), tag
+
+
+@cache
+def _issuer() -> Issuer | None:
+    """The issuer at which people sign in; None without one. Nothing is imported for that."""
+    if "sign-in-client=" not in os.environ["SETTINGS"]:
+        return None
+    from headcount.auth.discovery import Issuer
+    from headcount.settings import Settings
+    from headcount.wiring import system_clock
+
+    settings = Settings(os.environ)
+    sign_in = settings.sign_in
+    return Issuer(sign_in, system_clock, insecure=settings.emulated) if sign_in else None

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from headcount import errors
+from headcount.documents import openapi
+from headcount.documents.schemas import Schemas
 from headcount.errors import RequestError
 from headcount.settings import Settings
-from headcount.web.documents import openapi
-from headcount.web.documents.schemas import Schemas
-from headcount.web.routing import PREFIXES
+from headcount.web.routing import MODULE_OF_PATH
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.support.template import ROOT, template
-from tests.support.world import World
+from lab.harness.template import ROOT, template
+from lab.harness.world import World
 
 _settings = Settings(template().environment("api"))
 DOCUMENT = openapi.document(tuple(_settings.kinds.names), _settings.token_cookie)
@@ -49,7 +49,7 @@ def test_every_route_is_in_the_document() -> None:
 
 
 def test_every_prefix_leads_to_a_path() -> None:
-    for prefix in PREFIXES:
+    for prefix in MODULE_OF_PATH:
         first = re.sub(r"<(\w+)>", r"{\1}", prefix)
         assert any(path == first or path.startswith(f"{first}/") for _, path in OPERATIONS)
 
@@ -64,14 +64,14 @@ def test_the_guides_table_is_in_the_document() -> None:
 @pytest.mark.parametrize("call", sorted(OPERATIONS), ids=" ".join)
 def test_an_operation_can_be_read(call: tuple[str, str]) -> None:
     operation = OPERATIONS[call]
-    said = operation["description"]
-    assert said[0].isupper()
-    assert said.endswith(".")
+    description = operation["description"]
+    assert description[0].isupper()
+    assert description.endswith(".")
     summary = operation["summary"]
     assert 10 < len(summary) <= 100
     assert summary[0].isupper()
     assert summary[-1].isalnum() or summary[-1] in ")`"
-    assert said.startswith(summary.split()[0])
+    assert description.startswith(summary.split()[0])
     for parameter in operation.get("parameters", ()):
         assert parameter["description"].endswith(".")
         assert parameter["description"][0].isupper()
@@ -79,7 +79,7 @@ def test_an_operation_can_be_read(call: tuple[str, str]) -> None:
         assert ("$ref" in response) or response["description"].endswith((".", "``"))
 
 
-def test_operations_have_names_of_their_own() -> None:
+def test_operations_have_unique_names() -> None:
     names = [operation["operationId"] for operation in OPERATIONS.values()]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][a-z0-9_]+", name) for name in names)
@@ -88,24 +88,24 @@ def test_operations_have_names_of_their_own() -> None:
 def test_every_tag_is_described_and_short() -> None:
     tags = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}
     assert len(tags) == len(SYSTEMS)
-    for name, said in tags.items():
+    for name, description in tags.items():
         assert len(name) < 50
-        assert said.endswith(".")
+        assert description.endswith(".")
     assert {tag for operation in OPERATIONS.values() for tag in operation["tags"]} == set(tags)
 
 
-def test_answers_have_no_room_for_what_is_not_declared() -> None:
-    for name in ("Headcount", "NativeViewers", "CourseViewersViewer", "MetricsData", "Problem"):
+def test_answers_allow_no_undeclared_fields() -> None:
+    for name in ("Headcount", "NativeViewers", "NamedViewer", "MetricsData", "Problem"):
         assert DOCUMENT["components"]["schemas"][name]["additionalProperties"] is False
     assert "additionalProperties" not in DOCUMENT["components"]["schemas"]["Beat"]
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.__name__)
-def test_a_system_says_errors_as_the_document_says(system: Any) -> None:
+def test_a_systems_errors_match_the_document(system: Any) -> None:
     problem = openapi.problem(system)
     schemas = Schemas(bodies=[], answers=[problem])
     validator = Draft202012Validator(
-        {**schemas.answer(problem), "components": {"schemas": schemas.components}}
+        {**schemas.of_answer(problem), "components": {"schemas": schemas.components}}
     )
     every: list[RequestError] = [
         errors.InvalidRequestError("Wrong.", ["Wrong."]),
@@ -120,7 +120,7 @@ def test_a_system_says_errors_as_the_document_says(system: Any) -> None:
         validator.validate(json.loads(system.shape_error(error)["body"]))
 
 
-def test_anyone_may_have_the_document_for_five_minutes(memory_world: World) -> None:
+def test_anyone_may_cache_the_document_for_five_minutes(memory_world: World) -> None:
     answer = memory_world.get("/openapi.json")
     assert answer.status == 200
     assert answer.headers["cache-control"] == "public, max-age=300"
@@ -128,8 +128,8 @@ def test_anyone_may_have_the_document_for_five_minutes(memory_world: World) -> N
     assert answer.body == DOCUMENT
 
 
-def test_the_document_knows_the_deployments_kinds_and_cookie(memory_world: World) -> None:
-    memory_world.redeploy(Kinds="site doc", TokenCookie="session")
+def test_the_document_has_the_deployments_kinds_and_cookie(memory_world: World) -> None:
+    memory_world.redeploy(Kinds="site doc", Settings="token-cookie=session")
     document = memory_world.get("/openapi.json").body
     (space,) = document["paths"]["/v1/spaces/{space}"]["get"]["parameters"]
     assert re.fullmatch(space["schema"]["pattern"], "doc:1")
@@ -137,7 +137,7 @@ def test_the_document_knows_the_deployments_kinds_and_cookie(memory_world: World
     assert document["components"]["securitySchemes"]["cookie"]["name"] == "session"
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/v1", "/api", "/openapi.json/x", "/rest"])
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/api", "/openapi.json/x", "/rest"])
 def test_a_path_that_is_not_in_the_document_is_not_found(memory_world: World, path: str) -> None:
     answer = memory_world.get(path)
     assert answer.status == 404

@@ -11,9 +11,9 @@ import pytest
 from headcount_cli.app import app
 from typer.testing import CliRunner
 
-from tests.support.clock import Clock
-from tests.support.engines import Engine
-from tests.support.world import World, world_on
+from lab.harness.clock import Clock
+from lab.harness.engines import Engine
+from lab.harness.world import World, world_on
 from tests.support.wsgi import Gateway
 
 Run = Callable[..., Any]
@@ -21,7 +21,7 @@ Run = Callable[..., Any]
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def served(application: Any) -> Iterator[str]:
@@ -38,7 +38,7 @@ def served(application: Any) -> Iterator[str]:
 
 @pytest.fixture
 def gateway() -> Gateway:
-    """What stands before the world."""
+    """The server in front of the world."""
     return Gateway()
 
 
@@ -58,7 +58,7 @@ def url(gateway: Gateway) -> Iterator[str]:
 
 @pytest.fixture
 def run(here: World, url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command as an admin; ``environment`` changes what it finds there."""
+    """Run a command as an admin; ``environment`` changes its variables."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return lambda *words, **environment: run_in(
         {"HEADCOUNT_URL": url, "HEADCOUNT_TOKEN": here.admin, **environment}, *words

@@ -1,18 +1,24 @@
-"""Commands that look: what they show, and how they say what is wrong."""
+"""Reading commands: their output and their errors."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
+from headcount_cli import output
 from headcount_cli.app import app
+from headcount_cli.screen import Screen
+from rich.console import Console
 from typer.main import get_command
 
+from lab.harness.template import ROOT
+from lab.harness.world import World
 from tests.cli.conftest import Run, run_in, served
-from tests.support.world import World
 
 COMMANDS: dict[str, Any] = dict(get_command(app).commands)  # type: ignore[attr-defined]
 
@@ -45,21 +51,36 @@ def test_a_space_is_shown_with_its_numbers_and_top_facets(crowd: World, run: Run
     assert json.loads(run("show", "site:main", "--json").stdout) == crowd.headcount()
 
 
+def test_a_person_is_found_where_they_are(crowd: World, run: Run) -> None:
+    found = run("where", "u1")
+    assert found.exit_code == 0
+    assert re.search(r"c:u1 +site:main +/ +1", found.stdout), found.stdout
+    assert "u:u1" not in found.stdout
+    assert "v:vera" in run("where", "v:vera").stdout
+    crowd.leave("tab-3")
+    crowd.settle()
+    assert "c:u1 is not here. Last seen" in run("where", "u1").stdout
+    assert run("where", "nobody").stdout == "nobody has not been here in the last seven days.\n"
+    people = json.loads(run("where", "v:vera", "--json").stdout)
+    assert [space["space"] for space in people[0]["spaces"]].count("course:42") == 1
+    assert run("where", "v:" + "x" * 129).exit_code == 2
+
+
 def test_viewers_are_read_page_by_page(here: World, run: Run) -> None:
     for number in range(130):
         here.beat(f"tab-{number:03}", visitorId=f"v{number}")
-    everybody = json.loads(run("viewers", "site:main", "--limit", "500", "--json").stdout)
-    assert [one["sessionId"] for one in everybody] == [f"tab-{number:03}" for number in range(130)]
+    viewers = json.loads(run("viewers", "site:main", "--limit", "500", "--json").stdout)
+    assert [one["sessionId"] for one in viewers] == [f"tab-{number:03}" for number in range(130)]
     some = run("viewers", "site:main", "--limit", "120")
     assert some.stdout.count("tab-") == 120
     assert "more than 120" in some.stderr
 
 
-def test_what_others_wrote_is_shown_as_they_wrote_it(crowd: World, run: Run) -> None:
+def test_markup_in_names_is_shown_literally(crowd: World, run: Run) -> None:
     assert "[red]Uma" in run("viewers", "site:main").stdout
 
 
-def test_what_would_turn_a_line_round_is_named(here: World, run: Run) -> None:
+def test_invisible_characters_are_shown_as_escapes(here: World, run: Run) -> None:
     here.beat("tab-1", userId="u1", name="Eve\u202egnp.\U0001f469\u200d\U0001f4bb", page="/\u2028x")
     here.settle()
     (line,) = run("viewers", "site:main").stdout.splitlines()[1:]
@@ -70,7 +91,7 @@ def test_what_would_turn_a_line_round_is_named(here: World, run: Run) -> None:
 
 def test_a_number_is_explained_and_drift_is_a_failure(crowd: World, run: Run) -> None:
     done = run("explain", "site:main")
-    assert "agrees with a recount" in done.stdout
+    assert "agree with a recount" in done.stdout
     assert re.search(r"tab-3 +user u1", done.stdout)
     assert done.exit_code == 0
     crowd.beat("tab-4", visitorId="nora")
@@ -91,23 +112,96 @@ def test_history_is_shown_by_minute_and_by_day(crowd: World, run: Run) -> None:
     assert [(row["date"], row["uniquePeople"]) for row in rows] == [("2026-11-21", 2)]
 
 
-def test_an_empty_place_is_said_to_be_empty(here: World, run: Run) -> None:
-    assert run("spaces").stdout == "Nobody is anywhere.\n"
-    assert run("viewers", "site:main").stdout == "Nobody is here.\n"
+def test_empty_lists_say_so(here: World, run: Run) -> None:
+    assert run("spaces").stdout == "No one is in any space.\n"
+    assert run("viewers", "site:main").stdout == "No one is here.\n"
     assert json.loads(run("spaces", "--json").stdout) == []
+
+
+# --------------------------------------------------------------------------------- narrow terminals
+
+NUMBERS = ["147", "1,234,567", "12:00:05", "2026-11-21 12:00:00", "98,765 s"]
+
+
+def printed(width: int, monkeypatch: pytest.MonkeyPatch, show: Callable[[], None]) -> str:
+    """What is printed on a terminal of this width."""
+    out = Console(file=io.StringIO(), width=width, highlight=False)
+    monkeypatch.setattr(output, "console", lambda: out)
+    show()
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [10, 20, 30, 40, 60, 80, 120, 200])
+@pytest.mark.parametrize(
+    "text", ["a", "a-long-word-that-is-an-id-of-somebody" * 2, "some words " * 9]
+)
+def test_no_table_cuts_anything(width: int, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = dict(enumerate([text, 147, 1234567, "12:00:05", "2026-11-21 12:00:00", "98,765 s", text]))
+    names = ["space", "people", "views", "as of (UTC)", "at (UTC)", "average", "facets"]
+    columns = [(name, lambda row, n=n: row[n]) for n, name in enumerate(names)]
+    shown = printed(width, monkeypatch, lambda: output.print_table([row, row], columns))
+    assert "…" not in shown
+    for number in NUMBERS:
+        assert shown.count(number) == 2, shown
+    assert re.sub(r"\s", "", shown).count("-long-word" if "long" in text else "a") >= 1
+    lines = shown.splitlines()
+    if max(map(len, lines)) > width:  # a list, which the terminal wraps
+        assert lines[0].startswith("space        ")
+
+
+@pytest.mark.parametrize("width", [24, 30, 40, 60, 80, 200])
+def test_no_number_of_the_screen_is_cut(width: int) -> None:
+    values = [
+        {"value": f"/a/long/page/{n}" * 3, "count": 1, "people": 654321 - n} for n in range(3)
+    ]
+    head = {
+        "people": 1234567,
+        "signedIn": 147,
+        "anonymous": 1234420,
+        "sessions": 2345678,
+        "peak": {"people": 3456789, "at": "2026-11-21T12:00:00Z"},
+        "views": {"today": 4567890, "total": 56789012},
+        "facets": dict.fromkeys(("page", "device", "country", "a-long-name-of-a-facet"), values),
+        "version": 9876543,
+        "asOf": "2026-11-21T12:00:05Z",
+    }
+    out = Console(file=io.StringIO(), width=width)
+    out.print(Screen("site:main", head=head, recent=[1, 2], state="live").render())
+    assert isinstance(out.file, io.StringIO)
+    shown = out.file.getvalue()
+    wanted = ["1,234,567", "147", "1,234,420", "2,345,678", "3,456,789", "4,567,890", "56,789,012"]
+    for number in [*wanted, "9,876,543", "12:00:05", "654,321", "654,320", "654,319"]:
+        assert number in shown, shown
+    assert shown.count("654,321") == 4
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_a_pipe_gets_a_line_for_each_row(here: World, run: Run) -> None:
+    here.beat("s" * 128, visitorId="v" * 128, page="/" + "p" * 200)
+    (line,) = run("viewers", "site:main").stdout.splitlines()[1:]
+    assert "s" * 128 in line
+    assert "p" * 200 in line
+
+
+def test_the_version_is_shown() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    done = run_in({}, "--version")
+    assert (done.exit_code, done.stdout) == (0, f"headcount {project['version']}\n")
+    assert "watch, look back" in run_in({"COLUMNS": "200"}, "--help").stdout
 
 
 # ------------------------------------------------------------------------------------------- errors
 
 
-def test_a_missing_token_is_asked_for(run: Run) -> None:
+def test_a_missing_token_is_reported(run: Run) -> None:
     done = run("spaces", HEADCOUNT_TOKEN="")
     assert done.exit_code == 1
     assert "HEADCOUNT_TOKEN" in done.stderr
     assert done.stdout == ""
 
 
-def test_a_token_of_somebody_else_is_refused_and_not_repeated(here: World, run: Run) -> None:
+def test_a_foreign_token_is_refused_and_not_repeated(here: World, run: Run) -> None:
     forged = here.token(headcount="admin", secret="another secret of thirty-two bytes or more")
     done = run("spaces", HEADCOUNT_TOKEN=forged)
     assert (done.exit_code, done.stderr[:4]) == (1, "401:")
@@ -115,19 +209,19 @@ def test_a_token_of_somebody_else_is_refused_and_not_repeated(here: World, run: 
     assert forged not in done.output
 
 
-def test_a_token_that_may_not_is_told_of_scopes(here: World, run: Run) -> None:
+def test_a_token_without_the_scope_gets_a_hint(here: World, run: Run) -> None:
     done = run("viewers", "site:main", HEADCOUNT_TOKEN=here.token(sub="u1"))
     assert (done.exit_code, done.stderr[:4]) == (1, "403:")
     assert "scope" in done.stderr
 
 
-def test_what_the_server_says_is_wrong_is_said(run: Run) -> None:
+def test_the_server_s_error_is_printed(run: Run) -> None:
     done = run("show", "nope:x")
     assert done.exit_code == 2
     assert "The kind 'nope' is not declared here" in done.stderr
 
 
-def test_nobody_at_an_address_is_said_with_a_way_out() -> None:
+def test_an_unreachable_address_is_reported_with_a_remedy() -> None:
     done = run_in({"HEADCOUNT_URL": "http://127.0.0.1:9"}, "spaces")
     assert done.exit_code == 1
     assert "No Headcount answers at http://127.0.0.1:9" in done.stderr
@@ -154,12 +248,12 @@ def test_without_any_address_the_ways_to_name_one_are_listed() -> None:
         ("days", "site:main", "--from", "2026-11-22", "--to", "2026-11-20"),
     ],
 )
-def test_a_wrong_command_line_ends_with_2(run: Run, words: tuple[str, ...]) -> None:
+def test_an_invalid_command_line_ends_with_2(run: Run, words: tuple[str, ...]) -> None:
     assert run(*words).exit_code == 2
 
 
 class Throttling:
-    """Answers 429 so many times, then an empty list of spaces."""
+    """Answers 429 this many times, then an empty list of spaces."""
 
     def __init__(self, times: int, retry_after: str) -> None:
         self.times, self.retry_after, self.asked = times, retry_after, 0
@@ -196,14 +290,14 @@ def test_429_is_waited_out(throttled: Any) -> None:
     assert server.asked == 3
 
 
-def test_a_long_retry_after_is_said_and_not_waited_for(throttled: Any) -> None:
+def test_a_long_retry_after_is_reported_instead_of_waited_for(throttled: Any) -> None:
     url, server = throttled(9, "900")
     done = run_in({"HEADCOUNT_URL": url}, "spaces")
     assert (done.exit_code, server.asked) == (1, 1)
-    assert "try again in 900 s" in done.stderr
+    assert "Try again in 900 s" in done.stderr
 
 
-def test_who_goes_on_throttling_is_given_up(throttled: Any) -> None:
+def test_endless_throttling_is_given_up(throttled: Any) -> None:
     url, server = throttled(9, "0")
     assert run_in({"HEADCOUNT_URL": url}, "spaces").exit_code == 1
     assert server.asked == 4
@@ -219,7 +313,13 @@ def test_every_command_helps_with_an_example_and_no_token_in_it(name: str) -> No
     (example,) = re.findall(r"Example: headcount (\S+)", done.stdout)
     assert example in {name, "demo"}
     assert "--json" in done.stdout
-    assert not re.search(r"Example:.*--token ", done.stdout)
+    assert not re.search(r"Example:.*(--token |20\d\d-)", done.stdout)
+
+
+@pytest.mark.parametrize("name", sorted(n for n, one in COMMANDS.items() if not one.hidden))
+def test_every_command_is_documented(name: str) -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert re.search(rf"headcount {name}\b", page)
 
 
 def test_completion_offers_live_spaces_and_never_fails(

@@ -1,4 +1,4 @@
-"""`headcount watch`: what it shows, and what it does when the connection is lost."""
+"""`headcount watch`: its output, and lost connections."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from headcount_cli import app, feed
 from headcount_cli.errors import CommandError
-from headcount_cli.feed import Feed, Heard, socket_url_of
+from headcount_cli.feed import Feed, Update, socket_url_of
 from headcount_cli.output import sparkline
 from headcount_cli.screen import Screen
 from headcount_cli.target import Target
 from rich.console import Console
 
-from tests.support.world import World
+from lab.harness.world import World
 
 SITE = "site:main"
 Serve = Callable[[web.WebSocketResponse], Awaitable[None]]
@@ -51,8 +51,8 @@ def headcount(version: int, people: int, **more: Any) -> dict[str, Any]:
 
 SCREEN = """\
 ╭────────────────────────────── site:main ───────────────────────────────╮
-│ people  signed in  anonymous  sessions   peak  views today  in all     │
-│      4          1          3         5  1,234           17   5,000     │
+│ people  signed in  anonymous  sessions   peak  views today  in total   │
+│      4          1          3         5  1,234           17     5,000   │
 │                                                                        │
 │ ▃▅█  1 to 4                                                            │
 │                                                                        │
@@ -75,43 +75,43 @@ def drawn(screen: Screen) -> str:
         return console.export_text()
 
 
-def test_the_screen_shows_numbers_course_tops_and_what_admins_say() -> None:
+def test_the_screen_shows_numbers_trend_top_facets_and_messages() -> None:
     screen = Screen(SITE, recent=[1, 2])
     assert "connecting" in drawn(screen)
-    screen.hear(headcount(3, 4))
-    screen.hear({"type": "notice", "space": SITE, "notice": {"text": "Back at noon."}})
+    screen.apply(Update(headcount(3, 4)))
+    screen.apply(Update({"type": "notice", "space": SITE, "notice": {"text": "Back at noon."}}))
     assert lines(drawn(screen)) == lines(SCREEN)
 
 
 def lines(text: str) -> list[str]:
-    """Without the frame, whose width is rich's affair."""
+    """Without the frame, whose width depends on rich."""
     return [line.strip("│╭╮╰╯─ ") for line in text.splitlines()]
 
 
-def test_a_version_that_is_said_twice_is_one_point_of_the_course() -> None:
+def test_a_repeated_version_is_one_point_of_the_trend() -> None:
     screen = Screen(SITE)
     for message in (headcount(3, 4), headcount(3, 4), headcount(4, 5)):
-        screen.hear(message)
+        screen.apply(Update(message))
     assert screen.recent == [4, 5]
 
 
-def test_a_lost_connection_is_shown_until_something_is_heard() -> None:
+def test_a_lost_connection_is_shown_until_the_next_message() -> None:
     screen = Screen(SITE)
-    screen.hear(headcount(1, 1))
-    screen.lose("closed by the server", 2.0)
+    screen.apply(Update(headcount(1, 1)))
+    screen.apply(Update(None, "closed by the server", 2.0))
     assert "reconnecting in 2 s (closed by the server)" in drawn(screen)
-    screen.hear(headcount(2, 1))
+    screen.apply(Update(headcount(2, 1)))
     assert "reconnecting" not in drawn(screen)
 
 
-def test_a_sparkline_goes_from_none_to_the_highest() -> None:
+def test_a_sparkline_goes_from_zero_to_the_highest() -> None:
     assert sparkline([0, 1, 2, 4], 10) == "▁▃▅█"
     assert sparkline([1, 1, 1], 2) == "██"
     assert sparkline([0, 0], 5) == "▁▁"
     assert sparkline([], 5) == ""
 
 
-# -------------------------------------------------------------------------------------------- feed
+# --------------------------------------------------------------------------------------------- feed
 
 
 class Peer:
@@ -137,7 +137,7 @@ class Peer:
 
 
 def says(*messages: Any) -> Serve:
-    """Say these, and close."""
+    """Send these messages, then close."""
 
     async def serve(socket: web.WebSocketResponse) -> None:
         for message in messages:
@@ -146,11 +146,11 @@ def says(*messages: Any) -> Serve:
     return serve
 
 
-def listened(
+def received_from(
     peer: Peer, tokens: list[str], until: int = 99
-) -> tuple[list[Heard], list[float], str]:
-    """What is heard until the peer refuses; the pauses; the words at the end."""
-    heard: list[Heard] = []
+) -> tuple[list[Update], list[float], str]:
+    """The updates until the peer refuses, the pauses, and the final error."""
+    updates: list[Update] = []
     slept: list[float] = []
 
     async def sleep(pause: float) -> None:
@@ -166,28 +166,28 @@ def listened(
             )
             try:
                 async for one in source.listen():
-                    heard.append(one)
-                    if len(heard) == until:
+                    updates.append(one)
+                    if len(updates) == until:
                         break
             except CommandError as error:
                 return str(error)
             return ""
 
-    return heard, slept, asyncio.run(listen())
+    return updates, slept, asyncio.run(listen())
 
 
 def test_a_lost_connection_is_opened_again_with_a_fresh_token_and_growing_pauses() -> None:
     peer = Peer(says(headcount(1, 1)), says(), says(), says(headcount(2, 2)))
-    heard, slept, words = listened(peer, ["a", "b", "c", "d", "e", "e"])
-    versions = [one.message["version"] for one in heard if one.message]
+    updates, slept, words = received_from(peer, ["a", "b", "c", "d", "e", "e"])
+    versions = [one.message["version"] for one in updates if one.message]
     assert versions == [1, 2]
-    assert slept == [0.5, 1.0, 2.0, 0.5]  # what was heard begins it anew
+    assert slept == [0.5, 1.0, 2.0, 0.5]  # a received message resets the pauses
     assert peer.tokens == [f"Bearer {token}" for token in "abcde"]
     assert peer.asked == [{"action": "subscribe", "space": SITE}] * 4
     assert "refused (403)" in words
 
 
-def test_pauses_end_at_half_a_minute_and_are_never_in_step() -> None:
+def test_pauses_grow_to_half_a_minute_with_jitter() -> None:
     nothing: Any = None
     source = Feed("ws://x", lambda: None, SITE, nothing, chance=lambda: 0.0)
     source.failures = 50
@@ -196,22 +196,22 @@ def test_pauses_end_at_half_a_minute_and_are_never_in_step() -> None:
     assert source.pause() == 30.0
 
 
-def test_an_error_ends_it_and_other_spaces_are_left_out() -> None:
+def test_an_error_ends_the_feed_and_other_spaces_are_ignored() -> None:
     other = {**headcount(7, 7), "space": "site:other"}
     wrong = {"type": "error", "error": "The kind 'nope' is not declared here."}
-    heard, _, words = listened(Peer(says(other, headcount(1, 1), wrong)), ["a"])
-    assert [one.message["version"] for one in heard if one.message] == [1]
+    updates, _, words = received_from(Peer(says(other, headcount(1, 1), wrong)), ["a"])
+    assert [one.message["version"] for one in updates if one.message] == [1]
     assert "not declared" in words
 
 
-def test_what_is_no_message_of_ours_means_that_the_connection_is_lost() -> None:
-    heard, _, _ = listened(
+def test_a_foreign_message_means_a_lost_connection() -> None:
+    updates, _, _ = received_from(
         Peer(says({"message": "Internal server error"}), says(headcount(1, 1))), ["a"] * 5, until=2
     )
-    assert [one.message is None for one in heard] == [True, False]
+    assert [one.message is None for one in updates] == [True, False]
 
 
-def test_a_peer_that_says_nothing_is_asked_and_then_given_up(
+def test_a_silent_peer_is_pinged_and_then_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feed, "PING_EVERY", 0.01)
@@ -223,36 +223,36 @@ def test_a_peer_that_says_nothing_is_asked_and_then_given_up(
         asked.append(await socket.receive_json())
         await socket.receive()
 
-    heard, _, _ = listened(Peer(silent), ["a"] * 3, until=2)
+    updates, _, _ = received_from(Peer(silent), ["a"] * 3, until=2)
     assert asked == [{"action": "ping"}]
-    assert heard[1].message is None
+    assert updates[1].message is None
 
 
 def test_a_refusal_without_a_token_asks_for_one() -> None:
     nothing: Any = None
-    assert "HEADCOUNT_TOKEN" in Feed("ws://x", lambda: None, SITE, nothing)._refused(401)
+    assert "HEADCOUNT_TOKEN" in Feed("ws://x", lambda: None, SITE, nothing)._refusal(401)
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("address", "found"),
     [
         ("wss://socket.test/live", "wss://socket.test/live"),
         ("/ws", "wss://api.test/ws"),
         ("https://edge.test/ws", "wss://edge.test/ws"),
     ],
 )
-def test_the_socket_is_where_the_dashboard_is_told(said: str, found: str) -> None:
-    class Told:
+def test_the_socket_s_address_is_the_dashboard_s(address: str, found: str) -> None:
+    class NumberedEvent:
         async def get(self, path: str) -> Any:
             assert path == "/dashboard/config.json"
-            return {"socketUrl": said}
+            return {"socketUrl": address}
 
-    anything: Any = Told()
+    anything: Any = NumberedEvent()
     target = Target("https://api.test", None, lambda: None, None)
     assert asyncio.run(socket_url_of(target, anything)) == found
 
 
-# ------------------------------------------------------------------------------- lines for pipes
+# ---------------------------------------------------------------------------------- lines for pipes
 
 
 def followed(monkeypatch: pytest.MonkeyPatch, *, as_json: bool, count: int = 2) -> None:
@@ -260,16 +260,18 @@ def followed(monkeypatch: pytest.MonkeyPatch, *, as_json: bool, count: int = 2) 
 
     class Scripted:
         async def listen(self) -> Any:
-            yield Heard(headcount(1, 1))
-            yield Heard(headcount(1, 1))
-            yield Heard(None, "closed by the server", 1.0)
-            yield Heard(headcount(2, 2))
-            yield Heard(headcount(3, 3))
+            yield Update(headcount(1, 1))
+            yield Update(headcount(1, 1))
+            yield Update(None, "closed by the server", 1.0)
+            yield Update(headcount(2, 2))
+            yield Update(headcount(3, 3))
 
     screen = Screen(SITE)
     anything: Any = Scripted()
     asyncio.run(
-        app._follow(anything, screen, count, lambda one: app._tell(screen, one, as_json=as_json))
+        app._follow(
+            anything, screen, count, lambda one: app._print_update(screen, one, as_json=as_json)
+        )
     )
 
 
@@ -277,11 +279,11 @@ def test_a_pipe_gets_a_line_for_each_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     followed(monkeypatch, as_json=False)
-    said = capsys.readouterr()
-    first, second = said.out.splitlines()
+    output = capsys.readouterr()
+    first, second = output.out.splitlines()
     assert first.startswith("12:00:05 site:main 1 people (1 signed in), 2 sessions, 17 views today")
     assert second.endswith("version 2")
-    assert "reconnecting" in said.err
+    assert "reconnecting" in output.err
 
 
 def test_a_script_gets_the_messages_themselves(
@@ -297,7 +299,7 @@ def test_a_real_headcount_fits_the_screen(memory_world: World) -> None:
     memory_world.beat("tab-1", userId="u1", page="/")
     memory_world.settle()
     screen = Screen(SITE)
-    for message in memory_world.line.frames["dash"]:
-        screen.hear(message)
+    for message in memory_world.management.frames["dash"]:
+        screen.apply(Update(message))
     assert "1 people (1 signed in), 1 sessions, 1 views today" in screen.line()
     assert "page  people" in drawn(screen)

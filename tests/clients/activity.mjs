@@ -1,4 +1,4 @@
-// 000, live activity: plain `fetch`, as its document shows it.
+// 000, live activity: plain `fetch`, as in its documentation.
 
 const path = "/api/analytics/live-activity";
 
@@ -21,7 +21,7 @@ export const list = async (url, token, maxAge) => {
   return seen(await fetch(`${url}${path}${query}`, { headers }));
 };
 
-/** Manually deactivate on logout. */
+/** Deactivate on logout. */
 export const logout = async (url, session) => {
   const activityId = `live_${session.userId}_${session.sessionId}`;
   return seen(

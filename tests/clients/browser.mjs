@@ -1,4 +1,4 @@
-// Calls from the tests on a page: `headcountTests.call(name, args)`.
+// Calls from the tests in a page: `headcountTests.call(name, args)`.
 import { call } from "./calls.mjs";
 
 globalThis.headcountTests = { call };

@@ -1,14 +1,15 @@
-// What the tests may call, by name; arguments and results are JSON.
+// The functions that tests can call, by name. Arguments and results are JSON.
 import * as activity from "./activity.mjs";
 import * as courses from "./courses.mjs";
 import * as links from "./links.mjs";
 import * as streams from "./streams.mjs";
+import * as sync from "./sync.mjs";
 import * as traffic from "./traffic.mjs";
 
-const systems = { activity, courses, links, streams, traffic };
+const systems = { activity, courses, links, streams, sync, traffic };
 const LIMIT = 40_000; // ms
 
-/** Call "system.function": `{value}` of what it returns, or `{error}` of what it throws. */
+/** Call "system.function". Returns `{value}`, or `{error}` if it throws. */
 export async function call(name, args) {
   const [system, fn] = name.split(".");
   let timer;

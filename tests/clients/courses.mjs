@@ -1,4 +1,4 @@
-// 001, course viewers: the `convex` package, as a page that was written for Convex uses it.
+// 001, course viewers: the `convex` package, used as in a page written for Convex.
 import { ConvexHttpClient } from "convex/browser";
 import { anyApi as api } from "convex/server";
 
@@ -21,18 +21,21 @@ export const getLiveViewerCount = (url, token, args) =>
 export const getActiveViewers = (url, token, args) =>
   connect(url, token).query(api.liveViewers.getActiveViewers, args);
 
-/** With the limit as an int64, which the client writes in an encoding of its own. */
+/** Any kind of function, by its name: what `function()` of the client is for. */
+export const anyFunction = (url, name, args) => connect(url).function(name, undefined, args);
+
+/** With the limit as an int64, which the client encodes in its own way. */
 export const getFirstViewers = (url, token, courseId, limit) =>
   connect(url, token).query(api.liveViewers.getActiveViewers, { courseId, limit: BigInt(limit) });
 
-/** What the badge does when it mounts: `chapterId` is undefined until a chapter is chosen. */
+/** What the badge does when it mounts. `chapterId` is undefined until a chapter is chosen. */
 export async function mountBadge(url, courseId, userId) {
   const convex = new ConvexHttpClient(url);
   await convex.mutation(api.liveViewers.recordPresence, { courseId, userId, chapterId: undefined });
   return convex.query(api.liveViewers.getLiveViewerCount, { courseId });
 }
 
-/** One client's mutations, which it sends one after another, and the count right after them. */
+/** One client's mutations, sent one after another, and the count right after them. */
 export async function followChapters(url, courseId, userId, chapters) {
   const convex = new ConvexHttpClient(url);
   const sent = chapters.map((chapterId) =>
@@ -42,7 +45,7 @@ export async function followChapters(url, courseId, userId, chapters) {
   return convex.query(api.liveViewers.getLiveViewerCount, { courseId });
 }
 
-/** Many people at once, past the client's queue. */
+/** Many people at once, without the client's queue. */
 export async function crowd(url, courseId, people) {
   const convex = new ConvexHttpClient(url);
   const arrive = (person) =>
@@ -50,7 +53,7 @@ export async function crowd(url, courseId, people) {
   await Promise.all(people.map(arrive));
 }
 
-/** The list before and after `clearAuth`, with one and the same client. */
+/** The list before and after `clearAuth`, with the same client. */
 export async function signOut(url, token, courseId) {
   const convex = connect(url, token);
   const before = await convex.query(api.liveViewers.getActiveViewers, { courseId });
@@ -61,7 +64,7 @@ export async function signOut(url, token, courseId) {
   return { before, after };
 }
 
-/** A query at one timestamp, which asks the server for it first. */
+/** A query at one timestamp, which the client requests from the server first. */
 export const consistentCount = (url, courseId) =>
   connect(url).consistentQuery(api.liveViewers.getLiveViewerCount, { courseId });
 

@@ -1,4 +1,4 @@
-// 002, link analytics: the "Manual API Calls" of its document.
+// 002, link analytics: the "Manual API Calls" of its documentation.
 
 async function seen(response) {
   return { status: response.status, body: await response.json() };
@@ -10,47 +10,6 @@ export const metrics = async (url, token, linkId) => {
   return seen(response);
 };
 
-export const join = async (url, linkId, { sessionId, fingerprint, email }) =>
-  seen(
-    await fetch(`${url}/api/send/realtime/${linkId}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({
-        action: "join",
-        sessionId,
-        fingerprint,
-        email,
-      }),
-    }),
-  );
-
-export const heartbeat = async (url, linkId, { sessionId, currentPage }) =>
-  seen(
-    await fetch(`${url}/api/send/realtime/${linkId}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({
-        action: "heartbeat",
-        sessionId,
-        currentPage,
-      }),
-    }),
-  );
-
-export const leave = async (url, linkId, { sessionId, duration }) =>
-  seen(
-    await fetch(`${url}/api/send/realtime/${linkId}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({
-        action: "leave",
-        sessionId,
-        duration,
-      }),
-    }),
-  );
-
-/** Whatever else somebody might post. */
 export const post = async (url, linkId, body) =>
   seen(
     await fetch(`${url}/api/send/realtime/${linkId}`, {
@@ -59,3 +18,12 @@ export const post = async (url, linkId, body) =>
       body: JSON.stringify(body),
     }),
   );
+
+export const join = (url, linkId, { sessionId, fingerprint, email }) =>
+  post(url, linkId, { action: "join", sessionId, fingerprint, email });
+
+export const heartbeat = (url, linkId, { sessionId, currentPage }) =>
+  post(url, linkId, { action: "heartbeat", sessionId, currentPage });
+
+export const leave = (url, linkId, { sessionId, duration }) =>
+  post(url, linkId, { action: "leave", sessionId, duration });

@@ -1,9 +1,9 @@
-// Calls from the tests in Node: a line of JSON in, `[name, args]`, and a line out.
+// Calls from the tests in Node: a line of JSON in, `[name, args]`, and a line of JSON out.
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
 
-globalThis.WebSocket ??= WebSocket; // Node has one of its own from version 22 on
-console.log = console.info = console.warn = console.error; // stdout is for the answers
+globalThis.WebSocket ??= WebSocket; // built into Node from version 22 on
+console.log = console.info = console.warn = console.error; // stdout is for results
 
 const { call } = await import("./calls.mjs");
 

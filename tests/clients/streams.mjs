@@ -1,10 +1,10 @@
-// 003, stream analytics: plain `fetch` and `WebSocket`, at the endpoints its document names.
+// 003, stream analytics: plain `fetch` and `WebSocket`, at the endpoints in its documentation.
 
 async function seen(response) {
   return { status: response.status, body: await response.json() };
 }
 
-/** A call of VITE_API_URL. */
+/** A request to VITE_API_URL. */
 export const request = async (url, token, method, path, body) =>
   seen(
     await fetch(`${url}${path}`, {
@@ -19,7 +19,7 @@ export const request = async (url, token, method, path, body) =>
 
 const sockets = new Map();
 
-/** Connect to a feed of VITE_WS_URL; fails where the connection is refused. */
+/** Connect to a feed of VITE_WS_URL. Fails if the connection is refused. */
 export const connect = (name, url) =>
   new Promise((resolve, reject) => {
     const socket = new WebSocket(url);
@@ -38,7 +38,7 @@ export const connect = (name, url) =>
     };
   });
 
-/** All that a feed has said. */
+/** All messages of a feed so far. */
 export const messages = (name) => sockets.get(name)?.messages ?? null;
 
 export const say = (name, message) => sockets.get(name).socket.send(JSON.stringify(message));

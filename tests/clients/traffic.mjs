@@ -1,7 +1,7 @@
 // 004, site traffic: the `@supabase/supabase-js` package, as a page written for Supabase uses it.
 import { createClient } from "@supabase/supabase-js";
 
-// Node before 22 has no WebSocket of its own and supabase-js asks for one; node.mjs puts it there.
+// supabase-js needs a WebSocket; node.mjs provides one for Node before 22.
 const clients = new Map();
 
 function connect(url, key) {
@@ -27,7 +27,11 @@ export const rpcSingle = async (url, key, name, args) =>
 export const rpcMaybeSingle = async (url, key, name, args) =>
   seen(await connect(url, key).rpc(name, args).maybeSingle());
 
-/** With the token of somebody who signed in beside the project's key, as Supabase Auth sends it. */
+/** With filters and the like: each step is a method's name and its arguments. */
+export const rpcWith = async (url, key, name, args, steps) =>
+  seen(await steps.reduce((query, [method, ...given]) => query[method](...given), connect(url, key).rpc(name, args)));
+
+/** With a signed-in user's token next to the project's key, as Supabase Auth sends it. */
 export const rpcSignedIn = async (url, key, token, name) => {
   const accessToken = async () => token;
   return seen(await createClient(url, key, { accessToken }).rpc(name));
@@ -36,7 +40,7 @@ export const rpcSignedIn = async (url, key, token, name) => {
 export const readTable = async (url, key) =>
   seen(await connect(url, key).from("heartbeats").select("*"));
 
-// src/services/heartbeatService.ts, as it stands there, for pages (it needs localStorage).
+// src/services/heartbeatService.ts, unchanged. For pages only: it needs localStorage.
 
 const HEARTBEAT_INTERVAL = 30_000; // 30 seconds
 const SESSION_ID_KEY = "heartbeat_session_id";

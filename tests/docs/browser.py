@@ -1,4 +1,4 @@
-"""The snippets of a page, run in one tab of Chromium, each after the ones above it."""
+"""Run a page's snippets in one tab of Chromium, each after the ones above it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from playwright.sync_api import Browser, CDPSession, Error, Page, Request, Response, WebSocket
 
 from tests.docs.commands import BrokenError
 from tests.stack import javascript
+from tests.support.servers import serving_files
 
 PACKAGES = {
     "convex/browser": "convex-browser",
@@ -25,7 +23,7 @@ PACKAGES = {
     "react": "react",
     "vue/dist/vue.esm-bundler.js": "vue",
 }
-"""What snippets import by name, and what its bundle is called."""
+"""Packages that snippets import, and the names of their bundles."""
 
 GIVEN = """
 const token = %(token)s, adminToken = token;
@@ -34,16 +32,16 @@ const [sessionId, visitorId, userId, userName] = ["docs-s", "docs-v", "docs-u", 
 const [courseId, chapterId, link, id] = ["docs-course", "one", "docs-link", "42"];
 const [badge, banner] = [document.createElement("p"), document.createElement("p")];
 """
-"""What a snippet takes for granted: the names that the reader's own page has."""
+"""Variables that snippets expect on the reader's own page."""
 
-PATIENCE = 31_000
-"""Milliseconds that pass after each snippet, for timers to fire: one beat and a bit."""
+FAST_FORWARD = 31_000
+"""Milliseconds to advance the clock after each snippet, so that timers fire: over one beat."""
 
 
 def bundle_packages(folder: Path) -> None:
-    """The npm packages as modules that a page can import."""
+    """Bundle the npm packages as modules that a page can import."""
     home = javascript.install()
-    own = {"react": "./react/react.js"}  # React is CommonJS: this names what it exports
+    own = {"react": "./react/react.js"}  # React is CommonJS: this file names its exports
     entries = [f"{short}={own.get(name, name)}" for name, short in PACKAGES.items()]
     flags = ["--bundle", "--format=esm", "--platform=browser", "--log-level=error"]
     javascript.run(
@@ -54,91 +52,96 @@ def bundle_packages(folder: Path) -> None:
 
 @dataclass
 class Tab:
-    """A reader's own page, of another origin than the stack."""
+    """A reader's own page, with another origin than the stack."""
 
     page: Page
     folder: Path
-    """What its site serves: what the page's commands fetched is there."""
+    """What its site serves, including what the page's commands downloaded."""
     origin: str
     stack: str
     token: str
     literals: dict[str, str]
-    wrong: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    answered: int = 0
+    problems: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    responses: int = 0
     sockets: list[tuple[WebSocket, list[str]]] = field(default_factory=list)
-    spoken: int = 0
-    """How often it asked the stack for something, up to the snippet before."""
+    used_before: int = 0
+    """Requests and sockets to the stack before the current snippet."""
     signed_in: bool = True
-    """Elements in markup have no token yet: what needs one is 401, for the next snippet to mend."""
+    """False for elements in markup: their token comes with the next snippet, until then 401."""
     _console: CDPSession | None = None
 
     def __post_init__(self) -> None:
         self.page.clock.install()
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("request", self._asked)
-        self.page.on("response", self._answered)
-        self.page.on("requestfailed", self._failed)
-        self.page.on("websocket", self._opened)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", self._on_request)
+        self.page.on("response", self._on_response)
+        self.page.on("requestfailed", self._on_failure)
+        self.page.on("websocket", self._on_socket)
 
-    def _asked(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         if request.url.startswith(self.stack):
-            self.asked.append(f"{request.method} {request.url}")
+            self.requests.append(f"{request.method} {request.url}")
 
-    def _answered(self, response: Response) -> None:
+    def _on_response(self, response: Response) -> None:
         if response.url.startswith(self.stack):
-            self.answered += 1
+            self.responses += 1
             request = response.request
             is_expected = response.status == 401 and not self.signed_in
             if response.status >= 400 and not is_expected:
-                self.wrong.append(f"{request.method} {response.url} is answered {response.status}")
+                self.problems.append(
+                    f"{request.method} {response.url} is answered {response.status}"
+                )
 
-    def _failed(self, request: Request) -> None:
+    def _on_failure(self, request: Request) -> None:
+        # Leaving a page aborts its requests.
         if request.url.startswith(self.stack) and request.failure != "net::ERR_ABORTED":
-            self.answered += 1  # aborted are those of a page that was left
-            self.wrong.append(f"{request.method} {request.url} fails: {request.failure}")
+            self.responses += 1
+            self.problems.append(f"{request.method} {request.url} fails: {request.failure}")
 
-    def _opened(self, socket: WebSocket) -> None:
-        heard: list[str] = []
-        self.sockets.append((socket, heard))
-        socket.on("framereceived", lambda frame: heard.append(str(frame)))
-        socket.on("socketerror", lambda error: self._refused(f"{socket.url}: {error}"))
+    def _on_socket(self, socket: WebSocket) -> None:
+        frames: list[str] = []
+        self.sockets.append((socket, frames))
+        socket.on("framereceived", lambda frame: frames.append(str(frame)))
+        socket.on("socketerror", lambda error: self._on_refusal(f"{socket.url}: {error}"))
 
-    def _refused(self, said: str) -> None:
-        if self.signed_in:
-            self.wrong.append(said)
+    def _on_refusal(self, problem: str) -> None:
+        # Leaving a page closes the sockets that it was about to open.
+        if self.signed_in and "closed before the connection is established" not in problem:
+            self.problems.append(problem)
 
     def open(self, body: str = "") -> None:
-        """Make the reader's page: what it imports, and a body."""
+        """Open the reader's page, with an import map and a body."""
         imports = {name: f"/packages/{short}.js" for name, short in PACKAGES.items()}
         head = f'<script type="importmap">{json.dumps({"imports": imports})}</script>'
-        document = f"<!doctype html><html><head>{head}</head><body>{self._ours(body)}</body></html>"
+        body = self._with_addresses(body)
+        document = f"<!doctype html><html><head>{head}</head><body>{body}</body></html>"
         (self.folder / "index.html").write_text(document)
         self.page.goto(f"{self.origin}/index.html")
         self._console = self.page.context.new_cdp_session(self.page)
         self._evaluate(GIVEN % {"token": json.dumps(self.token)})
 
     def html(self, text: str) -> None:
-        """Put it into the page, whose elements are then what they are called."""
+        """Open it as the page; all its elements must be defined."""
         self.signed_in = "<headcount-" not in text
         self.open(text)
-        self._pass(text)
+        self._wait_for_effects(text)
         unknown = self.page.evaluate(
             "[...document.querySelectorAll(':not(:defined)')].map((one) => one.localName)"
         )
-        self.wrong += [f"no element is called <{name}>" for name in unknown]
-        self._judge()
+        self.problems += [f"there is no element <{name}>" for name in unknown]
+        self._raise_problems()
 
     def js(self, text: str) -> None:
-        """Run it as a console would, so that names stay and `await` works."""
+        """Run it as in a console, so that variables stay and `await` works."""
         if self._console is None:
             self.open()
-        self._evaluate(_for_a_console(self._ours(text)))
-        self._pass(text)
-        self._judge()
+        self._evaluate(_for_console(self._with_addresses(text)))
+        self._wait_for_effects(text)
+        self._raise_problems()
 
     def css(self, text: str) -> None:
-        """Nothing of it is left out by the browser."""
+        """Check that the browser accepts every rule and property."""
         rules = self.page.evaluate(
             """(text) => {
               const sheet = new CSSStyleSheet();
@@ -150,10 +153,10 @@ class Tab:
         kept = " ".join(rules)
         for name in re.findall(r"([\w-]+)\s*:(?!:)\s*[^;{}]+;", text):
             if name not in kept:
-                self.wrong.append(f"{name} is no property, or has no such value")
+                self.problems.append(f"{name} is no property, or its value is invalid")
         if len(rules) != text.count("{"):
-            self.wrong.append(f"{len(rules)} rules of {text.count('{')} are understood")
-        self._judge()
+            self.problems.append(f"only {len(rules)} of {text.count('{')} rules are valid")
+        self._raise_problems()
 
     def vue(self, text: str) -> None:
         """Compile and mount a template."""
@@ -172,14 +175,14 @@ class Tab:
         )
 
     def close(self) -> None:
-        """Leave the page as a browser does when another address is typed."""
+        """Navigate away, as a user who enters another address."""
         self.page.goto("about:blank")
         self.page.wait_for_timeout(100)
-        self._judge()
+        self._raise_problems()
 
-    def _ours(self, text: str) -> str:
-        for literal, meant in self.literals.items():
-            text = text.replace(literal, meant)
+    def _with_addresses(self, text: str) -> str:
+        for literal, address in self.literals.items():
+            text = text.replace(literal, address)
         return text
 
     def _evaluate(self, script: str) -> None:
@@ -188,39 +191,41 @@ class Tab:
             "Runtime.evaluate", {"expression": script, "replMode": True, "awaitPromise": True}
         )
         if thrown := answer.get("exceptionDetails"):
-            said = thrown.get("exception", {}).get("description") or thrown["text"]
-            raise BrokenError(said.splitlines()[0])
+            message = thrown.get("exception", {}).get("description") or thrown["text"]
+            raise BrokenError(message.splitlines()[0])
 
-    def _pass(self, text: str) -> None:
-        """Let time go by until its timers fired and all it asked for is answered."""
+    def _wait_for_effects(self, text: str) -> None:
+        """Advance the clock until timers have fired, and wait for all responses."""
         self._wait()
         try:
-            self.page.clock.fast_forward(PATIENCE)
-        except Error as error:  # of a timer
-            self.wrong.append(error.message.splitlines()[0])
+            self.page.clock.fast_forward(FAST_FORWARD)
+        except Error as error:  # in a timer
+            self.problems.append(error.message.splitlines()[0])
         self._wait()
-        spoken = len(self.asked) + len(self.sockets)
-        if spoken == self.spoken and re.search(r"\bawait |WebSocket\(|<script", text):
-            self.wrong.append("it asks nothing of the stack")
-        self.spoken = spoken
+        used = len(self.requests) + len(self.sockets)
+        if used == self.used_before and re.search(r"\bawait |WebSocket\(|<script", text):
+            self.problems.append("it sends nothing to the stack")
+        self.used_before = used
 
     def _wait(self) -> None:
-        """Until nothing asked of the stack is without its answer."""
+        """Wait until every request to the stack has its response."""
         for _ in range(100):
             self.page.wait_for_timeout(100)
-            if self.answered >= len(self.asked):
+            if self.responses >= len(self.requests):
                 return
-        self.wrong.append(f"no answer to one of {self.asked}")
+        self.problems.append(f"no response to one of {self.requests}")
 
-    def _judge(self) -> None:
-        for socket, heard in self.sockets:
-            self.wrong += [f"{socket.url} hears {frame}" for frame in heard if '"error"' in frame]
-        if self.wrong:
-            raise BrokenError("; ".join(self.wrong))
+    def _raise_problems(self) -> None:
+        for socket, frames in self.sockets:
+            self.problems += [
+                f"{socket.url} receives {frame}" for frame in frames if '"error"' in frame
+            ]
+        if self.problems:
+            raise BrokenError("; ".join(self.problems))
 
 
-def _for_a_console(script: str) -> str:
-    """A module's text for a console, which imports only when called."""
+def _for_console(script: str) -> str:
+    """A module's text for a console, which allows only dynamic imports."""
 
     def imported(match: re.Match[str]) -> str:
         names = re.sub(r"\s+as\s+", ": ", match[1])
@@ -232,27 +237,17 @@ def _for_a_console(script: str) -> str:
 
 @contextmanager
 def site(folder: Path, packages: Path) -> Iterator[str]:
-    """The reader's site, until the block ends: its address."""
+    """Serve the reader's site until the block ends; yields its address."""
     (folder / "packages").symlink_to(packages)
-
-    class Files(SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(folder)))
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving_files(folder) as origin:
+        yield origin
 
 
 @contextmanager
 def tab(
     browser: Browser, folder: Path, packages: Path, *, stack: str, token: str, literals: Any
 ) -> Iterator[Tab]:
-    """A tab of a browser profile of its own, with the reader's page in it."""
+    """A tab in a separate browser profile, with the reader's page."""
     with site(folder, packages) as origin:
         context = browser.new_context()
         try:

@@ -1,4 +1,4 @@
-"""What of a page can be held against the project without running it, and what is wrong there."""
+"""Check a page against the project without running anything."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from headcount.documents import asyncapi, openapi
 from headcount.settings import Settings
-from headcount.web.documents import asyncapi, openapi
 from headcount_cli.app import app
 from jsonschema import Draft202012Validator
 from typer.main import get_command
 
-from tests.docs.pages import Page, page
-from tests.support.template import ROOT, template
+from lab.harness.template import ROOT, template
+from tests.docs.pages import Block, Page, page
 
 RUN = {"sh", "js", "html", "css", "vue", "python"}
 """Languages whose blocks tests/stack/test_docs.py runs."""
-QUOTED = {"tsx", "jsx"}
-"""Languages whose blocks are of the pages that tests/stack/test_react.py compiles and shows."""
+QUOTED = {"tsx", "jsx", "ts", "svelte", "njk", "php"}
+"""Languages whose blocks are quoted from what tests/stack/test_react.py and test_recipes.py run."""
 PARSED = {"json", "yaml", "toml"}
 SHOWN = {"", "text"}
-"""Pictures made of letters, and lists."""
+"""Diagrams and lists."""
 
 GENERATED = ("functions/site/built/", ".local/", ".aws-sam/", ".venv/")
 THEIRS = {"ConvexReactClient", "HttpOnly", "SameSite", "RealTimeDashboard"}
-"""Names that pages speak of and that are nobody's here."""
+"""Names on pages that are not the project's."""
 _CODE = {"*.py", "*.js", "*.mjs", "*.ts", "*.tsx", "*.jsx", "*.html", "*.json", "*.toml"}
-_FOLDERS = ("cli", "events", "functions", "layers", "local", "tests")
+_FOLDERS = ("cli", "clients", "events", "functions", "lab", "layers", "local", "tests")
 _METHODS = "GET|POST|PUT|PATCH|DELETE"
 
 
 def problems(of: Page) -> list[str]:
-    """All that is wrong with a page, each with its line."""
+    """All problems of a page, with their lines."""
     return [
         f"{of.name}:{line}: {what}" for check in CHECKS for line, what in sorted(set(check(of)))
     ]
@@ -48,31 +48,31 @@ Found = Iterator[tuple[int, str]]
 
 
 def fences(of: Page) -> Found:
-    """Every block is run, compared or at least parsed; what is only shown looks like no command."""
+    """Every block is run, compared or at least parsed; unchecked blocks contain no commands."""
     for block in of.blocks:
         if block.language not in RUN | QUOTED | PARSED | SHOWN:
-            yield block.line, f"nothing runs or checks a block of {block.language!r}"
+            yield block.line, f"no test runs or checks a block of {block.language!r}"
         if block.language in SHOWN:
             for text in block.text.splitlines():
                 if re.match(r"\s*(\$ |make |curl |headcount |aws |sam |\.venv/)", text):
-                    yield block.line, f"a command that nothing runs: fence it as sh: {text.strip()}"
+                    yield block.line, f"no test runs this command: fence it as sh: {text.strip()}"
 
 
 def links(of: Page) -> Found:
-    """A link within the project leads to a file, and to a heading of it."""
+    """Links within the project point to files, and to headings in them."""
     for target, line in of.links:
         if re.match(r"https://|mailto:", target):
             continue
         path, _, anchor = target.partition("#")
         to = (of.path.parent / path).resolve() if path else of.path
         if path and not to.exists():
-            yield line, f"the link {target} leads nowhere"
+            yield line, f"the link {target} points to no file"
         elif anchor and anchor not in (of if to == of.path else page(to)).anchors:
-            yield line, f"the link {target} leads to no heading"
+            yield line, f"the link {target} points to no heading"
 
 
 def paths(of: Page) -> Found:
-    """A file or folder that is named is there, by its whole path or by the end of it."""
+    """Named files and folders exist, by their whole path or its end."""
     for code, line in of.codes:
         name = code.removeprefix("./").removeprefix("here/")
         if not re.fullmatch(r"[\w.@-]+(/[\w.@-]+)*/?", name) or name.startswith(GENERATED):
@@ -90,7 +90,7 @@ def paths(of: Page) -> Found:
 
 
 def names(of: Page) -> Found:
-    """Parameters, outputs, classes and tests that are named are there, values are allowed."""
+    """Named parameters, outputs, classes and tests exist, and values are allowed."""
     for code, line in of.codes:
         named = re.fullmatch(r"([A-Z]\w+)(=\S*)?", code)
         if named and named[1] not in _words() | THEIRS and re.match(r"[A-Z][a-z]+[A-Z]", code):
@@ -103,7 +103,7 @@ def names(of: Page) -> Found:
 
 
 def overrides(of: Page) -> Found:
-    """Parameters that a command or a settings file gives are the template's."""
+    """Parameters in commands and settings files are in the template."""
     for block in of.blocks:
         if block.language in {"sh", "toml"}:
             text = block.text.replace("\\\n", " ")
@@ -138,7 +138,7 @@ def routes(of: Page) -> Found:
 
 
 def targets(of: Page) -> Found:
-    """What `make` is asked for, in a block or in a sentence, is in the Makefile."""
+    """Targets of `make`, in blocks and sentences, are in the Makefile."""
     commands = [(block.text, block.line) for block in of.blocks if block.language == "sh"]
     for text, line in [*of.codes, *commands]:
         for name in re.findall(r"^\s*(?:\w+=\S*\s+)*make\s+([a-z][\w-]*)", text, re.M):
@@ -147,7 +147,7 @@ def targets(of: Page) -> Found:
 
 
 def cli(of: Page) -> Found:
-    """What `headcount` is asked for, in a block or in a sentence, it can do."""
+    """Commands and options of `headcount`, in blocks and sentences, exist."""
     commands = [(block.text, block.line) for block in of.blocks if block.language == "sh"]
     for text, line in [*of.codes, *commands]:
         for name, rest in re.findall(
@@ -162,8 +162,16 @@ def cli(of: Page) -> Found:
                     yield line, f"headcount {name} has no option {option}"
 
 
+def dates(of: Page) -> Found:
+    """Blocks that are run contain no date, because they must work on any day; only `AT` may."""
+    for block in of.blocks:
+        for day in re.findall(r"(?<!AT=)\b20\d\d-\d\d(?:-\d\d)?(?!\d)", block.text):
+            if block.language in RUN:
+                yield block.line, f"{day} ages: use a relative time"
+
+
 def data(of: Page) -> Found:
-    """JSON is what the documents describe, settings parse, components are those that are tested."""
+    """JSON matches the documents' schemas, settings parse, and components are tested."""
     for block in of.blocks:
         try:
             if block.language == "json":
@@ -172,32 +180,38 @@ def data(of: Page) -> Found:
                 list(yaml.compose_all(block.text, yaml.SafeLoader))
             elif block.language == "toml":
                 tomllib.loads(block.text)
-            elif block.language in QUOTED and block.text not in _components():
-                yield block.line, "not a quotation of tests/clients/react/: nothing tests it"
+            elif is_quoted(block) and block.text not in _components():
+                where = "tests/clients/react/ or tests/recipes/"
+                yield block.line, f"not quoted from {where}, so no test runs it"
         except (ValueError, yaml.YAMLError) as error:
             yield block.line, f"not {block.language}: {error}"
 
 
+def is_quoted(block: Block) -> bool:
+    """Whether a block is a part of a tested app. A Vue block with a script is a whole component."""
+    return block.language in QUOTED or (block.language == "vue" and "<script" in block.text)
+
+
 def _messages(text: str) -> Iterator[str]:
-    """What of a list of JSON values is neither a message, a request nor an answer."""
+    """The values in a list of JSON values that are no message, request or response."""
     decoder, rest = json.JSONDecoder(), text.strip()
     while rest:
         value, end = decoder.raw_decode(rest)
         if not any(schema.is_valid(value) for schema in _schemas()):
             wrong = min(([*schema.iter_errors(value)] for schema in _schemas()), key=len)
             why = "; ".join(error.message for error in wrong)
-            yield f"no message, request or answer is {json.dumps(value)[:80]}: {why[:300]}"
+            yield f"no message, request or response is {json.dumps(value)[:80]}: {why[:300]}"
         rest = rest[end:].strip()
 
 
 CHECKS: list[Callable[[Page], Found]] = [
-    *(fences, links, paths, names, overrides, routes, targets, cli, data),
+    *(fences, links, paths, names, overrides, routes, targets, cli, dates, data),
 ]
 
 
 @cache
 def make_targets() -> frozenset[str]:
-    """What the Makefile can make."""
+    """The targets of the Makefile."""
     text = (ROOT / "Makefile").read_text()
     return frozenset(re.findall(r"^([a-z][\w-]*):", text, re.MULTILINE))
 
@@ -219,13 +233,13 @@ def _top() -> frozenset[str]:
 
 @cache
 def _tree() -> frozenset[str]:
-    """All paths of the project that are somebody's work."""
-    made = {".venv", ".local", ".aws-sam", ".git", "built", "node_modules", "__pycache__"}
+    """All paths of the project except generated ones."""
+    generated = {".venv", ".local", ".aws-sam", ".git", "built", "node_modules", "__pycache__"}
     found: set[str] = set()
     folders = [ROOT]
     for folder in folders:
         for path in folder.iterdir():
-            if path.name not in made and not path.name.endswith("_cache"):
+            if path.name not in generated and not path.name.endswith("_cache"):
                 found.add(path.relative_to(ROOT).as_posix())
                 folders += [path] if path.is_dir() else []
     return frozenset(found)
@@ -233,7 +247,7 @@ def _tree() -> frozenset[str]:
 
 @cache
 def _words() -> frozenset[str]:
-    """Every word of the project's code, but for what tests the pages."""
+    """Every word of the project's code, without the tests of the pages."""
     texts = [(ROOT / name).read_text() for name in ("template.yaml", "samconfig.toml", "Makefile")]
     for name in _tree():
         path = Path(name)
@@ -245,7 +259,7 @@ def _words() -> frozenset[str]:
 
 @cache
 def _routes(method: str) -> list[str]:
-    """Patterns of the paths that answer a method, sockets' addresses included."""
+    """Patterns of the paths with a method, including the sockets' addresses."""
     http, sockets = _documents()
     known = [path for path, calls in http["paths"].items() if method.lower() in calls]
     if method == "GET":
@@ -263,26 +277,31 @@ def _documents() -> tuple[dict[str, Any], dict[str, Any]]:
 
 @cache
 def _schemas() -> list[Draft202012Validator]:
-    """Of all that is said and answered; without those that anything fits."""
+    """Schemas of all messages and responses, without those that accept anything."""
     http, sockets = _documents()
-    told = [
+    references = [
         ({"$ref": f"#/components/schemas/{name}"}, document)
         for document in (http, sockets)
         for name in document["components"]["schemas"]
     ]
-    told += [
+    references += [
         (message["payload"], sockets) for message in sockets["components"]["messages"].values()
     ]
     found = [
         Draft202012Validator({**schema, "components": document["components"]})
-        for schema, document in told
+        for schema, document in references
     ]
     found.append(Draft202012Validator(json.loads((ROOT / "docs/events.schema.json").read_text())))
-    return [schema for schema in found if not schema.is_valid({"nobody": "says this"})]
+    return [schema for schema in found if not schema.is_valid({"unknown": "field"})]
 
 
 @cache
 def _components() -> str:
-    """The React pages that are compiled, type-checked and shown."""
-    folder = ROOT / "tests" / "clients" / "react"
-    return "\n".join(path.read_text() for path in sorted(folder.glob("*.?sx")))
+    """The components and apps that are compiled, type-checked and shown."""
+    found = sorted((ROOT / "tests" / "clients" / "react").glob("*.?sx"))
+    found += sorted(
+        path
+        for path in (ROOT / "tests" / "recipes").glob("*/**/*.*")
+        if path.suffix in {".js", ".ts", ".tsx", ".vue", ".svelte", ".njk", ".php"}
+    )
+    return "\n".join(path.read_text() for path in found)

@@ -1,4 +1,4 @@
-"""The commands of a page, run one after the other in a shell as somebody who reads it would."""
+"""Run the commands of a page one after the other in a shell, as a reader would."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +20,16 @@ import click
 from botocore import xform_name
 from botocore.exceptions import UnknownServiceError
 
+from lab.harness.template import ROOT, template
 from local.settings import STACK_NAME, Settings, aws_environment
-from tests.support.template import ROOT, template
+from tests.docs import register
+from tests.docs.pages import Page
 
 LIMIT = 90
-"""Seconds that a command may take."""
+"""The timeout of a command, in seconds."""
 
 _MAKES_OWN = {"ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
-"""What `make test ARGS=...` would hand on to a page's own `make`."""
-
-ELSEWHERE = {
-    "make run": ("tests/stack/test_make_run.py", '["make", "run", '),
-    "make build": (".ci/run", "make build"),
-    "make test": (".ci/run", "make test"),
-    "make check": (".ci/run", "make check"),
-    "make mutants": (".ci/run", "make mutants"),
-    "make soak": (".ci/run", "make soak"),
-    "make bench-check": (".ci/run", "make bench-check"),
-    "make sam-local-image": (".ci/run", "make sam-local-image"),
-    ".venv/bin/sam local": ("tests/stack/test_sam_local.py", '[SAM, "local", '),
-    "make units": ("tests/handlers/test_units.py", "measure("),
-    "make deploy-local": ("tests/stack/faults.py", "deploy("),
-}
-"""What CI runs anyway, and where it says so."""
-
-LONG = {
-    *("make bench-beat", "make bench-cold-start", "make bench-fanout", "make bench-cost"),
-    *("make bench-dashboard", "make bench-sizes", "make picture", "make load"),
-}
-"""What takes minutes, or is right on a quiet machine only: started as far as its help."""
-
-OUTSIDE = {"make lock", "make audit-dependencies"}
-"""What asks servers of others: make says what it would do."""
+"""Variables that `make test ARGS=...` would pass to the `make` of a page."""
 
 LASTING = {
     "make demo": "visitors",
@@ -58,22 +37,22 @@ LASTING = {
     "headcount watch": "people",
     ".venv/bin/headcount watch": "people",
 }
-"""What goes on until Ctrl-C, and a word that it says once it works."""
+"""Commands that run until Ctrl-C, and a word that they print once they work."""
 
 ONCE = {"headcount doctor"}
-"""What looks at everything and changes nothing: the same line on another page is not run again."""
+"""Slow commands that change nothing: the same line on another page is not run again."""
 _done: set[str] = set()
 
 APART = {"make clean"}
-"""What would take the tests' own tools away: run in a folder that holds the like of them."""
+"""Commands that would delete the tests' own tools: they run in a folder with similar files."""
 
 
 class BrokenError(AssertionError):
-    """A command does not do what its page says."""
+    """A command or snippet does not work as its page says."""
 
 
 def commands(text: str) -> list[str]:
-    """A block's commands: lines, with those that go on in the next line whole."""
+    """A block's commands: its lines, with continued lines joined."""
     found: list[str] = []
     open_line = ""
     for line in text.splitlines():
@@ -87,7 +66,7 @@ def commands(text: str) -> list[str]:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether no quote, no backslash and no here-document is open."""
+    """Whether no quote, backslash or here-document is open."""
     here = re.search(r"<<-?\s*['\"]?(\w+)", text)
     if here and not re.search(rf"^\s*{here[1]}$", text, re.MULTILINE):
         return False
@@ -99,7 +78,7 @@ def _is_whole(text: str) -> bool:
 
 
 def words(command: str) -> list[str]:
-    """A command's words, without the assignments before it; none where the shell has to say."""
+    """A command's words, without the assignments before it; none if only a shell can split it."""
     try:
         found = shlex.split(command.replace("\\\n", " "), comments=True)
     except ValueError:
@@ -109,24 +88,60 @@ def words(command: str) -> list[str]:
     return found
 
 
+def all_commands(pages: Iterable[Page]) -> list[str]:
+    """Every command of the pages: those in blocks, then those that are only in sentences."""
+    pages = list(pages)
+    blocks = [
+        command
+        for page in pages
+        for block in page.blocks
+        if block.language == "sh"
+        for command in commands(block.text)
+    ]
+    known = {command.split("#")[0].strip() for command in blocks}
+    codes = {code for page in pages for code, _ in page.codes}
+    return blocks + sorted(code for code in codes - known if re.match(_IN_A_SENTENCE, code))
+
+
+_IN_A_SENTENCE = r"(make|uv|pip) [a-z]|headcount [a-z-]+ [^ ]"
+
+
 def starts(command: str, table: Any) -> str | None:
-    """The entry that a command begins with, word by word."""
+    """The entry of a table with which a command begins, word by word."""
     found = words(command)
     return next((entry for entry in table if found[: len(entry.split())] == entry.split()), None)
 
 
+class How(Enum):
+    """How a page's command is tested."""
+
+    HERE = "run with the page"
+    APART = "run with the page, in a separate folder"
+    ELSEWHERE = "run by CI or by a test"
+    CHECKED = "checked by the tool's own parser: it needs an account on AWS"
+
+
+def handled(command: str) -> How:
+    """How a command is tested."""
+    if starts(command, APART):
+        return How.APART
+    if register.is_run_elsewhere(words(command)):
+        return How.ELSEWHERE
+    return How.CHECKED if starts(command, CHECKED) else How.HERE
+
+
 @dataclass
 class Shell:
-    """A reader's terminal: what it is told stays in force until the page ends."""
+    """A reader's terminal, whose variables and folder last until the page ends."""
 
     folder: Path
     settings: Settings
     literals: dict[str, str]
-    """What stands in a page for an address, and the address."""
+    """Placeholders for addresses in pages -> the addresses."""
     variables: dict[str, str]
 
     def __post_init__(self) -> None:
-        """The project's folder as the reader sees it, whose running stack is the test's."""
+        """Link the project's files, as the reader sees them, to the test's running stack."""
         for path in ROOT.iterdir():
             if path.name != ".local":
                 (self.folder / path.name).symlink_to(path)
@@ -136,7 +151,7 @@ class Shell:
         self._state.touch()
 
     def environment(self) -> dict[str, str]:
-        """A terminal's, aimed at the running stack and its AWS."""
+        """The environment of a terminal that uses the running stack and its emulator."""
         inherited = aws_environment(self.settings)
         return {
             **{name: value for name, value in inherited.items() if name not in _MAKES_OWN},
@@ -150,53 +165,60 @@ class Shell:
         }
 
     def run(self, block: str) -> None:
-        """Run a block's commands; BrokenError names the first that does not work."""
+        """Run a block's commands; BrokenError names the first that fails."""
         for command in commands(block):
             self._run(command)
 
     def _run(self, command: str) -> None:
-        checked, elsewhere = starts(command, CHECKED), starts(command, ELSEWHERE)
-        if checked and (wrong := list(CHECKED[checked](words(self._ours(command))))):
+        checked = starts(command, CHECKED)
+        if checked and (wrong := list(CHECKED[checked](words(self._with_addresses(command))))):
             raise BrokenError(f"{command}: {'; '.join(wrong)}")
-        if elsewhere:
-            file, said = ELSEWHERE[elsewhere]
-            if said not in (ROOT / file).read_text():
-                raise BrokenError(f"{command}: {file} does not run it any more")
-        if checked or elsewhere:
-            return
-        if starts(command, APART):
+        how = handled(command)
+        if how is How.APART:
             self._run_apart(command)
-            return
-        if starts(command, OUTSIDE):
-            command = command.replace("make", "make -n", 1)
-        if long := starts(command, LONG):
-            command = f"{long} ARGS=--help"
-        ours = " ".join(words(self._ours(command)))
-        if starts(command, ONCE) and ours in _done:
-            return
-        _done.add(ours)
-        self._bash(command, LASTING.get(starts(command, LASTING) or ""))
+        elif how is How.ELSEWHERE:
+            self._check_options(words(command))
+        elif how is How.HERE:
+            line = " ".join(words(self._with_addresses(command)))
+            if starts(command, ONCE) and line in _done:
+                return
+            _done.add(line)
+            self._bash(command, LASTING.get(starts(command, LASTING) or ""))
 
-    def _ours(self, text: str) -> str:
-        for literal, meant in self.literals.items():
-            text = text.replace(literal, meant)
+    def _check_options(self, command: list[str]) -> None:
+        """Check that the options of a command exist that CI may run with others."""
+        args = next((word for word in command if word.startswith("ARGS=")), "").partition("=")[2]
+        options = {word for word in shlex.split(args) if word.startswith("-")}
+        if not options or command in register.elsewhere():
+            return
+        help_command = f"make {register.target(command)} ARGS=--help"
+        output = self._bash(help_command, None)
+        if unknown := options - {*re.findall(r"(?<![\w-])--?[a-z][\w-]*", output)}:
+            raise BrokenError(
+                f"{' '.join(command)}: {help_command} does not list {sorted(unknown)}"
+            )
+
+    def _with_addresses(self, text: str) -> str:
+        for literal, address in self.literals.items():
+            text = text.replace(literal, address)
         return text
 
     def _run_apart(self, command: str) -> None:
-        place = self.folder / "apart"
-        shutil.rmtree(place, ignore_errors=True)
-        made = [place / ".venv", place / ".local", place / "functions" / "__pycache__"]
+        separate = self.folder / "apart"
+        shutil.rmtree(separate, ignore_errors=True)
+        made = [separate / ".venv", separate / ".local", separate / "functions" / "__pycache__"]
         for folder in made:
             folder.mkdir(parents=True)
-        shutil.copy(ROOT / "Makefile", place)
-        self._bash(f"cd {shlex.quote(str(place))} && {command}", None)
+        shutil.copy(ROOT / "Makefile", separate)
+        self._bash(f"cd {shlex.quote(str(separate))} && {command}", None)
         if left := [folder.name for folder in made if folder.exists()]:
             raise BrokenError(f"{command} left {left}")
 
-    def _bash(self, command: str, until: str | None) -> None:
+    def _bash(self, command: str, until: str | None) -> str:
+        """Run a command, to its end or until it prints a word; returns its output."""
         state = shlex.quote(str(self._state))
         script = (
-            f"set -euo pipefail; . {state}; set -a\n{self._ours(command)}\n"
+            f"set -euo pipefail; . {state}; set -a\n{self._with_addresses(command)}\n"
             f"set +a; {{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {state}"
         )
         output = self.folder / ".output"
@@ -216,22 +238,23 @@ class Shell:
             code = f"no end within {LIMIT} s"
         finally:
             _end(shell)
-        said = output.read_text(errors="replace")
-        if code or "Traceback" in said:
-            raise BrokenError(f"{command}\nended with {code}:\n{_shortened(said)}")
+        text = output.read_text(errors="replace")
+        if code or "Traceback (most" in text:
+            raise BrokenError(f"{command}\nended with {code}:\n{_shortened(text)}")
+        return text
 
 
-def _shortened(said: str, most: int = 2000) -> str:
-    """How it began and how it ended."""
-    return said if len(said) <= 2 * most else f"{said[:most]}\n[...]\n{said[-most:]}"
+def _shortened(text: str, most: int = 2000) -> str:
+    """The beginning and the end of a text."""
+    return text if len(text) <= 2 * most else f"{text[:most]}\n[...]\n{text[-most:]}"
 
 
 def _until(shell: subprocess.Popen[bytes], output: Path, word: str) -> str | int:
-    """Wait for a word, press Ctrl-C and say how it ended: 0 where it was asked to."""
+    """Wait for a word, then press Ctrl-C; returns 0, or how it ended before."""
     deadline = time.monotonic() + LIMIT
     while word not in output.read_text(errors="replace"):
         if shell.poll() is not None or time.monotonic() > deadline:
-            return f"{shell.returncode}, and never said {word!r}"
+            return f"{shell.returncode}, and never printed {word!r}"
         time.sleep(0.1)
     if shell.poll() is None:
         os.killpg(shell.pid, signal.SIGINT)
@@ -247,11 +270,11 @@ def _end(shell: subprocess.Popen[bytes]) -> None:
     shell.wait()
 
 
-# --------------------------------------------------------- what would need an account: only checked
+# ------------------------------------------------- commands that need an account: only checked
 
 
 def sam(command: list[str]) -> Iterator[str]:
-    """What SAM CLI would refuse of a command's options, and parameters that there are none of."""
+    """Options that SAM CLI would refuse, and parameters that the template does not have."""
     from samcli.cli.context import Context
     from samcli.cli.main import cli
 
@@ -275,9 +298,9 @@ def sam(command: list[str]) -> Iterator[str]:
 
 
 def aws(command: list[str]) -> Iterator[str]:
-    """What of an AWS CLI command its service does not know, or misses."""
+    """Unknown or missing parts of an AWS CLI command, according to the service's model."""
     _, service, operation, *rest = command
-    if (service, operation) == ("logs", "tail"):  # the CLI's own, of no service
+    if (service, operation) == ("logs", "tail"):  # the CLI's own command, without a model
         given = {word[2:] for word in rest if word.startswith("--")}
         yield from (f"tail does not take --{name}" for name in sorted(given - _AWS_LOGS_TAIL))
         return
@@ -306,17 +329,18 @@ CHECKED: dict[str, Callable[[list[str]], Iterator[str]]] = {
     ".venv/bin/sam": sam,
     "aws": aws,
 }
-"""What would change or needs a stack on AWS: checked as far as the tool itself would."""
+"""Commands that need or change a stack on AWS, and the checks that the tools themselves do."""
 
 
 def for_stack(settings: Settings, outputs: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """What stands in a page for a stack's addresses, and the variables that pages use."""
+    """Placeholders in pages -> a stack's addresses, and the variables that pages use."""
     origin = str(outputs["origin"])
     literals = {
         "http://localhost:8787": origin,
         "ws://localhost:8787": origin.replace("http", "ws", 1),
         "https://YOUR-HTTP-URL": origin,
         "wss://YOUR-EDGE": origin.replace("http", "ws", 1),
+        "wss://YOUR-WEBSOCKET-URL": f"{origin.replace('http', 'ws', 1)}/ws",
         "http://localhost:4566": settings.gateway_url,
         "STACK=headcount": f"STACK={STACK_NAME}",
         "--stack headcount-prod": "--local",

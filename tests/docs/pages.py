@@ -1,4 +1,4 @@
-"""The project's pages: what is fenced, linked, headed and set in code, as GitHub shows them."""
+"""The project's pages: their blocks, links, headings and inline code, as GitHub renders them."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.support.template import ROOT
+from lab.harness.template import ROOT
 
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
 @dataclass(frozen=True)
 class Block:
-    """What is between two fences."""
+    """A fenced block."""
 
     language: str
     text: str
     line: int
-    """Of its opening fence, from 1."""
+    """The line of its opening fence, from 1."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page, and where it is; `path` need not exist, so that tests can make pages up."""
+    """A page; `path` need not exist, so that tests can invent pages."""
 
     path: Path
     text: str
 
     @property
     def name(self) -> str:
-        """As one names it: `docs/client.md`."""
+        """Its path in the project, such as `docs/client.md`."""
         return self.path.relative_to(ROOT).as_posix()
 
     @cached_property
@@ -43,14 +43,14 @@ class Page:
         return _MARKDOWN.parse(self.text)
 
     def _inline(self) -> Iterator[tuple[Token, int]]:
-        """The tokens within paragraphs, headings and cells, and their line."""
+        """The inline tokens of paragraphs, headings and cells, with their lines."""
         for token in self._tokens:
             for child in token.children or ():
                 yield child, (token.map or [0])[0] + 1
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """All that is fenced, from the top."""
+        """All blocks, from the top."""
         return [
             Block(token.info.strip(), token.content, (token.map or [0])[0] + 1)
             for token in self._tokens
@@ -59,14 +59,14 @@ class Page:
 
     @cached_property
     def codes(self) -> list[tuple[str, int]]:
-        """What is set in code within a line, and that line."""
+        """All inline code, with its lines."""
         return [
             (token.content, line) for token, line in self._inline() if token.type == "code_inline"
         ]
 
     @cached_property
     def links(self) -> list[tuple[str, int]]:
-        """Where its links and pictures lead, and from which line."""
+        """The targets of links and images, with their lines."""
         return [
             (str(token.attrs.get("href") or token.attrs.get("src")), line)
             for token, line in self._inline()
@@ -75,7 +75,7 @@ class Page:
 
     @cached_property
     def anchors(self) -> set[str]:
-        """What one can link to: its headings, as GitHub names them."""
+        """The anchors of its headings, as GitHub names them."""
         found: set[str] = set()
         for opened, heading in zip(self._tokens, self._tokens[1:], strict=False):
             if opened.type == "heading_open":
@@ -94,10 +94,10 @@ class Page:
 
 
 def page(path: Path) -> Page:
-    """A page that is there."""
+    """An existing page."""
     return Page(path, path.read_text(encoding="utf-8"))
 
 
 def pages() -> list[Page]:
-    """All of them: at the root of the project, and below docs/."""
+    """All pages: at the root of the project, and below docs/."""
     return [page(path) for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])]

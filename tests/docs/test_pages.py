@@ -1,4 +1,4 @@
-"""What the pages say is so. What they tell one to do is run by tests/stack/test_docs.py."""
+"""The pages are correct. tests/stack/test_docs.py runs their commands and snippets."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from pathlib import Path
 
 import pytest
 
+from lab.harness.template import ROOT, template
 from tests.docs.checks import problems
 from tests.docs.commands import CHECKED, commands, words
 from tests.docs.pages import Page, page, pages
-from tests.support.template import ROOT, template
 
 ALARMS = template().of_type("AWS::CloudWatch::Alarm")
 
 
 @pytest.mark.parametrize("path", [one.path for one in pages()], ids=lambda path: path.name)
-def test_what_a_page_says_is_so(path: Path) -> None:
+def test_a_page_has_no_problems(path: Path) -> None:
     assert problems(page(path)) == []
 
 
 def made_up(text: str) -> Page:
-    """A page beside the others."""
+    """An invented page in docs/."""
     return Page(ROOT / "docs" / "made-up.md", text)
 
 
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("```zsh\nls\n```", "nothing runs or checks a block of 'zsh'"),
-        ("```\n$ make run\n```", "a command that nothing runs"),
-        ("    make run\n", "a command that nothing runs"),
-        ("[a](nowhere.md)", "the link nowhere.md leads nowhere"),
-        ("[a](../README.md#nowhere)", "leads to no heading"),
-        ("# Here\n[a](#there)", "the link #there leads to no heading"),
-        ("![a](nothing.png)", "the link nothing.png leads nowhere"),
+        ("```zsh\nls\n```", "no test runs or checks a block of 'zsh'"),
+        ("```\n$ make run\n```", "no test runs this command"),
+        ("    make run\n", "no test runs this command"),
+        ("[a](nowhere.md)", "the link nowhere.md points to no file"),
+        ("[a](../README.md#nowhere)", "points to no heading"),
+        ("# Here\n[a](#there)", "the link #there points to no heading"),
+        ("![a](nothing.png)", "the link nothing.png points to no file"),
         ("see `tests/unit/test_nothing.py`", "there is no tests/unit/test_nothing.py"),
         ("see `local/nothing/`", "there is no local/nothing/"),
         ("```sh\nsam local invoke -e events/nothing.json\n```", "there is no events/nothing.json"),
@@ -50,20 +50,22 @@ def made_up(text: str) -> Page:
         ("```sh\nPORT=1 make nothing\n```", "make has no target nothing"),
         ("say `headcount nothing`", "headcount has no command nothing"),
         ("```sh\nheadcount watch site:main --nothing\n```", "has no option --nothing"),
-        ('```json\n{"type": "headcount"}\n```', "no message, request or answer is"),
+        ("```sh\nheadcount days x --to 2026-11-21\n```", "2026-11-21 ages"),
+        ("```js\nf({ from: '2026-11' });\n```", "2026-11 ages"),
+        ('```json\n{"type": "headcount"}\n```', "no message, request or response is"),
         ('```json\n{"type": \n```', "not json"),
         ("```yaml\na: [\n```", "not yaml"),
         ("```toml\na =\n```", "not toml"),
-        ("```tsx\nconst a = 1;\n```", "not a quotation of"),
+        ("```tsx\nconst a = 1;\n```", "not quoted from"),
     ],
 )
-def test_what_is_not_so_is_noticed(text: str, wrong: str) -> None:
+def test_a_problem_is_found(text: str, wrong: str) -> None:
     (found,) = problems(made_up(text))
     assert found.startswith("docs/made-up.md:")
     assert wrong in found
 
 
-def test_what_is_so_is_left_alone() -> None:
+def test_a_correct_page_has_no_problem() -> None:
     text = """# Here & there
 [a](#here--there) [b](client.md#functions) `ShardsPerSpace=3` `GET /v1/spaces/site:main/viewers`
 `make run PORT=9000` `headcount watch site:main` `docs/client.md` `local/` `{"a": 1}` `pointsOf`
@@ -76,11 +78,11 @@ def test_what_is_so_is_left_alone() -> None:
     assert problems(made_up(text)) == []
 
 
-def test_the_headings_of_a_page_are_told_apart() -> None:
+def test_headings_with_the_same_text_have_different_anchors() -> None:
     assert made_up("# One\n# `a` b\n# One\n").anchors == {"one", "a-b", "one-1"}
 
 
-def test_a_block_is_taken_apart_where_a_shell_would() -> None:
+def test_a_block_is_split_into_commands_as_in_a_shell() -> None:
     text = "# why\nmake run # all\n\ncurl x \\\n  -d '{\n}'\ncat <<END\nmake run\nEND\nlast\n"
     assert commands(text) == [
         "make run # all",
@@ -111,14 +113,14 @@ def test_a_command_for_aws_that_would_be_refused_is_noticed(command: str, wrong:
 
 
 @pytest.mark.parametrize("name", sorted(ALARMS))
-def test_an_alarm_says_where_it_is_explained(name: str) -> None:
+def test_an_alarm_names_the_section_that_explains_it(name: str) -> None:
     (there,) = re.findall(r"docs/(\S+\.md)#([\w-]+)", ALARMS[name]["AlarmDescription"])
     explained = page(ROOT / "docs" / there[0])
     assert there[1] in explained.anchors
     assert f"`{name}`" in explained.text
 
 
-def test_every_page_can_be_found_from_the_readme() -> None:
+def test_every_page_can_be_reached_from_the_readme() -> None:
     known = {one.path: one for one in pages()}
     found, reached = [ROOT / "README.md"], set()
     for path in found:

@@ -1,7 +1,7 @@
-"""WebSocket paths at the edge and at the local origin: one table of cases holds both to the same.
+"""WebSocket paths at the edge and at the local origin: one table of cases tests both.
 
-The edge's function is read from the template, where CloudFormation takes it from, and run by Node
-on events of CloudFront's shape.
+The edge's function is read from the template, as CloudFormation does, and run by Node on events in
+CloudFront's format.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from urllib.parse import parse_qsl
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from lab.harness.template import template
 from local.origin import socket_query
 from tests.support.missing import missing
-from tests.support.template import template
 
 T = template()
 FUNCTION = T.resources["EdgeSocketPath"]["Properties"]
 RUNNER = Path(__file__).with_name("function.mjs")
 
 Query = dict[str, list[str]]
-"""Name -> its values in their order, both as they are spelt on the wire."""
+"""Name -> its values in order, both as encoded on the wire."""
 
 
 class Case(NamedTuple):
-    """A WebSocket request, and what of it the WebSocket API is sent; None: it is sent nothing."""
+    """A WebSocket request, and what the WebSocket API gets of it; None: nothing."""
 
     path: str
     query: str
@@ -115,6 +115,12 @@ CASES = {
             "path%zz": ["4"],
         },
     ),
+    "Convex's sync socket": Case("/api/1.48.0/sync", "", {"path": ["%2Fapi%2F1.48.0%2Fsync"]}),
+    "Convex's sync socket of a version to come": Case(
+        "/api/2.0.0-alpha.1/sync", "path=x", {"path": ["%2Fapi%2F2.0.0-alpha.1%2Fsync"]}
+    ),
+    "what is called sync and is not at a version": Case("/api/streams/sync", "", None),
+    "below the sync socket": Case("/api/1.48.0/sync/x", "", None),
     "not below /api/ws/": Case("/api/ws", "", None),
     "only like /api/ws/": Case("/api/wsx/y", "", None),
     "below the socket itself": Case("/ws/x", "", None),
@@ -126,7 +132,7 @@ SENT = {name: case for name, case in CASES.items() if case.sent is not None}
 
 
 def grouped(query: str) -> Query:
-    """A query string by name, nothing decoded."""
+    """A query string by name, not decoded."""
     values: Query = {}
     for pair in filter(None, query.split("&")):
         name, _, value = pair.partition("=")
@@ -135,7 +141,7 @@ def grouped(query: str) -> Query:
 
 
 def edge_request(case: Case) -> dict[str, Any]:
-    """The request as CloudFront shows it to a function: several values have a `multiValue`."""
+    """The request as CloudFront passes it to a function: several values have a `multiValue`."""
     fields: dict[str, Any] = {}
     for name, values in grouped(case.query).items():
         fields[name] = {"value": values[0]}
@@ -152,7 +158,7 @@ def edge_request(case: Case) -> dict[str, Any]:
 
 
 def edge_query(fields: dict[str, Any]) -> Query:
-    """The query that CloudFront sends on for what a function left."""
+    """The query that CloudFront forwards after the function."""
     return {
         name: [one["value"] for one in field.get("multiValue", [field])]
         for name, field in fields.items()
@@ -161,7 +167,7 @@ def edge_query(fields: dict[str, Any]) -> Query:
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, Any]:
-    """What the edge's function makes of each case that is for it, by the case's name."""
+    """The edge function's result for each of its cases, by the case's name."""
     node = shutil.which("node")
     if node is None:
         missing("Node", "install it (Debian and Ubuntu: `apt-get install nodejs`).")
@@ -192,7 +198,7 @@ def test_the_edge_changes_nothing_but_path_and_query(answers: dict[str, Any], na
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_edge_sends_to_the_sockets_just_what_is_for_them(name: str) -> None:
+def test_the_edge_routes_exactly_the_socket_paths_to_the_sockets(name: str) -> None:
     distribution = T.resources["EdgeDistribution"]["Properties"]["DistributionConfig"]
     targets = [
         behavior["TargetOriginId"]
@@ -211,12 +217,12 @@ def test_the_local_origin_does_what_the_edge_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_local_origin_bridges_nothing_that_is_no_websocket(name: str) -> None:
+def test_the_local_origin_bridges_only_websockets(name: str) -> None:
     assert socket_query(request_of(CASES[name])) is None
 
 
-@pytest.mark.parametrize("name", [name for name in SENT if "/api/ws/" in SENT[name].path])
-def test_the_path_that_the_websocket_api_decodes_is_the_one_that_was_asked_for(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in SENT if SENT[name].path != "/ws"])
+def test_the_websocket_api_decodes_the_requested_path(name: str) -> None:
     query = socket_query(request_of(SENT[name], Upgrade="websocket"))
     assert query is not None
     # The last value wins in the event of $connect.
@@ -231,6 +237,6 @@ def request_of(case: Case, **headers: str) -> Any:
 def test_the_function_keeps_to_what_cloudfront_allows() -> None:
     code = FUNCTION["FunctionCode"]
     assert len(code.encode()) < 10 * 1024
-    # Of its runtime 2.0 we use what ES 5.1 has, const and arrows; it has no timers and no network.
+    # From its runtime 2.0 we use ES 5.1, const and arrows; it has no timers and no network.
     forbidden = r"\b(require|import|eval|Function|setTimeout|class|let|for|async|URLSearchParams)\b"
     assert not re.search(forbidden, re.sub(r"//.*", "", code))

@@ -1,5 +1,5 @@
-"""Handlers stand on stores that are known to be alike on every engine. What writes the most runs on
-Amazon's own, too."""
+"""Other tests show that the stores behave alike on every engine. The tests with the most writes
+also run on DynamoDB Local."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from lab.harness.engines import Engine
 from tests.conftest import ENGINES, MEMORY
-from tests.support.engines import Engine
 
-ON_AMAZONS_OWN_TOO = {
+ALSO_ON_DYNAMODB_LOCAL = {
     "test_beats",
     "test_cleanup",
     "test_erasures",
@@ -21,7 +21,7 @@ ON_AMAZONS_OWN_TOO = {
 
 @pytest.fixture
 def engine_name() -> str:
-    """The engine in memory, unless there are several."""
+    """The engine in memory, unless a test asks for several."""
     return MEMORY
 
 
@@ -32,7 +32,7 @@ def engine(engine_name: str, fitted: Callable[[str], Engine]) -> Engine:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Which engines there are."""
+    """The available engines."""
     module = metafunc.module.__name__.rpartition(".")[2]
-    if "engine" in metafunc.fixturenames and module in ON_AMAZONS_OWN_TOO:
+    if "engine" in metafunc.fixturenames and module in ALSO_ON_DYNAMODB_LOCAL:
         metafunc.parametrize("engine_name", ENGINES)

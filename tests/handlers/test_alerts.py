@@ -1,4 +1,4 @@
-"""Alert rules: what sets them off, when again, and who hears of it."""
+"""Alert rules: what sets them off, when again, and who is notified."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from lab.harness.engines import Engine
+from lab.harness.fakes import aws_error
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
-from tests.support.fakes import aws_error
-from tests.support.moderation import act, ask, heard
-from tests.support.world import SITE, World
+from tests.support.moderation import act, ask, frames_of
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:alerts"
 SPIKE = {"type": "spike", "factor": 2, "minutes": 5, "atLeast": 4}
@@ -34,7 +34,7 @@ def go(world: World, *sessions: str) -> None:
 
 
 def stay(world: World, minutes: float, *sessions: str) -> None:
-    """Time passes, the sessions beat, nobody else comes or goes."""
+    """Time passes, the sessions beat, no one joins or leaves."""
     for _ in range(round(minutes * 2)):
         world.clock.advance(30)
         for session in sessions:
@@ -43,7 +43,7 @@ def stay(world: World, minutes: float, *sessions: str) -> None:
 
 
 def alerts(world: World, connection: str = "c1") -> list[str]:
-    return [frame["alert"]["name"] for frame in heard(world, connection, "alert")]
+    return [frame["alert"]["name"] for frame in frames_of(world, connection, "alert")]
 
 
 def state(world: World, name: str) -> tuple[str, str | None]:
@@ -54,13 +54,13 @@ def state(world: World, name: str) -> tuple[str, str | None]:
 # --------------------------------------------------------------------------------------- milestones
 
 
-def test_a_milestone_is_heard_right_after_the_version_that_reached_it(world: World) -> None:
+def test_a_milestone_is_sent_right_after_the_version_that_reached_it(world: World) -> None:
     act(world, "PUT", "alerts/two", milestone(2))
     world.settle()
     world.subscribe("c1")
     come(world, "s1")
     come(world, "s2")
-    frames = world.line.frames["c1"]
+    frames = world.management.frames["c1"]
     assert [(frame["type"], frame["version"]) for frame in frames] == [
         ("headcount", 1),
         ("headcount", 2),
@@ -74,7 +74,43 @@ def test_a_milestone_is_heard_right_after_the_version_that_reached_it(world: Wor
     assert frames[-1]["at"] == frames[-2]["asOf"]
 
 
-def test_a_milestone_is_heard_once_and_again_only_after_people_were_fewer(world: World) -> None:
+def test_around_a_milestone_a_rule_pauses(world: World) -> None:
+    act(world, "PUT", "alerts/two", milestone(2))
+    world.subscribe("c1")
+    come(world, "s1", "s2")
+    for _ in range(12):
+        go(world, "s2")
+        come(world, "s2")
+    assert alerts(world) == ["two"]
+    assert state(world, "two")[0] == "fired"
+    for _ in range(11):
+        world.clock.advance(30)
+        come(world, "s1", "s2")
+    assert alerts(world) == ["two"], "nothing has changed since"
+    come(world, "s3")
+    assert alerts(world) == ["two", "two"], "it follows when the pause is over"
+    come(world, "s4")
+    assert alerts(world) == ["two", "two"]
+
+
+def test_an_alert_whose_condition_has_ended_does_not_follow(world: World) -> None:
+    act(world, "PUT", "alerts/two", milestone(2))
+    world.subscribe("c1")
+    come(world, "s1", "s2")
+    go(world, "s2")
+    come(world, "s2")
+    go(world, "s2")
+    for _ in range(11):
+        world.clock.advance(30)
+        come(world, "s1")
+    go(world, "s1")
+    come(world, "s1")
+    assert alerts(world) == ["two"]
+    come(world, "s2")
+    assert alerts(world) == ["two", "two"]
+
+
+def test_a_milestone_is_sent_once_and_again_only_after_the_number_fell(world: World) -> None:
     act(world, "PUT", "alerts/two", milestone(2))
     world.subscribe("c1")
     come(world, "s1", "s2")
@@ -84,14 +120,15 @@ def test_a_milestone_is_heard_once_and_again_only_after_people_were_fewer(world:
     assert alerts(world) == ["two"]
     go(world, "s4", "s2")
     assert state(world, "two")[0] == "armed"
-    come(world, "s2")
+    world.clock.advance(5 * 60)
+    come(world, "s1", "s2")
     assert alerts(world) == ["two", "two"]
     assert state(world, "two")[0] == "fired"
-    ids = {frame["alert"]["id"] for frame in heard(world, "c1", "alert")}
+    ids = {frame["alert"]["id"] for frame in frames_of(world, "c1", "alert")}
     assert len(ids) == 2
 
 
-def test_who_is_there_already_does_not_rise_to_a_new_milestone(world: World) -> None:
+def test_people_who_are_there_already_set_off_no_new_milestone(world: World) -> None:
     come(world, "s1", "s2")
     world.subscribe("c1")
     act(world, "PUT", "alerts/two", milestone(2))
@@ -104,6 +141,7 @@ def test_who_is_there_already_does_not_rise_to_a_new_milestone(world: World) -> 
 
 
 def test_a_rule_that_is_put_and_reached_in_one_version_is_set_off(memory_world: World) -> None:
+    memory_world.stream_alone()
     memory_world.subscribe("c1")
     memory_world.beat("s1")
     memory_world.count(memory_world.filtered("count"))
@@ -122,7 +160,7 @@ def test_a_rule_that_changes_while_set_off_waits_for_its_new_number(world: World
     assert alerts(world) == ["rule"]
     come(world, "s4")
     assert alerts(world) == ["rule", "rule"]
-    assert heard(world, "c1", "alert")[-1]["alert"]["threshold"] == 4
+    assert frames_of(world, "c1", "alert")[-1]["alert"]["threshold"] == 4
 
 
 def test_a_deleted_rule_is_silent(world: World) -> None:
@@ -143,7 +181,7 @@ def test_deleting_a_rule_by_itself_is_published(memory_world: World) -> None:
     memory_world.settle()
     assert memory_world.headcount()["version"] == before + 1
     (row,) = memory_world.tables["headcounts"].rows()
-    assert "alerts" not in row  # and what was remembered for it
+    assert "alerts" not in row  # and its state
 
 
 def test_rules_of_a_space_do_not_concern_another(memory_world: World) -> None:
@@ -173,7 +211,7 @@ def test_a_spike_is_so_many_times_the_people_of_some_minutes_ago(world: World) -
     come(world, "s3")
     assert alerts(world) == []
     come(world, "s4")
-    (frame,) = heard(world, "c1", "alert")
+    (frame,) = frames_of(world, "c1", "alert")
     alert = {name: value for name, value in frame["alert"].items() if name != "id"}
     assert alert == {"name": "spike", "people": 4, "before": 2, **SPIKE}
     come(world, "s5")
@@ -207,18 +245,18 @@ def test_too_few_people_are_no_spike(memory_world: World) -> None:
     assert alerts(memory_world) == []
 
 
-def test_people_who_stayed_are_what_the_next_spike_is_measured_by(world: World) -> None:
+def test_the_next_spike_is_measured_from_the_people_who_stayed(world: World) -> None:
     act(world, "PUT", "alerts/spike", SPIKE)
     world.subscribe("c1")
     four = [f"a{number}" for number in range(4)]
     come(world, *four)
     assert alerts(world) == ["spike"]
-    stay(world, 10, *four)  # no version says that it ceased
+    stay(world, 10, *four)  # no version ends it
     come(world, *(f"b{number}" for number in range(3)))
     assert alerts(world) == ["spike"]  # 7 are not twice 4
 
 
-def test_a_spike_right_after_one_that_no_version_ended_is_heard(world: World) -> None:
+def test_a_spike_right_after_one_that_no_version_ended_is_sent(world: World) -> None:
     act(world, "PUT", "alerts/spike", SPIKE)
     world.subscribe("c1")
     four = [f"a{number}" for number in range(4)]
@@ -228,7 +266,7 @@ def test_a_spike_right_after_one_that_no_version_ended_is_heard(world: World) ->
     assert alerts(world) == ["spike", "spike"]
 
 
-def test_what_was_before_the_rule_and_is_not_known_is_no_spike(memory_world: World) -> None:
+def test_unknown_numbers_before_the_rule_are_no_spike(memory_world: World) -> None:
     come(memory_world, "s1")
     stay(memory_world, 1, "s1")
     memory_world.subscribe("c1")
@@ -257,7 +295,8 @@ def test_the_memory_of_an_hours_spike_stays_small(memory_world: World) -> None:
 # ---------------------------------------------------------------------------- crashes and audiences
 
 
-def test_an_alert_of_a_publish_that_crashed_is_heard_at_the_retry(world: World) -> None:
+def test_an_alert_of_a_publish_that_crashed_is_sent_at_the_retry(world: World) -> None:
+    world.stream_alone()
     act(world, "PUT", "alerts/one", milestone(1))
     world.settle()
     world.subscribe("c1")
@@ -278,8 +317,9 @@ def test_an_alert_of_a_publish_that_crashed_is_heard_at_the_retry(world: World) 
     assert alerts(world) == ["one"]
 
 
-def test_an_alert_that_is_said_again_has_the_same_id(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, AlertTopic=TOPIC)
+def test_an_alert_that_is_sent_again_has_the_same_id(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, Settings=f"alert-topic={TOPIC}")
+    world.stream_alone()
     act(world, "PUT", "alerts/one", milestone(1))
     world.settle()
     world.subscribe("c1")
@@ -288,49 +328,49 @@ def test_an_alert_that_is_said_again_has_the_same_id(memory: Engine, worlds: Wor
     batch = world.filtered("publish")
     world.publish(batch)
     world.publish(batch)
-    world.run_errands()
-    first, second = heard(world, "c1", "alert")
+    world.run_deferred()
+    first, second = frames_of(world, "c1", "alert")
     assert first == second
     assert world.sns.messages == [first, first]
 
 
-def test_alerts_of_large_audiences_leave_in_chunks_behind_their_version(
+def test_alerts_to_large_audiences_are_chunks_after_their_version(
     memory: Engine, worlds: Worlds
 ) -> None:
-    world = worlds(memory, InlineFanout="0")
+    world = worlds(memory, Limits="inline-fanout=0")
     act(world, "PUT", "alerts/one", milestone(1))
     world.settle()
     world.subscribe("c1")
     come(world, "s1")
-    assert [frame["type"] for frame in world.line.frames["c1"]] == [
+    assert [frame["type"] for frame in world.management.frames["c1"]] == [
         "headcount",
         "headcount",
         "alert",
     ]
 
 
-def test_feeds_hear_no_alerts(memory_world: World) -> None:
+def test_feeds_receive_no_alerts(memory_world: World) -> None:
     world = memory_world
     act(world, "PUT", "alerts/one", milestone(1), space="stream:st1")
     world.connect("f1", path="/api/ws/streams/st1/metrics")
     world.connect("f2", path="/api/ws/analytics/realtime")
     world.settle()
     come(world, "s1", space="stream:st1")
-    assert {frame["type"] for frame in world.line.frames["f1"]} == {"metrics"}
-    assert {frame["type"] for frame in world.line.frames["f2"]} <= {"analytics"}
+    assert {frame["type"] for frame in world.management.frames["f1"]} == {"metrics"}
+    assert {frame["type"] for frame in world.management.frames["f2"]} <= {"analytics"}
 
 
 # -------------------------------------------------------------------------------------------- topic
 
 
-def test_the_topic_is_told_what_dashboards_hear(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, AlertTopic=TOPIC)
+def test_the_topic_gets_the_dashboards_alerts(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, Settings=f"alert-topic={TOPIC}")
     act(world, "PUT", "alerts/one", milestone(1))
     world.subscribe("c1")
     come(world, "s1")
     (sent,) = world.sns.published
     assert sent["TopicArn"] == TOPIC
-    assert json.loads(sent["Message"]) == heard(world, "c1", "alert")[0]
+    assert json.loads(sent["Message"]) == frames_of(world, "c1", "alert")[0]
     assert {name: one["StringValue"] for name, one in sent["MessageAttributes"].items()} == {
         "space": SITE,
         "name": "one",
@@ -338,8 +378,8 @@ def test_the_topic_is_told_what_dashboards_hear(memory: Engine, worlds: Worlds) 
     }
 
 
-def test_the_topic_is_told_also_when_no_dashboard_listens(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, AlertTopic=TOPIC)
+def test_the_topic_gets_alerts_also_without_dashboards(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, Settings=f"alert-topic={TOPIC}")
     act(world, "PUT", "alerts/one", milestone(1))
     come(world, "s1")
     assert len(world.sns.published) == 1
@@ -351,8 +391,8 @@ def test_without_a_topic_nothing_is_sent(memory_world: World) -> None:
     assert memory_world.sns.published == []
 
 
-def test_a_topic_that_fails_holds_up_no_version(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, AlertTopic=TOPIC)
+def test_a_topic_that_fails_delays_no_version(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, Settings=f"alert-topic={TOPIC}")
     world.sns.error = aws_error("InternalErrorException", 500, "Publish")
     act(world, "PUT", "alerts/one", milestone(1))
     world.subscribe("c1")
@@ -361,12 +401,12 @@ def test_a_topic_that_fails_holds_up_no_version(memory: Engine, worlds: Worlds) 
     world.publish(world.filtered("publish"))
     assert world.people() == 1
     assert alerts(world) == ["one"]
-    event = world.queue.take_errand()
+    event = world.queue.take_deferred()
     assert event is not None
     with pytest.raises(Exception, match="InternalErrorException"):
-        world.invoke("errands", event)  # the queue tries again
+        world.invoke("deferred", event)  # the queue retries
     world.sns.error = None
-    world.invoke("errands", event)
+    world.invoke("deferred", event)
     assert len(world.sns.published) == 1
 
 
@@ -421,7 +461,7 @@ def test_a_space_has_20_rules_at_most(memory_world: World) -> None:
         ({"type": "spike", "factor": 2, "minutes": 5}, "atLeast is missing: send it as a number."),
     ],
 )
-def test_a_rule_that_is_none_is_refused(memory_world: World, body: Any, sentence: str) -> None:
+def test_an_invalid_rule_is_refused(memory_world: World, body: Any, sentence: str) -> None:
     answer = ask(memory_world, "PUT", "alerts/rule", body, token=memory_world.admin)
     assert answer.status == 400
     assert answer.body["error"].startswith(sentence)
@@ -437,13 +477,13 @@ def test_a_body_that_is_no_rule_is_refused(memory_world: World, raw: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["-x", "a%20b", "%23", "x" * 65, "%00", "a%2Fb"])
-def test_a_name_that_is_none_is_refused(memory_world: World, name: str) -> None:
+def test_an_invalid_name_is_refused(memory_world: World, name: str) -> None:
     answer = ask(memory_world, "PUT", f"alerts/{name}", milestone(1), token=memory_world.admin)
     assert answer.status == 400
     assert memory_world.tables["counts"].rows() == []
 
 
-def test_a_rule_that_is_not_there_can_not_be_deleted(memory_world: World) -> None:
+def test_an_unknown_rule_can_not_be_deleted(memory_world: World) -> None:
     answer = ask(memory_world, "DELETE", "alerts/none", token=memory_world.admin)
     assert answer.status == 404
     assert memory_world.tables["history"].rows() == []
@@ -461,7 +501,7 @@ def test_rules_are_for_admins(memory_world: World, method: str, tail: str) -> No
     assert memory_world.tables["counts"].rows() == []
 
 
-def test_a_space_that_is_none_has_no_rules(memory_world: World) -> None:
+def test_an_invalid_space_has_no_rules(memory_world: World) -> None:
     for space in ("nope:1", "site", "site:a b"):
         answer = ask(
             memory_world, "PUT", "alerts/one", milestone(1), space=space, token=memory_world.admin

@@ -1,4 +1,4 @@
-"""The record of what admins did: complete, in order, and before the act."""
+"""The activity log: complete, in order, and written before the action."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from lab.harness.world import SITE, World
 from tests.support.moderation import act, ask
-from tests.support.world import SITE, World
 
 
-def acts(world: World, **query: str) -> list[dict[str, Any]]:
+def actions(world: World, **query: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = act(world, "GET", "audit", query=query or None).body["acts"]
     return found
 
@@ -18,8 +18,8 @@ def acts(world: World, **query: str) -> list[dict[str, Any]]:
 RULE = {"type": "milestone", "people": 2}
 
 
-def do_everything(world: World) -> list[str]:
-    """Each act once, a second apart; returns what they are called."""
+def do_all_actions(world: World) -> list[str]:
+    """Each action once, a second apart; returns their names."""
     token = world.token(headcount="admin", sub="ada")
 
     def do(method: str, tail: str, body: Any = None) -> Any:
@@ -44,40 +44,40 @@ def do_everything(world: World) -> list[str]:
     ]
 
 
-def test_every_act_is_kept_with_who_did_it_when_and_how(world: World) -> None:
-    done = do_everything(world)
-    found = acts(world)[::-1]
+def test_every_action_is_kept_with_its_admin_time_and_parameters(world: World) -> None:
+    done = do_all_actions(world)
+    found = actions(world)[::-1]
     assert [one["what"] for one in found] == done
     assert {one["who"] for one in found} == {"ada"}
     assert [one["at"] for one in found] == [f"2026-11-21T12:00:0{n}.000Z" for n in range(1, 7)]
     assert len({one["id"] for one in found}) == 6
-    said = {one["what"]: one["parameters"] for one in found}
-    assert said["putAlert"] == {"name": "two", **RULE}
-    assert said["deleteAlert"] == {"name": "two"}
-    message = said["sendMessage"]
+    parameters = {one["what"]: one["parameters"] for one in found}
+    assert parameters["putAlert"] == {"name": "two", **RULE}
+    assert parameters["deleteAlert"] == {"name": "two"}
+    message = parameters["sendMessage"]
     assert (message["text"], message["level"]) == ("hello", "info")
     assert message["until"] == "2026-11-21T12:05:03.000Z"
-    assert said["endMessage"] == {"id": message["id"]}
-    removal = said["removePerson"]
+    assert parameters["endMessage"] == {"id": message["id"]}
+    removal = parameters["removePerson"]
     assert {name: removal[name] for name in ("userId", "reason", "until")} == {
         "userId": "u1",
         "reason": "spam",
         "until": "2026-11-21T12:01:05.000Z",
     }
-    assert said["liftRemoval"] == {"id": removal["id"], "userId": "u1"}
+    assert parameters["liftRemoval"] == {"id": removal["id"], "userId": "u1"}
 
 
-def test_an_admin_whose_token_names_nobody_is_the_admin(memory_world: World) -> None:
+def test_an_admin_whose_token_has_no_subject_is_logged_as_admin(memory_world: World) -> None:
     act(memory_world, "PUT", "alerts/two", RULE)
-    assert [one["who"] for one in acts(memory_world)] == ["admin"]
+    assert [one["who"] for one in actions(memory_world)] == ["admin"]
 
 
 def test_no_token_is_in_the_record(memory_world: World) -> None:
-    do_everything(memory_world)
+    do_all_actions(memory_world)
     assert memory_world.admin not in str(memory_world.tables["history"].rows())
 
 
-def test_what_can_not_be_kept_is_not_done(memory_world: World) -> None:
+def test_an_action_that_can_not_be_logged_is_not_performed(memory_world: World) -> None:
     world = memory_world
     world.beat("s1", userId="u1")
     act(world, "PUT", "alerts/one", RULE)
@@ -114,30 +114,32 @@ def test_starting_and_stopping_a_stream_is_kept(world: World) -> None:
     ]
 
 
-def test_a_stream_that_is_not_there_is_not_stopped_and_nothing_kept(memory_world: World) -> None:
+def test_stopping_an_unknown_stream_is_not_logged(memory_world: World) -> None:
     answer = memory_world.http("POST", "/api/streams/st1/stop", token=memory_world.admin)
     assert answer.status == 404
     assert memory_world.tables["history"].rows() == []
 
 
 def test_the_record_is_asked_for_by_time_both_ends_included(world: World) -> None:
-    do_everything(world)
-    found = acts(world, **{"from": "2026-11-21T12:00:02Z", "to": "2026-11-21T12:00:04Z"})
+    do_all_actions(world)
+    found = actions(world, **{"from": "2026-11-21T12:00:02Z", "to": "2026-11-21T12:00:04Z"})
     assert [one["what"] for one in found] == ["endMessage", "sendMessage", "deleteAlert"]
-    assert acts(world, to="2026-11-21T12:00:00Z") == []
+    assert actions(world, to="2026-11-21T12:00:00Z") == []
     world.clock.advance(31 * 86_400)
-    assert acts(world) == []
-    assert len(acts(world, **{"from": "2026-11-01T00:00:00Z"})) == 6
+    assert actions(world) == []
+    assert len(actions(world, **{"from": "2026-11-01T00:00:00Z"})) == 6
 
 
 def test_the_newest_500_are_listed(memory_world: World) -> None:
     for number in range(501):
         memory_world.clock.advance(1)
         history = memory_world.services("api").history
-        from headcount.moderation import Act
+        from headcount.model.moderation import AuditEntry
 
-        history.add_act(Act(SITE, memory_world.clock(), f"id{number}", "ada", "test", {}))
-    found = acts(memory_world)
+        history.add_audit_entry(
+            AuditEntry(SITE, memory_world.clock(), f"id{number}", "ada", "test", {})
+        )
+    found = actions(memory_world)
     assert len(found) == 500
     assert (found[0]["id"], found[-1]["id"]) == ("id500", "id1")
 
@@ -149,7 +151,7 @@ def test_the_record_stays_as_long_as_the_rows_of_days(memory_world: World) -> No
 
 
 def test_the_record_is_no_part_of_timeline_or_days(memory_world: World) -> None:
-    do_everything(memory_world)
+    do_all_actions(memory_world)
     for tail, name in (("timeline", "points"), ("days", "days")):
         assert act(memory_world, "GET", tail).body[name] == []
 
@@ -165,7 +167,7 @@ def test_the_record_is_no_part_of_timeline_or_days(memory_world: World) -> None:
         ),
     ],
 )
-def test_times_that_are_none_are_refused(
+def test_invalid_times_are_refused(
     memory_world: World, query: dict[str, str], sentence: str
 ) -> None:
     answer = ask(memory_world, "GET", "audit", query=query, token=memory_world.admin)

@@ -1,4 +1,4 @@
-"""The cleanup: ends, bins, repairs, samples; twice is once."""
+"""The cleanup: ends, deletes, repairs, samples; a repeat changes nothing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from headcount.times import parse_iso
 
+from lab.harness.engines import Engine
+from lab.harness.template import template
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
-from tests.support.template import template
-from tests.support.world import SITE, World
 
 
 def test_a_lease_ends_a_session_exactly_when_it_is_over(world: World) -> None:
@@ -75,19 +75,19 @@ def test_only_the_expired_end(world: World) -> None:
     assert world.people("link:1") == 1
 
 
-def test_ended_rows_are_binned_after_five_minutes(world: World) -> None:
+def test_ended_rows_are_deleted_after_five_minutes(world: World) -> None:
     world.beat("s1")
     world.leave("s1")
     world.settle()
     world.clock.advance(300)
-    assert world.sweep()["binned"] == 0
+    assert world.sweep()["deleted"] == 0
     assert len(world.presence_rows()) == 1
     world.clock.advance(0.001)
-    assert world.sweep()["binned"] == 1
+    assert world.sweep()["deleted"] == 1
     assert world.presence_rows() == []
 
 
-def test_an_end_that_the_stream_lost_is_in_the_ledger_before_its_row_is_binned(
+def test_an_end_that_the_stream_lost_is_in_the_ledger_before_its_row_is_deleted(
     world: World,
 ) -> None:
     world.beat("s1")
@@ -115,7 +115,7 @@ def test_a_visit_that_the_stream_lost_altogether_is_recorded_with_its_view(world
     assert views["total"] == 1
 
 
-def test_the_view_of_a_join_that_the_stream_lost_is_made_up_for_at_its_end(world: World) -> None:
+def test_the_view_of_a_join_that_the_stream_lost_is_added_at_its_end(world: World) -> None:
     world.beat("s1")
     world.filtered("count")  # lost
     world.clock.advance(10)
@@ -137,7 +137,7 @@ def test_a_sweep_again_changes_nothing(world: World) -> None:
     world.settle()
     before = world.snapshot()
     report = world.sweep()
-    assert (report["ended"], report["binned"], report["repaired"]) == (0, 0, [])
+    assert (report["ended"], report["deleted"], report["repaired"]) == (0, 0, [])
     assert world.snapshot() == before
     assert world.filtered("count") == []
     assert world.filtered("publish") == []
@@ -187,7 +187,7 @@ def test_a_second_sweep_within_the_minute_replaces_its_sample(world: World) -> N
 
 
 def test_sweeps_within_the_minute_are_spread_over_it(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, SweepsPerMinute="3")
+    world = worlds(memory, Limits="sweeps-per-minute=3")
     start = world.clock()
     with world.engine.metered() as meter:
         world.sweep()
@@ -213,12 +213,12 @@ def test_a_table_of_many_rows_is_swept_whole(memory_world: World) -> None:
     assert world.sweep()["ended"] == 40
     world.settle()
     world.clock.advance(301)
-    assert world.sweep()["binned"] == 40
+    assert world.sweep()["deleted"] == 40
     assert all("ended_at" in row for row in world.ledger())
 
 
 def daily(world: World, date: str | None = None) -> tuple[int, list[Any]]:
-    """Aggregate; the rows written and the day rows there are."""
+    """Aggregate; returns the number of written rows and all day rows."""
     written = world.daily(date)
     return written, [row for row in world.tables["history"].rows() if row["at"].startswith("day")]
 
@@ -263,12 +263,12 @@ def test_a_day_that_is_not_over_or_has_begun_to_expire_is_refused(
     assert memory_world.snapshot() == before
 
 
-def test_a_date_that_is_none_is_refused(memory_world: World) -> None:
+def test_an_invalid_date_is_refused(memory_world: World) -> None:
     with pytest.raises(ValueError, match=r"21\.11\.2026"):
         memory_world.daily("21.11.2026")
 
 
-def test_somebody_who_signs_in_at_midday_is_one_person(world: World) -> None:
+def test_a_visitor_who_signs_in_at_midday_is_one_person(world: World) -> None:
     world.beat("s1", visitorId="v1")
     world.settle()
     world.clock.advance(10)
@@ -300,7 +300,7 @@ def test_today_so_far_is_among_the_days(world: World) -> None:
     assert again == days
 
 
-def test_old_view_counters_are_forgotten_and_current_ones_kept(world: World) -> None:
+def test_old_view_counters_are_deleted_and_current_ones_kept(world: World) -> None:
     for day in ("2026-11-01", "2026-11-20"):
         world.clock.set(f"{day}T12:00:00Z")
         world.beat("s1")
@@ -334,7 +334,7 @@ def test_views_of_today_week_and_month_roll_over(world: World) -> None:
 
 
 @pytest.mark.parametrize("ahead", [3600, 24 * 3600], ids=["an hour", "a day"])
-def test_who_crashed_after_a_beat_by_a_clock_that_was_ahead_is_gone_after_a_lease(
+def test_a_crashed_session_from_a_clock_that_was_ahead_is_gone_after_a_lease(
     memory_world: World, ahead: int
 ) -> None:
     world = memory_world
@@ -352,7 +352,7 @@ def test_who_crashed_after_a_beat_by_a_clock_that_was_ahead_is_gone_after_a_leas
     assert {row["ended_by"] for row in world.ledger() if row["session"] == "s1"} == {"expiry"}
 
 
-def test_a_sweep_by_a_clock_that_is_behind_takes_nothing_from_anybody(memory_world: World) -> None:
+def test_a_sweep_by_a_clock_that_is_behind_ends_no_session(memory_world: World) -> None:
     world = memory_world
     for number in range(3):
         world.beat(f"s{number}")

@@ -1,4 +1,4 @@
-"""Containers: launched, stopped, looked up over HTTP; their changes told to sockets."""
+"""Containers: launched, stopped, looked up over HTTP; their changes sent to sockets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from headcount.systems.stream_analytics.containers import ContainerAnswer
 
+from lab.harness.clock import NOON
+from lab.harness.containers import CONTAINERS, call, changed, containers, launch, listen
+from lab.harness.engines import Engine
+from lab.harness.fakes import FakeEcs, aws_error
+from lab.harness.world import World
 from tests.conftest import Worlds
 from tests.handlers.test_api import is_error, logged
-from tests.support.clock import NOON
-from tests.support.containers import CONTAINERS, call, changed, launch, listen
-from tests.support.engines import Engine
-from tests.support.fakes import FakeEcs, aws_error
-from tests.support.world import World
 
 HEX = "c13b4cb40f1f4fe4a2971f76ae5a47ad"
 
@@ -29,14 +29,14 @@ def here(memory: Engine, worlds: Worlds) -> World:
 
 
 def frames(world: World, connection: str) -> list[tuple[str, int]]:
-    """(status, version) of what a socket heard, in order."""
+    """(status, version) of the frames that a socket received, in order."""
     return [
         (frame["data"]["status"], frame["data"]["version"])
-        for frame in world.line.frames[connection]
+        for frame in world.management.frames[connection]
     ]
 
 
-# ------------------------------------------------------------------------------------------ launch
+# ------------------------------------------------------------------------------------------- launch
 
 
 def test_a_launch_starts_one_task_and_answers_it(here: World) -> None:
@@ -86,7 +86,7 @@ def test_an_answer_is_as_it_is_documented(here: World) -> None:
 
 
 @pytest.mark.parametrize("path", ["ev:1", "ev%3A1"])
-def test_an_events_id_is_kept_though_ecs_takes_fewer_characters(here: World, path: str) -> None:
+def test_an_events_id_is_kept_though_ecs_accepts_fewer_characters(here: World, path: str) -> None:
     container = launch(here, path)
     assert here.ecs.tasks[container]["startedBy"] == "headcount/ev/3A1"
     assert call(here, "GET", f"status/{container}").body["eventId"] == "ev:1"
@@ -95,10 +95,7 @@ def test_an_events_id_is_kept_though_ecs_takes_fewer_characters(here: World, pat
 def test_what_is_not_set_is_left_to_ecs(memory: Engine, worlds: Worlds) -> None:
     world = worlds(
         memory,
-        ContainerCluster="live",
-        ContainerTaskDefinition="encoder:7",
-        ContainerSubnets="subnet-1",
-        ContainerLaunchType="",
+        Containers="cluster=live,task-definition=encoder:7,subnets=subnet-1,launch-type=",
     )
     launch(world)
     (asked,) = world.ecs.named("RunTask")
@@ -109,7 +106,7 @@ def test_what_is_not_set_is_left_to_ecs(memory: Engine, worlds: Worlds) -> None:
     assert not {"launchType", "overrides", "tags"} & asked.keys()
 
 
-def test_a_launch_that_is_tried_again_with_its_key_is_the_same_container(here: World) -> None:
+def test_a_launch_that_is_retried_with_its_key_is_the_same_container(here: World) -> None:
     first = launch(here, key="k1")
     assert launch(here, key="k1") == first
     assert launch(here, key="k2") != first
@@ -120,26 +117,26 @@ def test_one_key_may_serve_several_events(here: World) -> None:
     assert launch(here, "event-1", key="k1") != launch(here, "event-2", key="k1")
 
 
-def test_without_a_key_every_request_is_a_launch_of_its_own(here: World) -> None:
+def test_without_a_key_every_request_is_a_separate_launch(here: World) -> None:
     assert launch(here) != launch(here)
     assert launch(here, request="r1") == launch(here, request="r1")
 
 
 def test_a_key_that_was_used_before_the_parameters_changed_is_a_409(here: World) -> None:
     launch(here, key="k1")
-    here.redeploy(ContainerSubnets="subnet-9")
+    here.redeploy(**containers(subnets="subnet-9"))
     assert is_error(call(here, "POST", "launch/event-42", key="k1"), 409)
     assert len(here.ecs.tasks) == 1
 
 
-@pytest.mark.parametrize("key", ["", "k" * 201])
-def test_a_key_that_is_empty_or_too_long_is_a_400(here: World, key: str) -> None:
+@pytest.mark.parametrize("key", ["", "k" * 201, "a\x00b", "\x7f", "\ud800", "x\udfff"])
+def test_a_key_that_is_empty_too_long_or_no_text_is_a_400(here: World, key: str) -> None:
     assert is_error(call(here, "POST", "launch/event-42", key=key), 400)
     assert here.ecs.calls == []
 
 
 @pytest.mark.parametrize("reason", ["RESOURCE:MEMORY", "AGENT", "Capacity is unavailable at this"])
-def test_no_capacity_is_a_503_that_says_when_to_come_back(here: World, reason: str) -> None:
+def test_no_capacity_is_a_503_with_retry_after(here: World, reason: str) -> None:
     here.ecs.failures = [reason]
     answer = call(here, "POST", "launch/event-42")
     assert is_error(answer, 503)
@@ -157,7 +154,7 @@ def test_a_launch_that_ecs_answers_with_other_failures_is_a_502(
     assert answer.body["details"] == reasons
 
 
-def test_a_launch_without_an_answer_says_how_to_try_again(here: World) -> None:
+def test_a_launch_without_an_answer_says_how_to_retry(here: World) -> None:
     here.ecs.error = ReadTimeoutError(endpoint_url="https://ecs.example.test")
     answer = call(here, "POST", "launch/event-42", key="k1")
     assert is_error(answer, 503)
@@ -170,7 +167,7 @@ def test_a_container_that_was_started_is_answered_though_it_can_not_be_kept(
     services: Any = here.services("containers")
     services.containers._client = Failing(aws_error("ThrottlingException"))
     assert call(here, "POST", "launch/event-42").status == 200
-    assert "not kept" in logged(caplog)
+    assert "not stored" in logged(caplog)
 
 
 class Failing:
@@ -208,7 +205,7 @@ def test_stopping_twice_tells_ecs_once(here: World) -> None:
     assert len(here.ecs.named("StopTask")) == 1
 
 
-def test_a_container_nobody_launched_is_a_404(here: World) -> None:
+def test_a_container_that_was_never_launched_is_a_404(here: World) -> None:
     assert is_error(call(here, "GET", f"status/{HEX}"), 404)
     assert is_error(call(here, "POST", f"stop/{HEX}"), 404)
     assert here.ecs.named("StopTask") == []
@@ -222,7 +219,7 @@ def test_another_task_of_the_cluster_can_be_neither_seen_nor_stopped(here: World
     assert here.ecs.named("StopTask") == []
 
 
-def test_a_stopped_container_is_remembered_after_ecs_forgot_it(here: World) -> None:
+def test_a_stopped_container_is_still_found_after_ecs_deleted_it(here: World) -> None:
     container = launch(here)
     changed(here, here.ecs.change(container, "STOPPED", stoppedReason="Done"))
     before = call(here, "GET", f"status/{container}").body
@@ -254,10 +251,10 @@ def test_no_answer_and_no_row_holds_an_address(here: World) -> None:
     listen(here, container, "c1")
     shown = [call(here, "GET", f"status/{container}").body]
     changed(here, here.ecs.change(container, "RUNNING"))
-    assert "10.0.0" not in json.dumps([shown, here.line.frames["c1"], here.snapshot()])
+    assert "10.0.0" not in json.dumps([shown, here.management.frames["c1"], here.snapshot()])
 
 
-# ------------------------------------------------------------------------------------ what is wrong
+# ------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -269,17 +266,17 @@ def test_without_a_cluster_every_call_is_a_409_that_names_the_parameters(
 ) -> None:
     answer = call(memory_world, method, tail)
     assert is_error(answer, 409)
-    for name in ("ContainerCluster", "ContainerTaskDefinition", "ContainerSubnets"):
+    for name in ("Containers", "cluster", "task-definition", "subnets"):
         assert name in answer.body["error"]
     assert memory_world.ecs.calls == []
 
 
-@pytest.mark.parametrize("name", ["ContainerTaskDefinition", "ContainerSubnets"])
-def test_a_launch_that_lacks_one_parameter_names_that_one(here: World, name: str) -> None:
-    here.redeploy(**{name: ""})
+@pytest.mark.parametrize("name", ["task-definition", "subnets"])
+def test_a_launch_that_lacks_one_setting_names_that_one(here: World, name: str) -> None:
+    here.redeploy(**containers(**{name: ""}))
     answer = call(here, "POST", "launch/event-42")
     assert is_error(answer, 409)
-    assert answer.body["details"] == [f"{name} is empty"]
+    assert answer.body["details"] == [f"Containers has no {name}"]
 
 
 @pytest.mark.parametrize("event", ["x" * 119, "a b", "a%2Fb", "a\nb", "é", "%00", ":" * 40])
@@ -349,7 +346,7 @@ def test_a_page_may_send_an_idempotency_key(here: World) -> None:
     ],
     ids=["throttled", "down", "silent", "no cluster", "refused", "denied"],
 )
-def test_what_ecs_can_not_do_is_said_and_stores_nothing(
+def test_what_ecs_can_not_do_is_reported_and_stores_nothing(
     here: World, method: str, tail: str, error: Exception, status: int
 ) -> None:
     here.ecs.error = error
@@ -370,7 +367,7 @@ def test_no_token_is_logged_when_ecs_refuses(here: World, caplog: pytest.LogCapt
 # ------------------------------------------------------------------------------------------ changes
 
 
-def test_who_listens_to_a_container_hears_each_of_its_changes(here: World) -> None:
+def test_a_containers_listener_receives_each_of_its_changes(here: World) -> None:
     container, other = launch(here), launch(here, "event-43")
     listen(here, container, "c1")
     listen(here, container, "c2")
@@ -392,14 +389,14 @@ def test_a_frame_is_the_status_with_its_version_and_time(here: World) -> None:
     changed(here, here.ecs.change(container, "RUNNING"))
     status = call(here, "GET", f"status/{container}").body
     del status["success"]
-    (frame,) = here.line.frames["c1"]
+    (frame,) = here.management.frames["c1"]
     assert frame == {
         "type": "container",
         "data": {**status, "version": 2, "at": "2026-11-21T12:00:00.000Z"},
     }
 
 
-def test_a_change_that_comes_twice_is_told_once(here: World) -> None:
+def test_a_change_that_comes_twice_is_sent_once(here: World) -> None:
     container = launch(here)
     listen(here, container, "c1")
     running = here.ecs.change(container, "RUNNING")
@@ -407,7 +404,7 @@ def test_a_change_that_comes_twice_is_told_once(here: World) -> None:
     assert frames(here, "c1") == [("running", 2)]
 
 
-def test_a_change_that_was_overtaken_is_told_to_nobody(here: World) -> None:
+def test_a_change_that_was_overtaken_is_not_sent(here: World) -> None:
     container = launch(here)
     listen(here, container, "c1")
     pending = here.ecs.change(container, "PENDING")
@@ -418,7 +415,7 @@ def test_a_change_that_was_overtaken_is_told_to_nobody(here: World) -> None:
     assert call(here, "GET", f"status/{container}").body["status"] == "running"
 
 
-def test_the_first_change_is_told_though_the_launch_kept_it_already(here: World) -> None:
+def test_the_first_change_is_sent_though_the_launch_stored_it_already(here: World) -> None:
     container = launch(here)
     listen(here, container, "c1")
     provisioning = here.ecs.change(container, "PROVISIONING")
@@ -427,14 +424,14 @@ def test_the_first_change_is_told_though_the_launch_kept_it_already(here: World)
     assert frames(here, "c1") == [("provisioning", 1)]
 
 
-@pytest.mark.parametrize("dies_at", ["of", "announced"])
-def test_a_change_that_could_not_be_told_is_told_at_the_next_try(
+@pytest.mark.parametrize("dies_at", ["subscribers", "mark_announced"])
+def test_a_change_that_could_not_be_sent_is_sent_at_the_next_attempt(
     here: World, monkeypatch: pytest.MonkeyPatch, dies_at: str
 ) -> None:
     container = launch(here)
     listen(here, container, "c1")
     services = here.services("container_changes")
-    store = services.subscriptions if dies_at == "of" else services.containers
+    store = services.subscriptions if dies_at == "subscribers" else services.containers
     running = here.ecs.change(container, "RUNNING")
 
     def die(*_: Any) -> Iterator[Any]:
@@ -446,21 +443,21 @@ def test_a_change_that_could_not_be_told_is_told_at_the_next_try(
             changed(here, running)
     changed(here, running, running)
     assert frames(here, "c1")[-1] == ("running", 2)
-    assert len(frames(here, "c1")) == (1 if dies_at == "of" else 2)
+    assert len(frames(here, "c1")) == (1 if dies_at == "subscribers" else 2)
 
 
-def test_a_socket_that_is_gone_holds_up_no_other(here: World) -> None:
+def test_a_socket_that_is_gone_delays_no_other(here: World) -> None:
     container = launch(here)
     listen(here, container, "c1")
     listen(here, container, "c2")
     here.clock.advance(60)
-    here.line.go("c1")
+    here.management.set_gone("c1")
     changed(here, here.ecs.change(container, "RUNNING"), here.ecs.change(container, "STOPPED"))
     assert frames(here, "c2") == [("running", 2), ("stopped", 3)]
-    assert here.line.tries["c1"] == 1
+    assert here.management.attempts["c1"] == 1
 
 
-def test_changes_of_containers_nobody_listens_to_are_kept(here: World) -> None:
+def test_changes_of_containers_without_listeners_are_kept(here: World) -> None:
     container = launch(here)
     changed(here, here.ecs.change(container, "STOPPED", stoppedReason="OutOfMemoryError"))
     here.ecs.tasks.clear()
@@ -468,7 +465,7 @@ def test_changes_of_containers_nobody_listens_to_are_kept(here: World) -> None:
     assert (body["status"], body["stoppedReason"]) == ("stopped", "OutOfMemoryError")
 
 
-def test_another_tasks_changes_are_neither_kept_nor_told(here: World) -> None:
+def test_another_tasks_changes_are_neither_kept_nor_sent(here: World) -> None:
     container = launch(here)
     listen(here, container, "c1")
     before = here.snapshot()
@@ -483,7 +480,7 @@ def test_another_tasks_changes_are_neither_kept_nor_told(here: World) -> None:
     [None, [], {}, {"startedBy": 7}, {"startedBy": "headcount/e"}, "text"],
     ids=str,
 )
-def test_an_event_that_can_not_be_read_is_logged_and_not_tried_again(
+def test_an_unreadable_event_is_logged_and_not_retried(
     here: World, caplog: pytest.LogCaptureFixture, detail: Any
 ) -> None:
     changed(here, {"id": "event-1", "detail": detail})
@@ -491,16 +488,17 @@ def test_an_event_that_can_not_be_read_is_logged_and_not_tried_again(
     assert ("unreadable event" in logged(caplog)) is (detail != {})
 
 
-# ------------------------------------------------------------------------------------- moto's ECS
+# --------------------------------------------------------------------------------------- moto's ECS
 
 
+@pytest.mark.slow
 def test_a_containers_life_on_motos_ecs(here: World, moto: Engine) -> None:
     session = boto3.session.Session(
         aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
     )
     ecs = session.client("ecs")
     subnet = session.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
-    here.redeploy(ContainerSubnets=subnet, ContainerSecurityGroups="")
+    here.redeploy(**containers(**{"subnets": subnet, "security-groups": ""}))
     services: Any = here.services("containers")
     services.ecs = ecs
     assert is_error(call(here, "POST", "launch/event-42"), 502)
@@ -521,14 +519,14 @@ def test_a_containers_life_on_motos_ecs(here: World, moto: Engine) -> None:
     assert described["startedBy"] == "headcount/event-42"
     (override,) = described["overrides"]["containerOverrides"]
     assert override["environment"] == [{"name": "EVENT_ID", "value": "event-42"}]
-    # moto lets a task come to its end by itself, a step whenever it is looked at.
+    # In moto a task ends by itself, one step with every read.
     assert call(here, "POST", f"stop/{container}").body["status"] == "stopping"
     looks = [call(here, "GET", f"status/{container}").body["status"] for _ in range(5)]
     assert looks[-1] == "stopped"
     assert is_error(call(here, "GET", f"status/{HEX}"), 404)
 
 
-def test_the_fake_ecs_answers_what_the_real_one_would_accept() -> None:
+def test_the_fake_ecs_accepts_what_the_real_one_would() -> None:
     """Its parameters are checked against botocore's model of ECS."""
     from botocore.session import get_session
     from botocore.validate import validate_parameters

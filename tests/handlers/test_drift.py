@@ -1,4 +1,4 @@
-"""The audit: published numbers that are wrong are found, reported and repaired, and no others."""
+"""The audit: wrong published numbers are found, reported and repaired, and no others."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from headcount.auditing import SETTLING
-from headcount.counting import RecountContendedError, Recounter
-from headcount.metrics import say_metrics
+from headcount.logs import name_of
+from headcount.metric_lines import MetricLines
 from headcount.store.counts import pack_facets
 from headcount.store.keys import count_part
-from headcount.sweeping import SweepFailedError
 from headcount.times import SECOND, parse_iso
+from headcount.usecases.audit import IN_FLIGHT
+from headcount.usecases.cleanup import SweepFailedError
+from headcount.usecases.count import RecountContendedError, Recounter
 
+from lab.harness.engines import Engine
+from lab.harness.template import template
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
 from tests.support.emf import metrics
-from tests.support.engines import Engine
-from tests.support.template import template
-from tests.support.world import SITE, World
 
-QUIET = SETTLING / SECOND + 1
-"""Seconds after which nothing is on its way any more."""
+QUIET = IN_FLIGHT / SECOND + 1
+"""Seconds until everything on its way has arrived."""
 
 OTHER = "link:1"
 
@@ -32,7 +33,7 @@ def drifted(world: World) -> list[str]:
 
 
 def settled(world: World, *, space: str = SITE) -> None:
-    """Three tabs of two people, counted and published a while ago."""
+    """Three tabs of two people, counted and published some time ago."""
     world.beat("s1", space, visitorId="v1", page="/a")
     world.beat("s2", space, visitorId="v1", page="/b")
     world.beat("s3", space, userId="u1", page="/a")
@@ -46,7 +47,7 @@ def numbers(world: World, space: str = SITE) -> dict[str, Any]:
 
 
 def put(world: World, role: str, key: dict[str, str], **values: Any) -> None:
-    """Write some of a row's attributes by hand; None takes one away."""
+    """Write some of a row's attributes by hand; None removes one."""
     table = world.tables[role]
     kept = {name: value for name, value in values.items() if value is not None}
     update = "SET " + ", ".join(f"#{name} = :{name}" for name in kept) if kept else ""
@@ -65,7 +66,7 @@ def put(world: World, role: str, key: dict[str, str], **values: Any) -> None:
 
 
 def delete(world: World, role: str, **key: str) -> None:
-    """Take a row away by hand."""
+    """Delete a row by hand."""
     world.engine.client.delete_item(
         TableName=world.tables[role].name,
         Key={name: {"S": value} for name, value in key.items()},
@@ -86,6 +87,7 @@ def tamper_a_count(world: World) -> None:
 
 
 def tamper_a_count_and_have_it_published(world: World) -> None:
+    put(world, "headcounts", HEAD, counted=n(0))  # else its version says that it is published
     tamper_a_count(world)
     world.settle()
     assert world.people() == 10
@@ -122,7 +124,7 @@ def invent_a_shard(world: World) -> None:
         version=n(1),
         sessions=n(4),
         anonymous=n(4),
-        counted_at=n(world.clock() - SETTLING - 1),
+        counted_at=n(world.clock() - IN_FLIGHT - 1),
     )
     world.settle()
     assert world.people() == 6
@@ -213,21 +215,22 @@ def count_and_lose(world: World) -> None:
 def test_a_lost_batch_is_on_its_way_at_first_and_drift_at_the_next_sweep(
     world: World, lose: Callable[[World], None]
 ) -> None:
+    world.stream_alone()
     world.subscribe("c1")
     settled(world)
     before = numbers(world)
     lose(world)
     assert drifted(world) == []
     assert numbers(world) == before
-    for session, said in (
+    for session, fields in (
         ("s1", {"visitorId": "v1", "page": "/a"}),
         ("s2", {"visitorId": "v1", "page": "/b"}),
         ("s4", {"page": "/c"}),
     ):
         if session in world.live_sessions():
-            world.beat(session, **said)
+            world.beat(session, **fields)
     world.clock.advance(QUIET)
-    if "s3" in world.live_sessions():  # counts by what it said last
+    if "s3" in world.live_sessions():  # counts by its last beat
         world.beat("s3", userId="u1", page="/moved" if lose is change_and_lose else "/a")
     assert drifted(world) == [SITE]
     world.settle()
@@ -252,7 +255,7 @@ def test_an_end_that_the_stream_lost_is_drift_two_sweeps_later(world: World) -> 
     assert world.people() == 0
 
 
-def test_what_is_published_of_a_space_that_nobody_is_in_is_found_by_its_index(
+def test_a_wrong_number_of_an_empty_space_is_found_by_its_index(
     world: World,
 ) -> None:
     put(
@@ -263,7 +266,7 @@ def test_what_is_published_of_a_space_that_nobody_is_in_is_found_by_its_index(
         version=n(3),
         sessions=n(5),
         anonymous=n(5),
-        as_of=n(world.clock() - SETTLING - 1),
+        as_of=n(world.clock() - IN_FLIGHT - 1),
     )
     world.clock.advance(120)
     assert world.people() == 5
@@ -274,7 +277,7 @@ def test_what_is_published_of_a_space_that_nobody_is_in_is_found_by_its_index(
 
 
 @pytest.mark.parametrize("live", [None, {"S": "link"}], ids=["not listed", "listed elsewhere"])
-def test_what_is_published_of_an_empty_space_is_found_within_the_hour_whatever_its_index_says(
+def test_a_wrong_number_of_an_empty_space_is_found_within_the_hour_without_its_index(
     world: World, live: Any
 ) -> None:
     world.beat("s1")
@@ -307,7 +310,7 @@ def test_an_index_that_lists_an_empty_space_is_repaired(world: World) -> None:
     assert drifted(world) == []
 
 
-def test_drift_says_what_was_published_and_what_is_there(
+def test_a_drift_report_has_the_published_and_the_actual_numbers(
     memory_world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = memory_world
@@ -327,7 +330,7 @@ def test_drift_says_what_was_published_and_what_is_there(
     assert vars(record) | drift == vars(record)
 
 
-# ---------------------------------------------------------------------- what can't be read at all
+# ---------------------------------------------------------------------------------- unreadable rows
 
 
 def garbage(world: World) -> dict[str, str]:
@@ -359,7 +362,7 @@ GARBAGE = [garbage, words_for_numbers, a_map_of_words, a_version_that_is_none, a
 
 
 @pytest.mark.parametrize("plant", GARBAGE, ids=lambda plant: plant.__name__)
-def test_a_row_that_cannot_be_read_stops_nobody_and_is_repaired(
+def test_an_unreadable_row_stops_no_one_and_is_repaired(
     memory_world: World,
     plant: Callable[[World], dict[str, str]],
     caplog: pytest.LogCaptureFixture,
@@ -368,7 +371,7 @@ def test_a_row_that_cannot_be_read_stops_nobody_and_is_repaired(
     world.beat("s4", OTHER)
     settled(world)
     expected = numbers(world)
-    said = plant(world)
+    reported = plant(world)
     put(world, "headcounts", {"space": OTHER}, anonymous=n(9))
     caplog.clear()
     assert world.get("/v1/spaces", token=world.admin).status == 200
@@ -376,8 +379,8 @@ def test_a_row_that_cannot_be_read_stops_nobody_and_is_repaired(
     assert world.get(f"/v1/spaces/{SITE}/explain", token=world.admin).body["verdict"] == "drift"
     assert world.beat("s1", visitorId="v1", page="/a").status == 200
     assert drifted(world) == [OTHER, SITE]
-    (told, *_) = [one for one in caplog.records if "can't be read" in one.message]
-    assert vars(told) | said == vars(told)
+    (record, *_) = [one for one in caplog.records if "can't be read" in one.message]
+    assert vars(record) | reported == vars(record)
     world.settle()
     assert numbers(world) == expected
     assert world.people(OTHER) == 1
@@ -387,7 +390,7 @@ def test_a_row_that_cannot_be_read_stops_nobody_and_is_repaired(
     assert not [one for one in caplog.records if "can't be read" in one.message]
 
 
-def test_a_row_that_cannot_be_read_goes_on_from_its_version(memory_world: World) -> None:
+def test_an_unreadable_row_goes_on_from_its_version(memory_world: World) -> None:
     world = memory_world
     settled(world)
     put(world, "headcounts", HEAD, version=n(41), facets={"B": b"\x00garbage"})
@@ -397,7 +400,7 @@ def test_a_row_that_cannot_be_read_goes_on_from_its_version(memory_world: World)
     assert (world.headcount()["version"], world.headcount()["sessions"]) == (42, 4)
 
 
-def test_a_row_of_an_empty_space_that_cannot_be_read_is_repaired_within_the_hour(
+def test_an_unreadable_row_of_an_empty_space_is_repaired_within_the_hour(
     memory_world: World,
 ) -> None:
     world = memory_world
@@ -425,6 +428,7 @@ def test_a_version_that_nothing_follows_is_repaired_once(
     settled(world)
     expected = numbers(world)
     key = HEAD if role == "headcounts" else COUNT
+    put(world, "headcounts", HEAD, counted=n(0))
     put(world, role, key, version=version, sessions=n(9))
     assert drifted(world) == [SITE]
     world.settle()
@@ -434,7 +438,7 @@ def test_a_version_that_nothing_follows_is_repaired_once(
 
 
 @pytest.mark.parametrize("values", [{"expires_at": {"S": "soon"}}, {"beats": {"S": "many"}}])
-def test_a_session_that_cannot_be_read_is_nowhere_and_stops_nobody(
+def test_an_unreadable_session_is_not_counted_and_stops_no_one(
     world: World, values: dict[str, Any]
 ) -> None:
     settled(world)
@@ -446,7 +450,7 @@ def test_a_session_that_cannot_be_read_is_nowhere_and_stops_nobody(
     assert drifted(world) == []
 
 
-def test_a_space_whose_repair_fails_keeps_no_other_from_it(
+def test_a_space_whose_repair_fails_blocks_no_other(
     memory_world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = memory_world
@@ -466,14 +470,14 @@ def test_a_space_whose_repair_fails_keeps_no_other_from_it(
         with pytest.raises(SweepFailedError, match="swept: 1;"):
             world.sweep()
     (failed,) = [one for one in caplog.records if one.message == "not swept"]
-    assert vars(failed)["space"] == OTHER
+    assert vars(failed)["space"] == name_of(OTHER)
     assert [vars(one)["space"] for one in caplog.records if "drifted" in one.message] == [SITE]
     world.settle()
     assert (world.people(), world.people(OTHER)) == (2, 9)
     assert drifted(world) == [OTHER]
 
 
-# ------------------------------------------------------------------------------ what is no drift
+# ----------------------------------------------------------------------------------------- no drift
 
 
 def test_a_join_between_the_scan_and_the_comparison_is_no_drift(memory_world: World) -> None:
@@ -626,10 +630,10 @@ def test_more_shards_than_before_are_no_drift(memory: Engine, worlds: Worlds) ->
     assert world.headcount()["sessions"] == 12
 
 
-# ------------------------------------------------------------------ what was due and did not come
+# -------------------------------------------------------------------- overdue recounts and versions
 
 
-def test_a_count_that_stands_still_while_sessions_come_is_drift(memory_world: World) -> None:
+def test_a_stalled_count_while_sessions_join_is_drift(memory_world: World) -> None:
     world = memory_world
     settled(world)
     found = []
@@ -643,8 +647,9 @@ def test_a_count_that_stands_still_while_sessions_come_is_drift(memory_world: Wo
     assert world.headcount()["sessions"] > 5
 
 
-def test_a_publish_that_stands_still_while_sessions_come_is_drift(memory_world: World) -> None:
+def test_a_stalled_publish_while_sessions_join_is_drift(memory_world: World) -> None:
     world = memory_world
+    world.stream_alone()
     settled(world)
     found = []
     for number in range(8):
@@ -655,13 +660,13 @@ def test_a_publish_that_stands_still_while_sessions_come_is_drift(memory_world: 
     assert set(found) == {SITE}
 
 
-# ---------------------------------------------------------------------------------- the metric
+# --------------------------------------------------------------------------------------- the metric
 
 
-def test_each_sweep_says_a_metric_of_the_drift_it_found(
+def test_each_sweep_emits_a_metric_of_the_drift_it_found(
     memory: Engine, worlds: Worlds, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world = worlds(memory, SweepsPerMinute="2")
+    world = worlds(memory, Limits="sweeps-per-minute=2")
     settled(world)
     tamper_the_published_people(world)
     world.sweep()
@@ -672,10 +677,10 @@ def test_each_sweep_says_a_metric_of_the_drift_it_found(
     assert first["_aws"]["Timestamp"] + 30 * SECOND == second["_aws"]["Timestamp"]
 
 
-def test_the_alarm_is_on_the_metric_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_alarm_is_on_the_emitted_metric(capsys: pytest.CaptureFixture[str]) -> None:
     alarm = template().resolve(template().resources["DriftAlarm"]["Properties"])
     stack = template().environment("cleanup")["STACK"]
-    say_metrics({"Drift": 1}, stack=stack, now=1)
+    MetricLines(stack, lambda: 1).write(metrics={"Drift": 1})
     (line,) = metrics(capsys.readouterr().out)
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert alarm["Namespace"] == directive["Namespace"]
@@ -688,9 +693,9 @@ def test_the_alarm_is_on_the_metric_that_is_said(capsys: pytest.CaptureFixture[s
     assert template().functions["cleanup"]["LoggingConfig"]["ApplicationLogLevel"] == "INFO"
 
 
-def test_a_stream_that_counts_from_elsewhere_is_published_as_any(world: World) -> None:
-    """A table of Counts that was restored, or a record by hand: the numbers of the records that
-    follow may all be lower than the one that led to the version there."""
+def test_a_stream_with_other_sequence_numbers_is_published(world: World) -> None:
+    """A restored table of Counts, or a record sent by hand: all later records may have lower
+    sequence numbers than the one behind the published version."""
     settled(world)
     put(world, "headcounts", HEAD, cause={"S": "9" * 21 + "0" * 19})
     world.leave("s3")
@@ -700,13 +705,14 @@ def test_a_stream_that_counts_from_elsewhere_is_published_as_any(world: World) -
     assert drifted(world) == []
 
 
-# ------------------------------------------------------------------------- clocks that were wrong
+# --------------------------------------------------------------------------- clocks that were wrong
 
 
-def test_what_was_published_by_a_clock_that_was_ahead_is_put_right_in_a_quiet_space(
+def test_a_number_published_by_a_clock_that_was_ahead_is_repaired_in_a_quiet_space(
     memory_world: World,
 ) -> None:
     world = memory_world
+    world.stream_alone()
     settled(world)
     world.leave("s2")
     world.count(world.filtered("count"))
@@ -721,7 +727,7 @@ def test_what_was_published_by_a_clock_that_was_ahead_is_put_right_in_a_quiet_sp
     assert (head["views"]["today"], parse_iso(head["asOf"])) == (3, world.clock())
 
 
-def test_drift_is_repaired_beside_a_session_that_a_clock_which_was_ahead_wrote(
+def test_drift_is_repaired_beside_a_session_written_by_a_clock_that_was_ahead(
     memory_world: World,
 ) -> None:
     world = memory_world
@@ -729,16 +735,16 @@ def test_drift_is_repaired_beside_a_session_that_a_clock_which_was_ahead_wrote(
     world.clock.advance(3600)
     world.beat("s1", visitorId="v1", page="/ahead")
     world.clock.advance(-3600)
-    for session, said in (("s1", "/ahead"), ("s2", "/b")):
-        world.beat(session, visitorId="v1", page=said)
+    for session, page in (("s1", "/ahead"), ("s2", "/b")):
+        world.beat(session, visitorId="v1", page=page)
     world.beat("s3", userId="u1", page="/a")
     world.settle()
     world.clock.advance(QUIET)
     tamper_a_count_and_have_it_published(world)
-    drifted(world)  # which puts the session right
+    drifted(world)  # which repairs the session
     world.settle()
-    for session, said in (("s1", "/ahead"), ("s2", "/b")):
-        world.beat(session, visitorId="v1", page=said)
+    for session, page in (("s1", "/ahead"), ("s2", "/b")):
+        world.beat(session, visitorId="v1", page=page)
     world.beat("s3", userId="u1", page="/a")
     world.clock.advance(QUIET)
     drifted(world)
@@ -759,7 +765,7 @@ def test_the_index_is_repaired_where_it_has_a_space_under_another_kind(
 
 
 @pytest.mark.parametrize("role", ["headcounts", "counts"])
-def test_what_people_did_is_brought_down_to_what_is_there_once_nothing_is_on_its_way(
+def test_engagement_is_lowered_to_the_rows_once_nothing_is_on_its_way(
     memory_world: World, role: str
 ) -> None:
     world = memory_world
@@ -769,9 +775,10 @@ def test_what_people_did_is_brought_down_to_what_is_there_once_nothing_is_on_its
     world.settle()
     name = "engagement_all" if role == "headcounts" else "engagement"
     key = HEAD if role == "headcounts" else COUNT
+    put(world, "headcounts", HEAD, counted=n(0))
     put(world, role, key, **{name: {"M": {"chat": n(900)}}})
     world.settle()
-    said = []
+    counts = []
     for _ in range(10):
         world.clock.advance(40)
         for session, visitor, page in (("s1", "v1", "/a"), ("s2", "v1", "/b")):
@@ -779,6 +786,6 @@ def test_what_people_did_is_brought_down_to_what_is_there_once_nothing_is_on_its
         world.beat("s3", userId="u1", page="/a")
         world.sweep()
         world.settle()
-        said.append(world.headcount()["engagement"]["chat"])
-    assert said[0] >= 900
-    assert said[-1] == 2
+        counts.append(world.headcount()["engagement"]["chat"])
+    assert counts[0] >= 900
+    assert counts[-1] == 2

@@ -1,4 +1,4 @@
-"""The events in events/ are real: each goes through its function's handler."""
+"""The sample events in events/ are real: each goes through its function's handler."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from headcount.store.presence import from_item, to_item
 
+from lab.harness.consumer import EVENTS as EVENT_PARAMETERS
+from lab.harness.consumer import by_number, validated
+from lab.harness.containers import CONTAINERS, listen
+from lab.harness.engines import Engine
+from lab.harness.fakes import SECRET
+from lab.harness.filters import matches, passes, patterns_of
+from lab.harness.template import EMULATED, ROOT, template
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
-from tests.support.containers import CONTAINERS, listen
-from tests.support.engines import Engine
-from tests.support.fakes import SECRET
-from tests.support.filters import matches, passes, patterns_of
 from tests.support.receivers import receiver
-from tests.support.telling import EVENTS as TELLING
-from tests.support.telling import checked, once
-from tests.support.template import ROOT, template
-from tests.support.world import SITE, World
 
 EVENTS = {path.stem: path for path in (ROOT / "events").glob("*.json")}
 
@@ -36,7 +36,7 @@ def test_every_function_has_an_event_and_every_event_a_function() -> None:
 
 
 def test_a_beat(memory_world: World) -> None:
-    answer = memory_world.invoke("api", event("api_beat"))
+    answer = memory_world.invoke("beat", event("beat_join"))
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["space"] == SITE
     assert len(memory_world.live_sessions()) == 1
@@ -61,14 +61,14 @@ def test_a_dashboard_that_connects_subscribes_and_goes(memory_world: World) -> N
     connect["queryStringParameters"]["token"] = world.admin
     assert world.invoke("socket", connect) == {"statusCode": 200}
     assert world.invoke("socket", event("socket_subscribe")) == {"statusCode": 200}
-    (connection,) = world.line.frames
+    (connection,) = world.management.frames
     assert world.versions(connection) == [0]
     assert world.invoke("socket", event("socket_disconnect")) == {"statusCode": 200}
     assert world.tables["subscriptions"].rows() == []
 
 
 def test_a_join_is_counted(memory_world: World) -> None:
-    memory_world.invoke("api", event("api_beat"))
+    memory_world.invoke("beat", event("beat_join"))
     memory_world.invoke("count", event("count_join"))
     memory_world.settle()
     assert memory_world.people() == 1
@@ -76,7 +76,7 @@ def test_a_join_is_counted(memory_world: World) -> None:
 
 
 def test_the_join_is_the_row_of_the_beat(memory_world: World) -> None:
-    memory_world.invoke("api", event("api_beat"))
+    memory_world.invoke("beat", event("beat_join"))
     (written,) = memory_world.filtered("count")
     (sample,) = event("count_join")["Records"]
     assert sample["dynamodb"]["NewImage"] == written["dynamodb"]["NewImage"]
@@ -101,7 +101,7 @@ def test_new_counts_are_published(memory_world: World) -> None:
 
 def test_a_chunk_is_delivered(memory_world: World) -> None:
     memory_world.invoke("fanout", event("fanout_chunk"))
-    (frames,) = memory_world.line.frames.values()
+    (frames,) = memory_world.management.frames.values()
     assert [frame["version"] for frame in frames] == [1]
 
 
@@ -132,13 +132,13 @@ def test_a_change_of_a_container(memory: Engine, worlds: Worlds) -> None:
     container = change["detail"]["taskArn"].rpartition("/")[2]
     listen(world, container, "c1")
     world.invoke("container_changes", change)
-    (frame,) = world.line.frames["c1"]
+    (frame,) = world.management.frames["c1"]
     assert (frame["data"]["eventId"], frame["data"]["status"]) == ("event-42", "running")
 
 
 def test_a_change_of_a_container_passes_the_rule_of_its_cluster() -> None:
     name = ("container_changes", "EventBridgeRule")
-    (rule,) = template().events(*name, ContainerCluster="FargateCluster")
+    (rule,) = template().events(*name, Containers="cluster=FargateCluster")
     assert matches(event("container_changes_task"), rule["Pattern"])
 
 
@@ -154,18 +154,18 @@ def test_an_erasure_is_the_message_that_the_api_leaves_and_goes_on(memory_world:
     assert memory_world.presence_rows() == []
 
 
-def test_a_visit_is_told(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, **TELLING)
+def test_a_visit_is_sent_as_an_event(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, **EVENT_PARAMETERS)
     assert world.invoke("events", event("events_visit")) == {"batchItemFailures": []}
-    (told,) = once(world.bus.events)
-    assert told["visit"]["joinedAt"] == "2026-11-21T12:00:00.000Z"
-    # It is what the webhook's sample brings.
+    (sent,) = by_number(world.bus.events)
+    assert sent["visit"]["joinedAt"] == "2026-11-21T12:00:00.000Z"
+    # The webhook's sample contains it.
     (message,) = event("webhook_joined")["Records"]
-    assert json.loads(message["body"])["detail"] == told
+    assert json.loads(message["body"])["detail"] == sent
 
 
 def test_the_visit_is_the_row_of_the_join(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, **TELLING)
+    world = worlds(memory, **EVENT_PARAMETERS)
     world.count(event("count_join")["Records"])
     (written,) = world.changes()
     (sample,) = event("events_visit")["Records"]
@@ -176,16 +176,15 @@ def test_the_visit_is_the_row_of_the_join(memory: Engine, worlds: Worlds) -> Non
 
 def test_an_event_is_posted(memory: Engine, worlds: Worlds) -> None:
     with receiver() as sink:
-        parameters = {"WebhookUrl": sink.url, "AwsEndpointUrl": "http://localhost:4566"}
-        world = worlds(memory, **{**TELLING, **parameters})
+        world = worlds(memory, **{**EVENT_PARAMETERS, **EMULATED, "WebhookUrl": sink.url})
         assert world.invoke("webhook", event("webhook_joined")) == {"batchItemFailures": []}
     (post,) = sink.posts
-    assert checked(post.event)["type"] == "joined"
+    assert validated(post.event)["type"] == "joined"
     assert post.is_signed_with(SECRET)
 
 
-def test_an_errand(memory_world: World) -> None:
+def test_a_deferred_task(memory_world: World) -> None:
     memory_world.connect("c1", path="/api/ws/analytics/realtime")
-    memory_world.invoke("errands", event("errands_overview"))
-    (frame,) = memory_world.line.frames["c1"]
+    memory_world.invoke("deferred", event("deferred_overview"))
+    (frame,) = memory_world.management.frames["c1"]
     assert frame["type"] == "analytics"

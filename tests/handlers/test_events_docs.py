@@ -1,4 +1,4 @@
-"""docs/events.md: its examples are events, its code follows a space, and checks signatures."""
+"""docs/events.md: its examples are events, its code follows a space and checks signatures."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from urllib.parse import parse_qsl, urlsplit
 from urllib.request import Request
 
 import pytest
-from headcount.events import NAMES
-from headcount.webhooks import signature
+from headcount.model.event import NAMES
+from headcount.usecases.webhook import signature
 
+from lab.harness.clock import NOON
+from lab.harness.consumer import EVENTS, sent_events, validated
+from lab.harness.engines import Engine
+from lab.harness.fakes import SECRET
+from lab.harness.template import ROOT
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
 from tests.docs.pages import page
-from tests.support.clock import NOON
-from tests.support.engines import Engine
-from tests.support.fakes import SECRET
 from tests.support.missing import missing
-from tests.support.telling import EVENTS, checked, told
-from tests.support.template import ROOT
-from tests.support.world import SITE, World
 
 PAGE = page(ROOT / "docs" / "events.md")
 FOLLOWING, CHECKING = [block.text for block in PAGE.blocks if block.language == "python"]
@@ -37,14 +37,14 @@ BODY = '{"type":"joined","space":"site:main","name":"Zoë"}'.encode()
 
 def test_there_is_an_example_of_each_type_and_each_is_an_event() -> None:
     examples = [
-        checked(json.loads(block.text)) for block in PAGE.blocks if block.language == "json"
+        validated(json.loads(block.text)) for block in PAGE.blocks if block.language == "json"
     ]
     assert [example["type"] for example in examples] == list(NAMES)
     table = re.findall(r"^\| `([A-Z][\w ]+)` \| `(\w+)` \|", PAGE.text, re.MULTILINE)
     assert {type_: name for name, type_ in table} == NAMES
 
 
-# ----------------------------------------------------------------------------------- following
+# ---------------------------------------------------------------------------------------- following
 
 
 @pytest.fixture
@@ -78,14 +78,14 @@ def test_the_follower_knows_who_is_here(follow: tuple[World, Callable[[], Any]])
     world, follower = follow
     for number in range(5):
         world.beat(f"s{number}")
-    told(world)
+    sent_events(world)
     early = follower()
     assert set(early.here) == visits(world)
     for number in range(3, 9):
         world.beat(f"s{number}")
         world.leave(f"s{number - 2}")
     late = follower()
-    events = told(world) * 2
+    events = sent_events(world) * 2
     Random(3).shuffle(events)  # noqa: S311 - a script, not a secret
     for event in events:
         early.take(event)
@@ -93,14 +93,14 @@ def test_the_follower_knows_who_is_here(follow: tuple[World, Callable[[], Any]])
     assert set(early.here) == set(late.here) == visits(world)
 
 
-def test_the_follower_notices_a_loss_and_begins_anew(
+def test_the_follower_notices_a_loss_and_restarts_from_a_snapshot(
     follow: tuple[World, Callable[[], Any]],
 ) -> None:
     world, follower = follow
     one = follower()
     for number in range(3):
         world.beat(f"s{number}")
-    first, _, last = told(world)
+    first, _, last = sent_events(world)
     assert one.take(first) is True
     assert one.take(last) is False
     one.resync()
@@ -108,7 +108,7 @@ def test_the_follower_notices_a_loss_and_begins_anew(
     assert one.take(last) is True
 
 
-# ---------------------------------------------------------------------------------- signatures
+# --------------------------------------------------------------------------------------- signatures
 
 WRONG = {
     "another secret": (SECRET + "?", signature(SECRET, BODY, NOW), BODY),
@@ -127,7 +127,7 @@ RIGHT = {
 }
 
 
-def test_the_python_takes_what_is_ours_and_nothing_else() -> None:
+def test_the_python_accepts_only_our_signatures() -> None:
     code: dict[str, Any] = {}
     exec(CHECKING, code)  # noqa: S102 - it is our own page
     check = code["is_from_headcount"]
@@ -135,7 +135,7 @@ def test_the_python_takes_what_is_ours_and_nothing_else() -> None:
     assert [name for name, case in WRONG.items() if check(*case, now=NOW)] == []
 
 
-def test_the_node_takes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
+def test_the_node_code_accepts_only_our_signatures(tmp_path: Path) -> None:
     if shutil.which("node") is None:
         missing("node", "install Node.js 20 or newer.")
     module, _, rest = NODE.partition("cat > verify.mjs <<'END'\n")[2].partition("END\n")
@@ -155,5 +155,5 @@ def test_the_node_takes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
     done = subprocess.run(
         ["node", "run.mjs"], cwd=tmp_path, check=True, capture_output=True, text=True
     )
-    said = dict(zip([*RIGHT, *WRONG], json.loads(done.stdout), strict=True))
-    assert said == dict.fromkeys(RIGHT, True) | dict.fromkeys(WRONG, False)
+    accepted = dict(zip([*RIGHT, *WRONG], json.loads(done.stdout), strict=True))
+    assert accepted == dict.fromkeys(RIGHT, True) | dict.fromkeys(WRONG, False)

@@ -1,4 +1,4 @@
-"""Explaining a number: which sessions make it up, as of when, and what is not counted and why."""
+"""Explaining a number: which sessions were counted, when, and which were not and why."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
-from headcount import explaining
-from headcount.auditing import SETTLING
+from headcount.documents import openapi
+from headcount.model.space import shard_of
 from headcount.settings import Settings
-from headcount.spaces import shard_of
 from headcount.times import SECOND
-from headcount.web.documents import openapi
+from headcount.usecases import explain as explaining
+from headcount.usecases.audit import IN_FLIGHT
 from jsonschema import Draft202012Validator
 
+from lab.harness.engines import Engine
+from lab.harness.template import ROOT, template
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
 from tests.support.moderation import act, ask
-from tests.support.template import ROOT, template
-from tests.support.world import SITE, World
 
 SHARDS = 3
-QUIET = SETTLING / SECOND + 1
+QUIET = IN_FLIGHT / SECOND + 1
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def people_with_tabs(world: World) -> None:
 
 
 def sums(found: list[Any]) -> dict[str, Any]:
-    """What the sessions of all pages add up to, in the words of a headcount."""
+    """The totals of the sessions on all pages, as a headcount."""
     sessions = [one for page in found for one in page["sessions"]]
     people = {(one["person"]["by"], one["person"]["id"]) for one in sessions}
     count: Counter[tuple[str, str]] = Counter()
@@ -69,8 +69,8 @@ def sums(found: list[Any]) -> dict[str, Any]:
         of_people.update((facet, one["facets"][facet]) for facet in one["decides"])
     facets: dict[str, list[Any]] = defaultdict(list)
     for (facet, value), number in count.items():
-        said = {"value": value, "count": number, "people": of_people[facet, value]}
-        facets[facet].append(said)
+        row = {"value": value, "count": number, "people": of_people[facet, value]}
+        facets[facet].append(row)
     return {
         "people": len(people),
         "signedIn": sum(by == "user" for by, _ in people),
@@ -88,7 +88,9 @@ def published(world: World) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("limit", [1, 4, 7, 100])
-def test_the_sessions_of_all_pages_add_up_to_what_is_published(world: World, limit: int) -> None:
+def test_the_sessions_of_all_pages_add_up_to_the_published_numbers(
+    world: World, limit: int
+) -> None:
     people_with_tabs(world)
     found = pages(world, limit)
     assert sums(found) == published(world)
@@ -97,7 +99,7 @@ def test_the_sessions_of_all_pages_add_up_to_what_is_published(world: World, lim
     assert len(found) == -(-len(world.presence_rows()) // limit)
 
 
-def test_each_page_says_what_is_published_as_of_when_and_what_a_recount_gives(
+def test_each_page_has_the_published_numbers_their_time_and_a_recount(
     memory_world: World,
 ) -> None:
     world = memory_world
@@ -117,6 +119,11 @@ def test_each_page_says_what_is_published_as_of_when_and_what_a_recount_gives(
             "sessions": 2,
             "version": 1,
             "asOf": "2026-11-21T12:00:00.000Z",
+            "accuracy": {
+                "people": 1,
+                "because": "No visit has ended yet. One that ends without a leave counts until its "
+                "lease is over.",
+            },
         },
         "recount": {
             "people": 2,
@@ -144,7 +151,7 @@ def test_each_page_says_what_is_published_as_of_when_and_what_a_recount_gives(
     assert body["sessions"] == [
         {
             "sessionId": "s1",
-            "person": {"by": "visitor", "id": "v1"},
+            "person": {"by": "visitor", "id": "v1", "verified": False},
             "shard": 0,
             "facets": {"page": "/"},
             "decides": ["page"],
@@ -155,7 +162,7 @@ def test_each_page_says_what_is_published_as_of_when_and_what_a_recount_gives(
         },
         {
             "sessionId": "s2",
-            "person": {"by": "user", "id": "u1"},
+            "person": {"by": "user", "id": "u1", "verified": False},
             "shard": 0,
             "facets": {},
             "decides": [],
@@ -171,7 +178,7 @@ def test_a_person_may_be_called_anything(memory_world: World) -> None:
     memory_world.beat("s:1")
     memory_world.beat("s2", visitorId="u:x:y")
     people = [one["person"] for one in explain(memory_world)["sessions"]]
-    assert people == [{"by": "visitor", "id": "u:x:y"}, {"by": "session", "id": "s:1"}]
+    assert [(one["by"], one["id"]) for one in people] == [("visitor", "u:x:y"), ("session", "s:1")]
 
 
 def test_of_a_persons_tabs_the_one_that_changed_last_decides(memory_world: World) -> None:
@@ -183,7 +190,7 @@ def test_of_a_persons_tabs_the_one_that_changed_last_decides(memory_world: World
     assert decides == {"s1": ["device"], "s2": ["page"]}
 
 
-def test_what_is_not_counted_is_said_with_the_reason(world: World) -> None:
+def test_sessions_that_are_not_counted_are_listed_with_the_reason(world: World) -> None:
     shards = [shard_of(f"v:{name}", SHARDS) for name in ("a", "b", "c", "d")]
     moved = next(f"u{n}" for n in range(99) if shard_of(f"u:u{n}", SHARDS) != shards[3])
     world.leave("early", seq=2)
@@ -210,7 +217,7 @@ def test_what_is_not_counted_is_said_with_the_reason(world: World) -> None:
     assert ended["reason"] == "leaseRanOut"
 
 
-def test_a_difference_is_explained_by_what_is_on_its_way_or_is_drift(
+def test_a_difference_is_explained_by_pending_changes_or_is_drift(
     memory_world: World,
 ) -> None:
     world = memory_world
@@ -252,7 +259,7 @@ def test_a_lease_that_ran_out_explains_a_number_until_the_sweep(memory_world: Wo
     assert body["onItsWay"]["leasesRunOut"] == 1
 
 
-def test_a_space_that_nobody_was_ever_in_is_explained(memory_world: World) -> None:
+def test_a_space_without_any_visits_is_explained(memory_world: World) -> None:
     body = explain(memory_world)
     assert (body["verdict"], body["published"]["asOf"], body["shards"]) == ("agrees", None, [])
     assert (body["sessions"], body["cursor"]) == ([], None)
@@ -263,7 +270,7 @@ def test_a_large_space_is_read_a_page_at_a_time(
 ) -> None:
     people_with_tabs(world)
     rows = len(world.presence_rows())
-    monkeypatch.setattr(explaining, "MAX_ROWS", rows - 1)
+    monkeypatch.setattr(explaining, "MAX_EXPLAINED_ROWS", rows - 1)
     with world.engine.metered() as meter:
         first = explain(world, limit=2)
     assert meter.operations == ["GetItem", "Query", "Query"]
@@ -282,13 +289,13 @@ def test_a_large_space_is_read_a_page_at_a_time(
 def test_a_moved_row_of_a_large_space_does_not_say_where_to(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test_what_is_not_counted_is_said_with_the_reason(world)
-    monkeypatch.setattr(explaining, "MAX_ROWS", 0)
+    test_sessions_that_are_not_counted_are_listed_with_the_reason(world)
+    monkeypatch.setattr(explaining, "MAX_EXPLAINED_ROWS", 0)
     (row,) = [one for one in explain(world)["notCounted"] if one["reason"] == "moved"]
     assert row["movedTo"] is None
 
 
-def test_raising_the_number_of_shards_leaves_nobody_out(memory: Engine, worlds: Worlds) -> None:
+def test_raising_the_number_of_shards_omits_no_session(memory: Engine, worlds: Worlds) -> None:
     world = worlds(memory, ShardsPerSpace="3")
     people_with_tabs(world)
     world.redeploy(ShardsPerSpace="1")
@@ -306,7 +313,7 @@ def test_raising_the_number_of_shards_leaves_nobody_out(memory: Engine, worlds: 
         ({"cursor": "?"}, "cursor"),
     ],
 )
-def test_what_can_not_be_read_is_refused(
+def test_invalid_parameters_are_refused(
     memory_world: World, query: dict[str, str], named: str
 ) -> None:
     answer = ask(memory_world, "GET", "explain", token=memory_world.admin, query=query)
@@ -314,7 +321,7 @@ def test_what_can_not_be_read_is_refused(
     assert named in answer.body["error"]
 
 
-def test_the_answer_in_the_docs_is_one() -> None:
+def test_the_answer_in_the_docs_is_valid() -> None:
     text = (ROOT / "docs" / "audit.md").read_text()
     (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     answer = json.loads(example)
@@ -333,7 +340,7 @@ def test_the_answer_in_the_docs_is_one() -> None:
         assert answer["difference"][name] == found[name] - answer["published"][name]
 
 
-def test_only_admins_are_told(memory_world: World) -> None:
+def test_only_admins_get_explanations(memory_world: World) -> None:
     world = memory_world
     assert ask(world, "GET", "explain").status == 401
     assert ask(world, "GET", "explain", token=world.token(sub="u1")).status == 403

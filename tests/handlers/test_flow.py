@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.world import SITE, World
+from lab.harness.world import SITE, World
 
 
 def test_a_join_reaches_every_dashboard_of_the_space(world: World) -> None:
@@ -10,12 +10,21 @@ def test_a_join_reaches_every_dashboard_of_the_space(world: World) -> None:
     world.beat("s1", visitorId="v1", page="/home")
     world.settle()
     assert world.versions("c1") == [0, 1]
-    frame = world.line.frames["c1"][-1]
+    frame = world.management.frames["c1"][-1]
     assert frame["type"] == "headcount"
     assert frame["space"] == SITE
     assert frame["data"]["people"] == 1
     assert frame["data"]["facets"] == {"page": [{"value": "/home", "count": 1, "people": 1}]}
     assert frame["data"] == world.headcount()
+
+
+def test_a_recount_wakes_publish(world: World) -> None:
+    """Whatever `count` did not publish: here, because it died."""
+    world.stream_alone()
+    world.subscribe("c1")
+    world.beat("s1")
+    world.settle()
+    assert world.versions("c1") == [0, 1]
 
 
 def test_a_leave_empties_the_space(world: World) -> None:

@@ -1,16 +1,17 @@
-"""What others may see between two steps, and what is left when a process dies there."""
+"""What is visible between two steps, and after a process dies there."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from headcount.sockets import to_frame
-from headcount.visits import Visit
+from headcount.model.headcount import BURST
+from headcount.model.visit import Visit
+from headcount.usecases.deliver import to_frame
 
-from tests.support.clock import NOON
-from tests.support.engines import Engine
-from tests.support.world import SITE, World
+from lab.harness.clock import NOON
+from lab.harness.engines import Engine
+from lab.harness.world import SITE, World
 
 
 def join_and_count(world: World, session: str) -> list[dict[str, Any]]:
@@ -31,7 +32,7 @@ def test_a_beat_that_was_on_its_way_when_its_session_left_does_not_bring_it_back
     assert world.people() == 0
 
 
-def test_whoever_reads_a_number_finds_the_views_that_led_to_it(memory_world: World) -> None:
+def test_a_reader_of_a_number_finds_the_views_behind_it(memory_world: World) -> None:
     world = memory_world
     world.beat("s1")
     batch = world.filtered("count")
@@ -64,8 +65,12 @@ def test_a_recount_between_two_reads_of_another_is_not_undone(
 
 def test_a_version_carries_what_happened_while_it_waited(memory_world: World) -> None:
     world = memory_world
+    world.stream_alone()
     recounter = world.services("count").recounter
-    world.publish(join_and_count(world, "s1"))
+    for _ in range(BURST):
+        world.publish(join_and_count(world, "s1"))
+        recounter.recount(SITE, 0)
+    world.publish(world.filtered("publish"))
     world.beat("s2")
     recounter.recount(SITE, 0)
     waits: list[float] = []
@@ -81,17 +86,26 @@ def test_a_version_carries_what_happened_while_it_waited(memory_world: World) ->
     world.services("publish").sleep = sleep
     world.publish(world.filtered("publish"))
     assert waits[0] == 1.0
-    assert world.headcount()["version"] == 2
+    assert world.headcount()["version"] == BURST + 2
     assert world.people() == 3
 
 
-def test_a_version_that_a_greeting_said_already_is_not_said_after_it(memory_world: World) -> None:
+def test_a_version_that_a_greeting_contained_is_not_sent_after_it(memory_world: World) -> None:
     world = memory_world
+    world.stream_alone()
     world.publish(join_and_count(world, "s1"))
     world.clock.advance(2)
     batch = join_and_count(world, "s2")
     subscriptions = world.tables["subscriptions"].name
-    with world.engine.interrupted("Query", subscriptions, lambda: world.subscribe("c1")) as late:
+    headcounts = world.services("socket").headcounts
+    late: list[int] = []
+
+    def subscribe_late() -> None:
+        if not late and headcounts.get(SITE).version == 2:
+            late.append(2)
+            world.subscribe("c1")
+
+    with world.engine.interrupted("Query", subscriptions, subscribe_late, times=9):
         world.publish(batch)
     assert late
     assert world.versions("c1") == [2]
@@ -99,19 +113,21 @@ def test_a_version_that_a_greeting_said_already_is_not_said_after_it(memory_worl
 
 def test_a_version_waits_for_a_greeting_that_is_on_its_way(memory_world: World) -> None:
     world = memory_world
+    world.stream_alone()
     world.publish(join_and_count(world, "s1"))
+    world.clock.advance(600)  # nobody can be sending that version any more
     world.connect("c1")
-    switchboard = world.services("socket").switchboard
-    switchboard.subscriptions.add(SITE, "c1", now=world.clock())
-    first = switchboard.headcounts.get(SITE)
+    dashboard_socket = world.services("socket").dashboard_socket
+    dashboard_socket.subscriptions.add(SITE, "c1", now=world.clock())
+    first = dashboard_socket.headcounts.get(SITE)
     world.clock.advance(2)
     batch = join_and_count(world, "s2")
 
     def sleep(seconds: float) -> None:
         world.clock.sleep(seconds)
         if seconds and not world.versions("c1"):
-            switchboard.line.post("c1", to_frame(first.message(world.clock())))
-            switchboard.subscriptions.greeted(SITE, "c1", first.version)
+            dashboard_socket.connection_api.post("c1", to_frame(first.message(world.clock())))
+            dashboard_socket.subscriptions.mark_greeted(SITE, "c1", first.version)
 
     world.restart("publish")
     world.services("publish").sleep = sleep

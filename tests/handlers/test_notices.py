@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from lab.harness.engines import Engine
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
-from tests.support.moderation import act, ask, heard
-from tests.support.world import SITE, World
+from tests.support.moderation import act, ask, frames_of
 
 NOON_AND_5 = "2026-11-21T12:05:00.000Z"
 
@@ -18,11 +18,11 @@ def send(world: World, text: str = "We start soon.", **fields: Any) -> Any:
     """A message that takes effect."""
     answer = act(world, "POST", "messages", {"text": text, **fields}).body
     world.settle()
-    world.clock.advance(1)  # what a process remembers of a space is a second old at most
+    world.clock.advance(1)  # a process caches a space for at most a second
     return answer
 
 
-def test_who_beats_gets_the_message_until_it_ends(world: World) -> None:
+def test_beats_get_the_message_until_it_ends(world: World) -> None:
     assert "notice" not in world.beat("s1").body
     sent = send(world)
     assert sent == {"success": True, "id": sent["id"], "until": NOON_AND_5}
@@ -33,10 +33,10 @@ def test_who_beats_gets_the_message_until_it_ends(world: World) -> None:
     world.clock.set("2026-11-21T12:04:59.999Z")
     assert world.beat("s1").body["notice"] == notice
     world.clock.set(NOON_AND_5)
-    assert "notice" not in world.beat("s1").body  # by the time alone: nothing was published
+    assert "notice" not in world.beat("s1").body  # by time alone: nothing was published
 
 
-def test_dashboards_hear_of_the_message_and_find_it_in_the_headcount(world: World) -> None:
+def test_dashboards_receive_the_message_and_find_it_in_the_headcount(world: World) -> None:
     world.beat("s1")
     world.settle()
     world.subscribe("c1")
@@ -48,7 +48,7 @@ def test_dashboards_hear_of_the_message_and_find_it_in_the_headcount(world: Worl
         "level": "warning",
         "until": "2026-11-21T12:01:00.000Z",
     }
-    (first, version, frame) = world.line.frames["c1"]
+    (first, version, frame) = world.management.frames["c1"]
     assert (first["type"], version["type"], version["version"]) == ("headcount", "headcount", 2)
     assert version["data"]["notice"] == notice
     assert frame == {
@@ -60,7 +60,7 @@ def test_dashboards_hear_of_the_message_and_find_it_in_the_headcount(world: Worl
     }
     world.clock.advance(2)
     world.subscribe("c2")
-    assert world.line.frames["c2"][0]["data"]["notice"] == notice
+    assert world.management.frames["c2"][0]["data"]["notice"] == notice
     assert world.headcount()["notice"] == notice
     assert act(world, "GET", "messages").body["message"] == notice
 
@@ -71,21 +71,21 @@ def test_a_message_is_ended_before_its_time(world: World) -> None:
     act(world, "DELETE", "messages")
     world.settle()
     world.clock.advance(1)
-    assert [frame["notice"] is None for frame in heard(world, "c1", "notice")] == [False, True]
+    assert [frame["notice"] is None for frame in frames_of(world, "c1", "notice")] == [False, True]
     assert "notice" not in world.beat("s1").body
     assert "notice" not in world.headcount()
     assert act(world, "GET", "messages").body["message"] is None
 
 
-def test_a_new_message_takes_the_place_of_the_old_one(world: World) -> None:
+def test_a_new_message_replaces_the_old_one(world: World) -> None:
     world.subscribe("c1")
     send(world, "one")
     send(world, "two")
     assert world.beat("s1").body["notice"]["text"] == "two"
-    assert [frame["notice"]["text"] for frame in heard(world, "c1", "notice")] == ["one", "two"]
+    assert [frame["notice"]["text"] for frame in frames_of(world, "c1", "notice")] == ["one", "two"]
 
 
-def test_a_message_that_ran_out_is_gone_with_the_next_version(world: World) -> None:
+def test_an_expired_message_is_gone_with_the_next_version(world: World) -> None:
     world.subscribe("c1")
     send(world, seconds=10)
     world.clock.advance(20)
@@ -93,15 +93,15 @@ def test_a_message_that_ran_out_is_gone_with_the_next_version(world: World) -> N
     assert act(world, "GET", "messages").body["message"] is None
     world.beat("s1")
     world.settle()
-    assert "notice" not in world.line.frames["c1"][-2]["data"]
-    assert heard(world, "c1", "notice")[-1]["notice"] is None
+    assert "notice" not in world.management.frames["c1"][-2]["data"]
+    assert frames_of(world, "c1", "notice")[-1]["notice"] is None
     world.clock.advance(20)
     world.beat("s2")
     world.settle()
-    assert len(heard(world, "c1", "notice")) == 2
+    assert len(frames_of(world, "c1", "notice")) == 2
 
 
-def test_the_minutes_sweep_tells_dashboards_that_a_message_ran_out(world: World) -> None:
+def test_the_minutes_sweep_tells_dashboards_that_a_message_expired(world: World) -> None:
     world.beat("s1")
     world.settle()
     world.subscribe("c1")
@@ -109,7 +109,7 @@ def test_the_minutes_sweep_tells_dashboards_that_a_message_ran_out(world: World)
     world.clock.advance(20)
     assert world.sweep()["repaired"] == []
     world.settle()
-    assert [frame["notice"] is None for frame in heard(world, "c1", "notice")] == [False, True]
+    assert [frame["notice"] is None for frame in frames_of(world, "c1", "notice")] == [False, True]
     before = world.headcount()["version"]
     world.sweep()
     world.settle()
@@ -127,7 +127,7 @@ def test_a_message_that_the_stream_lost_is_published_by_the_minutes_sweep(world:
     assert world.beat("s1").body["notice"]["text"] == "hello"
 
 
-def test_the_daily_run_deletes_a_message_that_ran_out(world: World) -> None:
+def test_the_daily_run_deletes_an_expired_message(world: World) -> None:
     send(world, seconds=86_400)
     world.clock.set("2026-11-22T01:00:00Z")
     world.daily()
@@ -140,7 +140,7 @@ def test_the_daily_run_deletes_a_message_that_ran_out(world: World) -> None:
     assert "notice" not in row
 
 
-def test_a_message_wakes_no_count_and_makes_no_beat_a_change(memory_world: World) -> None:
+def test_a_message_invokes_no_count_and_makes_no_beat_a_change(memory_world: World) -> None:
     memory_world.beat("s1")
     memory_world.settle()
     send(memory_world)
@@ -149,7 +149,7 @@ def test_a_message_wakes_no_count_and_makes_no_beat_a_change(memory_world: World
     assert memory_world.people() == 1
 
 
-def test_a_publish_of_a_message_that_crashed_is_heard_at_the_retry(world: World) -> None:
+def test_a_publish_of_a_message_that_crashed_is_sent_at_the_retry(world: World) -> None:
     world.subscribe("c1")
     act(world, "POST", "messages", {"text": "hello"})
     batch = world.filtered("publish")
@@ -160,16 +160,16 @@ def test_a_publish_of_a_message_that_crashed_is_heard_at_the_retry(world: World)
 
     with world.engine.interrupted("Query", subscriptions, crash), pytest.raises(RuntimeError):
         world.invoke("publish", {"Records": batch})
-    assert heard(world, "c1", "notice") == []
+    assert frames_of(world, "c1", "notice") == []
     world.publish(batch)
-    assert len(heard(world, "c1", "notice")) == 1
+    assert len(frames_of(world, "c1", "notice")) == 1
 
 
-def test_feeds_hear_no_message(memory_world: World) -> None:
+def test_feeds_receive_no_message(memory_world: World) -> None:
     memory_world.connect("f1", path="/api/ws/streams/st1/metrics")
     act(memory_world, "POST", "messages", {"text": "hello"}, space="stream:st1")
     memory_world.settle()
-    assert {frame["type"] for frame in memory_world.line.frames["f1"]} == {"metrics"}
+    assert {frame["type"] for frame in memory_world.management.frames["f1"]} == {"metrics"}
 
 
 def test_a_public_count_carries_the_message_too(memory_world: World) -> None:
@@ -204,7 +204,7 @@ def test_a_message_of_280_characters_of_any_script_fits(memory: Engine, worlds: 
         ({"text": "x", "seconds": "60"}, "seconds must be a whole number."),
     ],
 )
-def test_a_message_that_is_none_is_refused(memory_world: World, body: Any, sentence: str) -> None:
+def test_an_invalid_message_is_refused(memory_world: World, body: Any, sentence: str) -> None:
     answer = ask(memory_world, "POST", "messages", body, token=memory_world.admin)
     assert answer.status == 400
     assert answer.body["error"].startswith(sentence), answer.body
@@ -212,7 +212,7 @@ def test_a_message_that_is_none_is_refused(memory_world: World, body: Any, sente
     assert memory_world.tables["history"].rows() == []
 
 
-def test_where_there_is_no_message_none_can_be_ended(memory_world: World) -> None:
+def test_without_a_message_none_can_be_ended(memory_world: World) -> None:
     assert ask(memory_world, "DELETE", "messages", token=memory_world.admin).status == 404
     send(memory_world, seconds=5)
     memory_world.clock.advance(10)

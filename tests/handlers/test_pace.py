@@ -1,47 +1,50 @@
-"""A large space's recounts are slow, and hold up nobody else's."""
+"""A large space's recounts are paced, and delay no other space."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from headcount.counting import PATIENCE, REMEMBERED, pace
-from headcount.session import Facts, Write
+from headcount.model.headcount import BURST, CROWD_PACE
+from headcount.model.session import Facts, Write
 from headcount.store.presence import to_item
 from headcount.times import HOUR, SECOND
+from headcount.usecases.count import ENDED_MEMORY, MAX_WAIT, crowding, pace
+from msgspec.structs import replace
 
-from tests.support.engines import Engine
-from tests.support.template import template
-from tests.support.world import SITE, World, world_on
+from lab.harness.engines import Engine
+from lab.harness.template import template
+from lab.harness.world import SITE, World, world_on
 from tests.unit.test_session import here
 
 LARGE = 200
-"""Sessions of a shard that is recounted as rarely as any."""
+"""The number of sessions of a shard with the longest recount interval."""
 PACE = pace(LARGE) // SECOND
 DUE = PACE - 1
 """Seconds from a test's start until the large space is due."""
 FACETS_DUE = pace(LARGE, facets=True) // SECOND - 1
-"""The same where nobody came or went."""
+"""The same if no one joined or left."""
 SMALL = "link:1"
 
 
 @pytest.fixture
 def world(memory: Engine) -> Any:
-    """A space that is large, counted a moment ago."""
+    """A large space, counted a moment ago, as often as it may be at once."""
     with world_on(memory) as world:
         for number in range(LARGE):
             one = here(id=f"s{number}", write=Write.BEAT, facts=Facts())
             world.tables["presence"].put(to_item(replace(one, expires_at=world.clock() + HOUR)))
-        world.services("cleanup").recounter.recount(SITE, 0)
+        for _ in range(BURST):
+            world.services("cleanup").recounter.recount(SITE, 0)
         world.settle()
         world.clock.advance(1)
         yield world
 
 
-def errands(world: World) -> list[dict[str, Any]]:
-    return [json.loads(one["body"]) for one in world.queue.errands]
+def deferred(world: World) -> list[dict[str, Any]]:
+    return [json.loads(one["body"]) for one in world.queue.deferred]
 
 
 def count(world: World) -> None:
@@ -49,7 +52,7 @@ def count(world: World) -> None:
 
 
 def recounts(world: World) -> int:
-    """How often the large space's shard was recounted."""
+    """The number of recounts of the large space's shard."""
     return world.services("count").counts.shard(SITE, 0).version
 
 
@@ -61,13 +64,13 @@ def test_a_small_space_does_not_wait_for_a_large_one_in_its_batch(world: World) 
     assert world.people(SMALL) == 1
     assert world.people() == LARGE
     assert sum(world.clock.slept) == 0
-    (errand,) = errands(world)
+    (task,) = deferred(world)
     assert world.queue.delays == [DUE]
     world.clock.advance(DUE)
-    world.run_errands()
+    world.run_deferred()
     world.settle()
     assert world.people() == LARGE + 1
-    assert errand == {
+    assert task == {
         "do": "recount",
         "space": SITE,
         "shard": 0,
@@ -77,7 +80,7 @@ def test_a_small_space_does_not_wait_for_a_large_one_in_its_batch(world: World) 
 
 
 @pytest.mark.parametrize("behind", [0.0, DUE - 1.5, DUE - 0.1, DUE, DUE + 0.7, DUE + 2])
-def test_a_batch_never_waits_longer_than_a_second_in_all(world: World, behind: float) -> None:
+def test_a_batch_never_waits_longer_than_a_second_in_total(world: World, behind: float) -> None:
     for number in range(3):
         world.beat("s1", f"link:{number}")
         count(world)
@@ -89,40 +92,38 @@ def test_a_batch_never_waits_longer_than_a_second_in_all(world: World, behind: f
         world.beat("s2", f"link:{number}")
     began = world.clock()
     count(world)
-    assert world.clock() - began <= PATIENCE
+    assert world.clock() - began <= MAX_WAIT
     later = [
-        (errand["space"], delay)
-        for errand, delay in zip(errands(world), world.queue.delays, strict=True)
+        (task["space"], delay)
+        for task, delay in zip(deferred(world), world.queue.delays, strict=True)
     ]
     due = DUE - 0.6 - behind
     assert later == ([(SITE, -int(-due // 1))] if due > 1 else [])
 
 
-def test_what_is_due_within_a_second_is_recounted_there_and_then(world: World) -> None:
+def test_recounts_that_are_due_within_a_second_are_done_at_once(world: World) -> None:
     world.clock.advance(DUE - 0.8)
     world.beat("new")
     count(world)
     assert sum(world.clock.slept) == pytest.approx(0.8)
-    assert errands(world) == []
+    assert deferred(world) == []
     world.publish(world.filtered("publish"))
     assert world.people() == LARGE + 1
 
 
-def test_where_nobody_came_or_went_a_large_space_waits_longer(world: World) -> None:
+def test_without_joins_and_leaves_a_large_space_waits_longer(world: World) -> None:
     world.beat("s1", page="/b")
     count(world)
     assert world.queue.delays == [FACETS_DUE]
     world.clock.advance(FACETS_DUE)
-    world.run_errands()
+    world.run_deferred()
     world.settle()
     page = {one["value"]: one["count"] for one in world.headcount()["facets"]["page"]}
     assert page == {"/b": 1}
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-def test_whoever_comes_or_goes_does_not_wait_as_long_as_facets(
-    world: World, *, leaves: bool
-) -> None:
+def test_joins_and_leaves_do_not_wait_as_long_as_facets(world: World, *, leaves: bool) -> None:
     world.beat("s1", page="/b")
     count(world)
     _ = world.leave("s2") if leaves else world.beat("new")
@@ -130,7 +131,44 @@ def test_whoever_comes_or_goes_does_not_wait_as_long_as_facets(
     assert world.queue.delays == [FACETS_DUE, DUE]
 
 
-def test_facets_wait_for_the_recount_that_people_wait_for(world: World) -> None:
+def test_many_joins_do_not_wait_for_the_pace(world: World) -> None:
+    for number in range(crowding(LARGE) - 1):
+        world.beat(f"new{number}")
+    count(world)
+    assert world.people() == LARGE
+    assert world.queue.delays == [DUE]
+    world.beat("one-more")
+    count(world)
+    assert world.people() == LARGE + crowding(LARGE)
+    assert sum(world.clock.slept) == 0
+    # Those who come right after them are read in the same rhythm.
+    world.clock.advance(0.3)
+    world.beat("after")
+    count(world)
+    assert world.people() == LARGE + crowding(LARGE) + 1
+    assert sum(world.clock.slept) == pytest.approx((CROWD_PACE - 300) / SECOND)
+    # It was one, and no rush.
+    world.beat("late")
+    count(world)
+    assert world.people() == LARGE + crowding(LARGE) + 1
+
+
+def test_many_joins_in_a_while_are_no_rush(world: World) -> None:
+    world.clock.advance(3 * CROWD_PACE / SECOND)
+    for number in range(crowding(LARGE)):
+        world.beat(f"new{number}")
+    count(world)
+    assert world.people() == LARGE + crowding(LARGE)
+    world.beat("after")
+    count(world)
+    assert world.people() == LARGE + crowding(LARGE)
+
+
+def test_a_larger_space_needs_more_joins() -> None:
+    assert [crowding(rows) for rows in (10, 1_000, 5_000)] == [10, 10, 50]
+
+
+def test_facets_wait_for_the_recount_of_joins_and_leaves(world: World) -> None:
     world.beat("new")
     count(world)
     world.beat("s1", page="/b")
@@ -138,38 +176,38 @@ def test_facets_wait_for_the_recount_that_people_wait_for(world: World) -> None:
     assert world.queue.delays == [DUE]
 
 
-def test_people_wait_for_the_recount_of_facets_that_comes_in_time(world: World) -> None:
+def test_joins_and_leaves_wait_for_a_recount_of_facets_that_comes_in_time(world: World) -> None:
     world.beat("s1", page="/b")
     count(world)
     world.beat("new")
     count(world)
     world.clock.advance(DUE)
-    first, second = world.queue.errands  # of facets, and of people
-    world.invoke("errands", {"Records": [second]})
+    first, second = world.queue.deferred  # of facets, and of joins and leaves
+    world.invoke("deferred", {"Records": [second]})
     world.beat("newer")
     count(world)
     world.beat("newest")
     count(world)
-    assert world.queue.errands == [first, second]  # due when that of facets is
+    assert world.queue.deferred == [first, second]  # due with that of facets
     world.clock.advance(PACE)
-    world.invoke("errands", {"Records": [first]})
+    world.invoke("deferred", {"Records": [first]})
     world.publish(world.filtered("publish"))
     assert world.people() == LARGE + 3
 
 
-def test_an_errand_that_comes_twice_recounts_once(world: World) -> None:
+def test_a_deferred_task_that_comes_twice_recounts_once(world: World) -> None:
     world.beat("new")
     count(world)
-    (event,) = world.queue.errands
+    (event,) = world.queue.deferred
     world.clock.advance(DUE + 1.1)
     before = recounts(world)
     for _ in range(2):
-        world.invoke("errands", {"Records": [event]})
+        world.invoke("deferred", {"Records": [event]})
         world.clock.advance(1)
     assert recounts(world) == before + 1
 
 
-def test_of_all_batches_until_a_large_space_is_due_one_recounts_it(world: World) -> None:
+def test_only_one_batch_recounts_a_large_space_until_it_is_due(world: World) -> None:
     before = recounts(world)
     for number in range(3):
         world.beat(f"new{number}")
@@ -177,13 +215,13 @@ def test_of_all_batches_until_a_large_space_is_due_one_recounts_it(world: World)
         world.clock.advance(1)
     assert world.queue.delays == [DUE]
     world.clock.advance(DUE - 3)
-    world.run_errands()
+    world.run_deferred()
     assert recounts(world) == before + 1
     world.settle()
     assert world.people() == LARGE + 3
 
 
-def test_a_batch_from_when_an_errand_may_have_been_run_leaves_another(world: World) -> None:
+def test_a_batch_after_a_deferred_task_may_have_run_leaves_another(world: World) -> None:
     world.beat("new")
     count(world)
     world.clock.advance(DUE)
@@ -193,40 +231,41 @@ def test_a_batch_from_when_an_errand_may_have_been_run_leaves_another(world: Wor
     assert world.queue.delays == [DUE, PACE]
 
 
-def test_another_process_leaves_an_errand_of_its_own(world: World) -> None:
+def test_another_process_leaves_its_own_deferred_task(world: World) -> None:
     world.beat("new")
     count(world)
-    world.services("count").counter.left.clear()
+    world.services("count").counter.deferred.clear()
     world.beat("newer")
     count(world)
     assert world.queue.delays == [DUE, DUE]
 
 
-def test_a_batch_behind_an_errand_costs_no_unit(world: World) -> None:
+def test_a_batch_after_a_deferred_task_costs_no_unit(world: World) -> None:
     world.beat("new")
     count(world)
     world.beat("s1", page="/b")
     records = world.filtered("count")
     with world.engine.metered() as meter:
         world.count(records)
-    assert meter.calls == []
-    assert len(errands(world)) == 1
+    people = world.tables["people"].name  # which is asked whether somebody watches who moved
+    assert [call for call in meter.calls if call.tables != {people}] == []
+    assert len(deferred(world)) == 1
 
 
-def test_a_visit_that_ends_behind_an_errand_is_told_by_its_row(world: World) -> None:
+def test_a_visit_that_ends_after_a_deferred_task_is_recorded_from_its_row(world: World) -> None:
     world.beat("new")
     count(world)
     world.leave("s5")
     count(world)
-    assert [one["stays"] for one in errands(world)] == [""]
+    assert [one["stays"] for one in deferred(world)] == [""]
     world.clock.advance(DUE)
-    world.run_errands()
+    world.run_deferred()
     world.publish(world.filtered("publish"))
     assert world.headcount()["avgSeconds"] is not None
 
 
 @pytest.mark.parametrize("batches", [1, 2])
-def test_a_session_that_comes_back_behind_an_errand_has_its_visit_told(
+def test_a_session_that_returns_after_a_deferred_task_has_its_visit_recorded(
     world: World, batches: int
 ) -> None:
     world.beat("new")
@@ -236,52 +275,56 @@ def test_a_session_that_comes_back_behind_an_errand_has_its_visit_told(
         count(world)
     world.beat("s5")
     count(world)
-    assert [one["stays"] != "" for one in errands(world)] == [False, True]
+    assert [one["stays"] != "" for one in deferred(world)] == [False, True]
     before = recounts(world)
     world.clock.advance(DUE)
-    world.run_errands()
+    world.run_deferred()
     world.publish(world.filtered("publish"))
-    assert recounts(world) == before + 2  # the first could not know
+    assert recounts(world) == before + 2  # the first could not know that
     assert world.headcount()["avgSeconds"] is not None
 
 
-def test_a_session_that_comes_back_when_the_errand_was_run_has_its_visit_told(world: World) -> None:
+def test_a_session_that_returns_when_the_deferred_task_has_run_has_its_visit_recorded(
+    world: World,
+) -> None:
     world.beat("new")
     count(world)
     world.leave("s5")
     count(world)
     world.beat("s5")
     world.clock.advance(DUE)
-    world.run_errands()
+    world.run_deferred()
     world.publish(world.filtered("publish"))
     assert world.headcount()["avgSeconds"] is None
     count(world)
-    world.run_errands()
+    world.run_deferred()
     world.publish(world.filtered("publish"))
     assert world.headcount()["avgSeconds"] is not None
 
 
-def test_a_visit_that_began_and_ended_behind_an_errand_is_told_by_its_row(world: World) -> None:
+def test_a_visit_that_began_and_ended_after_a_deferred_task_is_recorded_from_its_row(
+    world: World,
+) -> None:
     world.beat("new")
     count(world)
     world.beat("brief")
     world.leave("brief")
     count(world)
-    assert len(errands(world)) == 1
+    assert len(deferred(world)) == 1
 
 
-def test_visits_that_ended_long_ago_are_not_kept_in_mind(world: World) -> None:
+def test_visits_that_ended_long_ago_are_not_cached(world: World) -> None:
     world.leave("s5")
     count(world)
     counter = world.services("count").counter
     assert len(counter.ended) == 1
-    world.clock.advance(REMEMBERED / SECOND + 1)
+    world.clock.advance(ENDED_MEMORY / SECOND + 1)
     world.beat("new")
     count(world)
     assert counter.ended == {}
 
 
-def test_a_batch_whose_errand_can_not_be_left_is_tried_again(
+def test_a_batch_whose_deferred_task_can_not_be_sent_is_retried(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.beat("new")
@@ -291,21 +334,21 @@ def test_a_batch_whose_errand_can_not_be_left_is_tried_again(
         with pytest.raises(ConnectionError):
             world.count(batch)
     world.count(batch)
-    assert len(errands(world)) == 1
+    assert len(deferred(world)) == 1
 
 
-def test_an_errand_whose_shard_was_recounted_since_is_skipped(world: World) -> None:
+def test_a_deferred_task_whose_shard_was_recounted_since_is_skipped(world: World) -> None:
     world.beat("new")
     count(world)
     world.clock.advance(DUE + 1.001)
     world.services("cleanup").recounter.recount(SITE, 0)
     before = recounts(world)
-    world.run_errands()
+    world.run_deferred()
     assert recounts(world) == before
 
 
 @pytest.mark.parametrize("seconds", [-0.5, 0, 1])
-def test_a_recount_that_may_have_begun_before_the_errand_does_not_stand_in_for_it(
+def test_a_recount_that_may_have_begun_before_the_deferred_task_does_not_stand_in_for_it(
     world: World, seconds: float
 ) -> None:
     world.beat("new")
@@ -314,7 +357,7 @@ def test_a_recount_that_may_have_begun_before_the_errand_does_not_stand_in_for_i
     world.services("cleanup").recounter.recount(SITE, 0)
     before = recounts(world)
     world.clock.advance(1 - seconds)
-    world.run_errands()
+    world.run_deferred()
     assert recounts(world) == before + 1
 
 
@@ -322,12 +365,12 @@ def test_a_visit_that_ended_before_its_session_came_back_is_kept_until_then(worl
     assert world.headcount()["avgSeconds"] is None
     world.leave("s5")
     count(world)
-    world.beat("s5")  # its row says nothing any more of the visit that ended
+    world.beat("s5")  # its row no longer has the visit that ended
     world.clock.advance(1.5)
     world.services("cleanup").recounter.recount(SITE, 0)
     world.publish(world.filtered("publish"))
     assert world.headcount()["avgSeconds"] is None
-    world.run_errands()
+    world.run_deferred()
     world.publish(world.filtered("publish"))
     assert world.headcount()["avgSeconds"] is not None
 
@@ -337,15 +380,15 @@ def test_a_clock_that_stepped_back_does_not_stop_the_recounts(world: World) -> N
     world.beat("new")
     count(world)
     assert world.queue.delays == [PACE]
-    world.run_errands()
+    world.run_deferred()
     world.settle()
     assert world.people() == LARGE + 1
 
 
-def test_a_lost_errand_is_made_up_for_by_the_cleanup(world: World) -> None:
+def test_the_cleanup_repairs_a_lost_deferred_task(world: World) -> None:
     world.beat("new")
     count(world)
-    assert world.queue.take_errand() is not None  # lost
+    assert world.queue.take_deferred() is not None  # lost
     world.clock.advance(40)
     (drift,) = world.sweep()["repaired"]
     assert (drift["space"], drift["sessions"]) == (SITE, LARGE + 1)
@@ -357,17 +400,81 @@ def _refuse(**_: Any) -> None:
     raise ConnectionError("no queue")
 
 
-def test_count_may_leave_errands_and_nothing_else_in_a_queue() -> None:
+def test_count_may_send_only_deferred_tasks_and_versions_to_a_queue() -> None:
     allowed = {
         resource
         for statement in template().resolve(list(template().statements("CountRole")))
         if "sqs:SendMessage" in statement["Action"]
         for resource in statement["Resource"]
     }
-    assert allowed == {"ErrandQueue.Arn", "DeadLetters.Arn"}
-    assert template().environment("count")["ERRAND_QUEUE"] == "ErrandQueue"
+    versions = {"FanoutQueue.Arn", "ClosingQueue.Arn"}
+    assert allowed == {"ErrandQueue.Arn", "StreamDeadLetters.Arn", *versions}
+    assert template().environment("count")["DEFERRED_QUEUE"] == "ErrandQueue"
 
 
 def test_a_full_batch_fits_the_payload() -> None:
     (source,) = template().events("count", "DynamoDB")
     assert source["BatchSize"] * 2_000 < 6 * 1024 * 1024
+
+
+def test_what_a_dashboard_watches_is_recounted_within_a_second(world: World) -> None:
+    world.subscribe("c1")
+    world.clock.advance(DUE)
+    world.beat("new")
+    count(world)
+    assert deferred(world) == []
+    for number in range(4):
+        world.beat("s1", page=f"/{number}")
+        count(world)
+        page = {one["value"] for one in world.headcount()["facets"]["page"]}
+        assert f"/{number}" in page
+    assert deferred(world) == []
+    assert sum(world.clock.slept) <= 4
+    # Not for ever.
+    world.disconnect("c1")
+    world.clock.advance(HOUR / SECOND)
+    world.beat("s1", page="/a")
+    count(world)
+    world.clock.advance(1)
+    world.beat("s1", page="/b")
+    count(world)
+    assert world.queue.delays == [FACETS_DUE + 1 - 1]
+
+
+def test_a_process_learns_from_the_count_whether_a_dashboard_watches(world: World) -> None:
+    world.subscribe("c1")
+    world.clock.advance(DUE)
+    for page in ("/a", "/b"):
+        world.beat("new", page=page)
+        count(world)
+    assert world.services("count").counts.shard(SITE, 0).watched
+    world.restart("count")
+    world.beat("s1", page="/c")
+    count(world)
+    assert deferred(world) == []
+
+
+def test_the_larger_a_space_the_slower_is_what_a_dashboard_sees() -> None:
+    paces = [pace(rows, watched=True) for rows in (1, 300, 600, 1_500, 10_000)]
+    assert paces == [1_000, 1_000, 2_000, 5_000, 5_000]
+
+
+@pytest.mark.parametrize("takes", [0.1, 0.3])
+def test_a_crowds_versions_are_as_far_apart_as_they_may_however_long_it_takes_to_read(
+    world: World, takes: float
+) -> None:
+    world.subscribe("c1")
+    presence = world.tables["presence"].name
+    at = []
+    for rush in range(5):
+        for number in range(crowding(LARGE)):
+            world.beat(f"new{rush}-{number}")
+
+        def read() -> None:
+            world.clock.advance(takes)
+
+        with world.engine.interrupted("Query", presence, read):
+            count(world)
+        at.append(world.services("count").headcounts.get(SITE).as_of)
+    apart = [later - before for before, later in pairwise(at)]
+    assert apart[2:] == [CROWD_PACE] * 2

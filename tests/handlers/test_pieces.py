@@ -1,33 +1,33 @@
-"""Sweeps and days that are too large for one invocation: what all pieces do is what one would."""
+"""Sweeps and days that are too large for one invocation: all parts together do the same as one."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from headcount import aggregating
-from headcount.auditing import SETTLING
-from headcount.clients import ROWS_AT_ONCE, Services
 from headcount.settings import Settings
-from headcount.store.batches import Segment
-from headcount.sweeping import PATIENCE, ROWS_OF_A_SPACE, SweepFailedError
+from headcount.store.table import Segment
 from headcount.times import SECOND
+from headcount.usecases import daily as aggregating
+from headcount.usecases.audit import IN_FLIGHT
+from headcount.usecases.cleanup import READ_BUDGET, ROWS_OF_A_SPACE, SweepFailedError
+from headcount.wiring import ROW_THREADS, Services
+from msgspec.structs import replace
 
+from lab.harness import memory as memory_engine
+from lab.harness.clock import NOON, Clock
+from lab.harness.engines import Engine
+from lab.harness.fakes import aws_error
+from lab.harness.template import template
+from lab.harness.world import SITE, World, world_on
 from tests.conftest import Worlds
-from tests.support import memory as memory_engine
-from tests.support.clock import NOON, Clock
 from tests.support.emf import metrics
-from tests.support.engines import Engine
-from tests.support.fakes import aws_error
-from tests.support.template import template
-from tests.support.world import SITE, World, world_on
 
 SPACES = (SITE, "course:1", "course:2", "link:1")
-QUIET = SETTLING / SECOND + 1
+QUIET = IN_FLIGHT / SECOND + 1
 
 
 @pytest.fixture
@@ -38,19 +38,19 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def world(memory: Engine, worlds: Worlds, small_pages: None) -> World:
-    """A deployment whose table is soon too large for one invocation, in pages of a few rows."""
+    """A deployment whose table is soon too large for one invocation, with pages of a few rows."""
     return in_pieces(worlds(memory, ShardsPerSpace="3"))
 
 
 def in_pieces(world: World, rows: int = 2 * ROWS_OF_A_SPACE) -> World:
-    """From so many rows on the cleanup sweeps in segments."""
+    """The number of rows from which the cleanup sweeps in segments."""
     services: Any = world.services("cleanup")
-    services.sweeper = replace(services.sweeper, rows_at_once=rows)
+    services.sweeper = replace(services.sweeper, rows_per_invocation=rows)
     return world
 
 
 def come(world: World, number: int = 10) -> None:
-    """So many tabs in each space, of fewer people, all counted and published a while ago."""
+    """That many tabs in each space, of fewer people, all counted and published some time ago."""
     for space in SPACES:
         for tab in range(number):
             world.beat(f"s{tab}", space, visitorId=f"v{tab % 7}", page=f"/{tab % 3}")
@@ -59,7 +59,7 @@ def come(world: World, number: int = 10) -> None:
 
 
 def lie_empty(world: World) -> None:
-    """The cleanup has found the table large, and then every lease ran out."""
+    """The cleanup finds the table large, and then every lease runs out."""
     come(world)
     world.sweep()
     world.run_pieces()
@@ -67,21 +67,21 @@ def lie_empty(world: World) -> None:
 
 
 def ends(world: World) -> Counter[str]:
-    """How often each visit's end is in the ledger."""
+    """The number of ledger entries of each visit's end."""
     return Counter(visit["id"] for visit in world.ledger() if "ended_at" in visit)
 
 
 def swept(world: World) -> dict[str, Any]:
-    """A whole sweep, in however many pieces: the sum of what they did."""
+    """A whole sweep, in any number of parts: the sum of their reports."""
     report = world.sweep()
     every = [report, *world.run_pieces()]
-    said: dict[str, Any] = {
-        name: sum(one[name] for one in every) for name in ("ended", "binned", "moved", "sampled")
+    total: dict[str, Any] = {
+        name: sum(one[name] for one in every) for name in ("ended", "deleted", "moved", "sampled")
     }
-    said["sessions"] = sum(one["sessions"] for one in every[1:] or every)
-    said["repaired"] = [drift["space"] for one in every for drift in one["repaired"]]
-    said["left"] = report["left"]
-    return said
+    total["sessions"] = sum(one["sessions"] for one in every[1:] or every)
+    total["repaired"] = [drift["space"] for one in every for drift in one["repaired"]]
+    total["left"] = report["left"]
+    return total
 
 
 # ---------------------------------------------------------------------------------- small and large
@@ -89,7 +89,7 @@ def swept(world: World) -> dict[str, Any]:
 
 def test_a_small_table_is_one_scan_and_no_message(memory_world: World) -> None:
     come(memory_world, 2)
-    memory_world.clock.advance(60)  # past the hour's look at everything
+    memory_world.clock.advance(60)  # after the hourly full check
     with memory_world.engine.metered() as meter:
         report = memory_world.sweep()
     assert (report["left"], report["rows"]) == (0, 8)
@@ -97,14 +97,14 @@ def test_a_small_table_is_one_scan_and_no_message(memory_world: World) -> None:
     assert meter.operations.count("Scan") == 1
 
 
-def test_a_large_table_is_left_to_segments_which_are_remembered(world: World) -> None:
+def test_a_large_table_is_left_to_segments_which_are_stored(world: World) -> None:
     come(world)
     assert world.sweep()["left"] >= 2
     world.run_pieces()
     with world.engine.metered() as meter:
         assert world.sweep()["left"] >= 2
     presence = world.tables["presence"].name
-    assert not [call for call in meter.calls if presence in call.tables]  # it knows by now
+    assert not [call for call in meter.calls if presence in call.tables]  # it has cached the size
 
 
 def test_a_table_that_is_small_again_is_swept_in_one_go(world: World) -> None:
@@ -115,13 +115,13 @@ def test_a_table_that_is_small_again_is_swept_in_one_go(world: World) -> None:
     swept(world)  # ends them
     world.settle()
     world.clock.advance(600)
-    swept(world)  # bins them
+    swept(world)  # deletes them
     world.settle()
     report = swept(world)
     assert (report["left"], world.presence_rows()) == (0, [])
 
 
-def test_every_segment_is_a_message_of_its_own(world: World) -> None:
+def test_every_segment_is_a_separate_message(world: World) -> None:
     come(world)
     left = world.sweep()["left"]
     assert len(world.queue.pieces) == left
@@ -132,28 +132,28 @@ def test_every_segment_is_a_message_of_its_own(world: World) -> None:
 
 
 def lives(world: World) -> list[Any]:
-    """A story of everything that a sweep does something about, and what it came to."""
-    said = []
+    """Everything that a sweep handles, and the result."""
+    reports = []
     come(world)
     world.beat("s3", SITE, page="/elsewhere")
     world.leave("s4", "course:1")
     world.settle()
-    said.append(swept(world))
+    reports.append(swept(world))
     world.clock.advance(30)
     for tab in range(0, 10, 3):
         world.beat(f"s{tab}", SITE, visitorId=f"v{tab % 7}", page=f"/{tab % 3}")
     world.settle()
     world.clock.advance(31)
-    said.append(swept(world))
+    reports.append(swept(world))
     world.settle()
     world.clock.advance(331)
-    said.append(swept(world))
+    reports.append(swept(world))
     world.settle()
     world.clock.advance(300)
-    said.append(swept(world))
+    reports.append(swept(world))
     world.settle()
     return [
-        [{name: one[name] for name in one if name not in {"left", "sampled"}} for one in said],
+        [{name: one[name] for name in one if name not in {"left", "sampled"}} for one in reports],
         [world.headcount(space)["views"] for space in SPACES],
         [world.headcount(space)["people"] for space in SPACES],
         sorted(world.live_sessions()),
@@ -162,7 +162,7 @@ def lives(world: World) -> list[Any]:
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_pieces_come_to_what_one_invocation_does(memory: Engine) -> None:
+def test_parts_give_the_same_result_as_one_invocation(memory: Engine) -> None:
     with world_on(memory, Clock(), ShardsPerSpace="3") as one:
         expected = lives(one)
     for rows in (1, 15, 30):
@@ -170,7 +170,7 @@ def test_pieces_come_to_what_one_invocation_does(memory: Engine) -> None:
             assert lives(in_pieces(other, rows)) == expected, rows
 
 
-def test_every_space_has_a_point_a_minute_that_says_what_was_published(world: World) -> None:
+def test_every_space_has_a_point_a_minute_with_the_published_numbers(world: World) -> None:
     come(world)
     assert swept(world)["sampled"] == len(SPACES)
     points = [
@@ -223,7 +223,7 @@ def test_a_piece_that_fails_half_way_is_done_again(world: World) -> None:
     assert len(ends(world)) == 40
 
 
-def test_a_row_that_can_not_be_ended_keeps_no_other_waiting(
+def test_a_row_that_can_not_be_ended_delays_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lie_empty(world)
@@ -248,29 +248,29 @@ def test_a_row_that_can_not_be_ended_keeps_no_other_waiting(
     assert len(ends(world)) == 39
 
 
-def test_how_many_are_here_is_said_once_whoever_sweeps(
+def test_the_number_of_sessions_is_emitted_once_by_every_kind_of_sweep(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     come(world)
     capsys.readouterr()
     swept(world)
-    said = [one["Sessions"] for one in metrics(capsys.readouterr().out) if "Sessions" in one]
-    assert said == [40]
+    sessions = [one["Sessions"] for one in metrics(capsys.readouterr().out) if "Sessions" in one]
+    assert sessions == [40]
 
 
 # ------------------------------------------------------------------------------------------- limits
 
 
-def test_what_there_was_no_time_for_is_handed_on_and_done(world: World) -> None:
+def test_work_without_time_left_is_passed_on_and_done(world: World) -> None:
     lie_empty(world)
     left = world.sweep()["left"]
     presence = world.tables["presence"].name
     at, done = world.clock(), []
     with world.engine.interrupted(
-        "Scan", presence, lambda: world.clock.advance(PATIENCE / SECOND), times=1_000
+        "Scan", presence, lambda: world.clock.advance(READ_BUDGET / SECOND), times=1_000
     ):
         while (event := world.queue.take_piece()) is not None:
-            world.clock.now = at  # they are done side by side
+            world.clock.now = at  # they run in parallel
             done.append(world.invoke("cleanup", event))
     assert len(done) == left + sum(one["left"] for one in done) > 2 * left
     assert sum(one["ended"] for one in done) == 40
@@ -283,7 +283,7 @@ def test_what_there_was_no_time_for_is_handed_on_and_done(world: World) -> None:
 def test_a_shard_that_is_seen_in_two_parts_is_no_drift_and_is_sampled_once(
     memory: Engine, worlds: Worlds
 ) -> None:
-    world = in_pieces(worlds(memory), rows=1)  # one shard each, and a page is too much
+    world = in_pieces(worlds(memory), rows=1)  # one shard each, and a page is too large
     come(world)
     world.clock.advance(QUIET)
     for space in SPACES:
@@ -306,10 +306,12 @@ def test_a_piece_that_waited_for_minutes_is_left_to_later_sweeps(world: World) -
     assert swept(world)["ended"] == 40
 
 
-def test_a_function_of_the_cleanup_has_time_for_what_it_takes_on() -> None:
+def test_a_function_of_the_cleanup_has_time_for_its_work() -> None:
     timeout = template().functions["cleanup"]["Timeout"]
     queue = template().resources["PieceQueue"]["Properties"]
-    assert timeout >= 2 * PATIENCE / SECOND  # what was read is then ended, counted and compared
+    assert (
+        timeout >= 2 * READ_BUDGET / SECOND
+    )  # rows are ended, counted and compared after the read
     assert queue["VisibilityTimeout"] >= 6 * timeout
     (source,) = template().events("cleanup", "SQS")
     assert source["BatchSize"] == 1
@@ -360,7 +362,7 @@ def no_rows_nor_index(world: World) -> None:
         Key={"space": {"S": "course:1"}},
         UpdateExpression="REMOVE live",
     )
-    world.clock.set("2026-11-21T13:00:05Z")  # once an hour everything is looked at
+    world.clock.set("2026-11-21T13:00:05Z")  # once an hour everything is checked
     for space in set(SPACES) - {"course:1"}:
         for tab in range(10):
             world.beat(f"s{tab}", space, visitorId=f"v{tab % 7}", page=f"/{tab % 3}")
@@ -374,7 +376,7 @@ def test_drift_is_found_and_repaired_and_no_other_space_is_touched(
     come(world)
     world.clock.advance(QUIET)
     harm(world)
-    world.filtered("publish")  # what was done by hand wakes nobody
+    world.filtered("publish")  # changes by hand invoke no function
     report = swept(world)
     assert set(report["repaired"]) == {"course:1"}
     world.settle()
@@ -399,7 +401,7 @@ def test_drift_is_found_in_a_shard_that_takes_several_pieces(
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_a_shard_that_lost_all_its_rows_is_found_beside_others_that_have_theirs(
+def test_a_shard_that_lost_all_its_rows_is_found_beside_intact_ones(
     memory: Engine, worlds: Worlds
 ) -> None:
     world = in_pieces(worlds(memory, ShardsPerSpace="3"))
@@ -443,7 +445,7 @@ def test_sessions_move_to_their_shards_in_pieces_too(memory: Engine, worlds: Wor
     assert len(world.live_sessions()) == 40
 
 
-# ---------------------------------------------------------------------------------------- segments
+# ----------------------------------------------------------------------------------------- segments
 
 
 def test_segments_are_the_whole_table_and_a_shard_is_in_one(engine: Engine, worlds: Worlds) -> None:
@@ -463,7 +465,7 @@ def test_segments_are_the_whole_table_and_a_shard_is_in_one(engine: Engine, worl
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_a_scan_goes_on_behind_a_row(engine: Engine, worlds: Worlds) -> None:
+def test_a_scan_goes_on_after_a_row(engine: Engine, worlds: Worlds) -> None:
     world = worlds(engine)
     come(world, 4)
     presence = world.services("cleanup").presence
@@ -476,10 +478,10 @@ def test_a_scan_goes_on_behind_a_row(engine: Engine, worlds: Worlds) -> None:
 
 
 def test_rows_are_ended_at_once() -> None:
-    """Each waits until the others are under way too: one by one, they would wait for ever."""
+    """Each waits until the others are under way too: one by one, they would wait forever."""
     services = Services(Settings({}))
-    together = threading.Barrier(ROWS_AT_ONCE)
-    everyone = range(ROWS_AT_ONCE)
+    together = threading.Barrier(ROW_THREADS)
+    everyone = range(ROW_THREADS)
     with services.threads as threads:
         assert sorted(threads.map(lambda _: together.wait(timeout=20), everyone)) == [*everyone]
 
@@ -500,7 +502,7 @@ def test_visits_are_ended_at_once_but_for_those_that_add_to_the_same_totals(worl
         groups.append(len(every))
         return map(act, every)
 
-    visits._at_once = at_once  # type: ignore[assignment]
+    visits._in_parallel = at_once  # type: ignore[assignment]
     world.settle()
     assert sum(groups) == 2
     assert len(ends(world)) == 4
@@ -512,19 +514,19 @@ def test_visits_are_ended_at_once_but_for_those_that_add_to_the_same_totals(worl
 
 @pytest.fixture
 def night(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """The night after a day in four spaces, one of which is large, where three are too many."""
+    """The night after a day in four spaces, one of them large; three are too many for one run."""
     come(world)
     for tab in range(300):
         world.beat(f"x{tab}", "course:2", visitorId=f"x{tab}")
     world.settle()
     world.clock.set("2026-11-22T01:00:00Z")
-    monkeypatch.setattr(aggregating, "VISITS_AT_ONCE", 300)
-    monkeypatch.setattr(aggregating, "MOST_VISITS", 600)
+    monkeypatch.setattr(aggregating, "VISITS_PER_INVOCATION", 300)
+    monkeypatch.setattr(aggregating, "MAX_VISITS_OF_A_PIECE", 600)
     return world
 
 
 def days(world: World) -> dict[str, int]:
-    """space -> unique people of the day's row."""
+    """Space -> unique people in the day's row."""
     return {
         row["space"]: row["unique_people"]
         for row in world.tables["history"].rows()
@@ -536,9 +538,9 @@ EXPECTED = {SITE: 7, "course:1": 7, "course:2": 307, "link:1": 7}
 
 
 def test_a_day_of_many_visits_is_divided_by_spaces(night: World) -> None:
-    said = night.invoke("daily", {})
-    assert said["left"] > 0
-    assert said["written"] + said["left"] == 4
+    report = night.invoke("daily", {})
+    assert report["left"] > 0
+    assert report["written"] + report["left"] == 4
     assert "course:2" in days(night)  # too large for the others
     night.run_pieces()
     assert days(night) == EXPECTED
@@ -546,6 +548,23 @@ def test_a_day_of_many_visits_is_divided_by_spaces(night: World) -> None:
     night.invoke("daily", {})
     night.run_pieces()
     assert night.snapshot() == before
+
+
+def test_what_a_day_used_is_the_sum_of_its_parts_however_it_is_divided(
+    night: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> Any:
+        return night.services("api").history.uses("2026-11-21", "2026-11-21")
+
+    night.invoke("daily", {})
+    begun = read()["2026-11-21"]
+    night.run_pieces()
+    (in_parts,) = read().values()
+    assert in_parts.views == 340
+    assert begun.views < in_parts.views, "the other parts were not aggregated yet"
+    monkeypatch.setattr(aggregating, "VISITS_PER_INVOCATION", 100_000)
+    night.invoke("daily", {})  # again, in fewer parts: rows of the others are left
+    assert list(read().values()) == [in_parts]
 
 
 def test_spaces_of_a_day_that_failed_are_done_again_and_no_other_is_lost(night: World) -> None:
@@ -563,7 +582,7 @@ def test_spaces_of_a_day_that_failed_are_done_again_and_no_other_is_lost(night: 
     assert days(night) == EXPECTED
 
 
-def test_a_day_of_few_visits_is_left_to_nobody(memory_world: World) -> None:
+def test_a_day_of_few_visits_is_not_divided(memory_world: World) -> None:
     come(memory_world)
     memory_world.clock.set("2026-11-22T01:00:00Z")
     assert memory_world.invoke("daily", {}) == {"written": 4}

@@ -1,4 +1,4 @@
-"""A session may send so much and no more, and a steady beat does not pay for it."""
+"""A session's messages are limited, at no cost to steady beats."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from lab.harness.engines import Engine
+from lab.harness.world import SITE, Answer, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
-from tests.support.world import SITE, Answer, World
 
 LIMIT = 20
 PRESENCE = f"/v1/spaces/{SITE}/presence"
@@ -39,7 +39,7 @@ WAYS = {
 
 
 def flood(world: World, send: Callable[[World], Answer]) -> Answer:
-    """As many messages as are taken, and the first that is not."""
+    """The accepted messages, and the first refusal."""
     for _ in range(LIMIT):
         answer = send(world)
         assert answer.status in {200, 201}, answer
@@ -64,18 +64,18 @@ def test_a_flood_of_one_session_is_refused_and_stores_nothing(
     assert WAYS[way](world).status in {200, 201}
 
 
-def test_each_client_is_told_in_the_form_it_knows(memory_world: World) -> None:
-    said = "This session sends too much"
+def test_each_client_gets_the_refusal_in_its_own_format(memory_world: World) -> None:
+    message = "This session sends too much"
     native = flood(memory_world, NATIVE)
     assert native.body["success"] is False
-    assert native.body["error"].startswith(said)
+    assert native.body["error"].startswith(message)
     memory_world.clock.advance(60)
     traffic = flood(memory_world, WAYS["postgrest"])
     assert traffic.body["code"] == "53400"
-    assert traffic.body["message"].startswith(said)
+    assert traffic.body["message"].startswith(message)
     course = flood(memory_world, CONVEX)
     assert (course.status, course.body["status"]) == (560, "error")
-    assert course.body["errorMessage"].startswith(said)
+    assert course.body["errorMessage"].startswith(message)
     assert course.headers["retry-after"] == "1"
 
 
@@ -85,11 +85,11 @@ def test_a_flood_of_one_session_takes_nothing_from_another(memory_world: World) 
     assert memory_world.live_sessions() == ["s1", "s2"]
 
 
-def test_who_is_refused_may_still_leave(world: World) -> None:
+def test_a_refused_session_may_still_leave(world: World) -> None:
     assert flood(world, NATIVE).status == 429
     world.leave("s1")
     assert world.live_sessions() == []
-    assert NATIVE(world).status == 429, "to come back is a message too"
+    assert NATIVE(world).status == 429, "coming back is a message too"
 
 
 def test_pages_and_sign_ins_are_messages_too(memory_world: World) -> None:
@@ -99,7 +99,7 @@ def test_pages_and_sign_ins_are_messages_too(memory_world: World) -> None:
     assert answer.status == 429
 
 
-def test_a_session_that_moves_between_shards_takes_its_burst_along(
+def test_a_session_that_moves_between_shards_keeps_its_burst(
     memory: Engine, worlds: Worlds
 ) -> None:
     world = worlds(memory, ShardsPerSpace="8")
@@ -130,7 +130,7 @@ def test_two_at_once_are_counted_as_two(world: World) -> None:
     assert answer.status == 429
 
 
-def test_a_steady_beat_pays_nothing_for_the_limit(world: World) -> None:
+def test_the_limit_costs_a_steady_beat_nothing(world: World) -> None:
     world.beat("s1")
     for seconds in (0.5, 5, 30, 9.9):
         world.clock.advance(seconds)
@@ -139,7 +139,9 @@ def test_a_steady_beat_pays_nothing_for_the_limit(world: World) -> None:
         assert meter.writes == ["UpdateItem"]
 
 
-def test_a_steady_beat_that_comes_too_soon_is_still_one_and_wakes_nobody(world: World) -> None:
+def test_a_steady_beat_that_comes_too_soon_is_still_steady_and_invokes_nothing(
+    world: World,
+) -> None:
     world.beat("s1")
     world.settle()
     for _ in range(5):
@@ -158,14 +160,14 @@ def test_after_a_burst_beats_are_steady_again(world: World) -> None:
     assert meter.writes == ["UpdateItem"]
 
 
-def test_a_clock_that_is_set_back_refuses_nobody(memory_world: World) -> None:
+def test_a_clock_that_is_set_back_refuses_no_session(memory_world: World) -> None:
     assert flood(memory_world, NATIVE).status == 429
     memory_world.clock.advance(-3600)
     memory_world.beat("s1")
 
 
 def test_without_a_limit_nothing_is_refused(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, BeatsPerSession="0")
+    world = worlds(memory, Limits="beats-per-session=0")
     world.beat("s1")
     with world.engine.metered() as meter:
         for _ in range(30):
@@ -173,7 +175,7 @@ def test_without_a_limit_nothing_is_refused(memory: Engine, worlds: Worlds) -> N
     assert meter.writes == ["UpdateItem"] * 30
 
 
-def test_of_several_rows_all_are_taken_or_none(memory_world: World) -> None:
+def test_of_several_rows_all_are_accepted_or_none(memory_world: World) -> None:
     rows = [{"session_id": session, "page_path": "/"} for session in ("s2", "s1", "s1", "s3")]
     for _ in range(LIMIT - 1):
         memory_world.http("POST", "/rest/v1/heartbeats", body=rows[1])

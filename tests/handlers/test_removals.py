@@ -1,4 +1,4 @@
-"""Removing a person: their sessions end, they can't come back until then, by whatever way."""
+"""Removing a person: their sessions end, and no API lets them return before the removal ends."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from headcount.moderation import MAX_DENIED
+from headcount.model.moderation import MAX_DENIED
 
+from lab.harness.engines import Engine
+from lab.harness.world import SITE, Answer, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
 from tests.support.moderation import act, ask, try_beat
-from tests.support.world import SITE, Answer, World
 
 
 def remove(world: World, *, space: str = SITE, **body: Any) -> Any:
     """A removal that takes effect."""
     answer = act(world, "POST", "removals", body, space=space).body
     world.settle()
-    world.clock.advance(1)  # what a process remembers of a space is a second old at most
+    world.clock.advance(1)  # a process caches a space for at most a second
     return answer
 
 
 def refused(answer: Answer, seconds: int) -> None:
-    """For about so many seconds more: publishing keeps a pace, which takes some."""
+    """About that many seconds more: paced publishing takes some of them."""
     assert answer.status == 403, answer
     assert max(1, seconds - 5) <= int(answer.headers["retry-after"]) <= seconds
     assert "retry-after" in answer.headers["access-control-expose-headers"]
@@ -73,7 +73,7 @@ def test_a_removed_session_is_gone_alone(world: World) -> None:
     world.beat("s2", userId="u1")
 
 
-def test_who_was_never_there_can_be_removed(world: World) -> None:
+def test_a_person_who_was_never_there_can_be_removed(world: World) -> None:
     assert remove(world, userId="u1")["ended"] == 0
     refused(try_beat(world, "s1", userId="u1"), 3599)
     assert world.presence_rows() == []
@@ -102,7 +102,7 @@ def test_a_removal_is_lifted(world: World) -> None:
     assert again.status == 404
 
 
-def test_removing_somebody_again_counts_from_then(world: World) -> None:
+def test_a_second_removal_counts_from_its_own_time(world: World) -> None:
     first = remove(world, userId="u1", seconds=60)
     second = remove(world, userId="u1", seconds=600)
     assert second["id"] == first["id"]
@@ -113,7 +113,7 @@ def test_removing_somebody_again_counts_from_then(world: World) -> None:
     world.beat("s1", userId="u1")
 
 
-def test_whoever_beat_before_the_removal_was_known_is_ended_by_their_next_beat(
+def test_a_session_that_beat_before_the_removal_was_known_is_ended_by_its_next_beat(
     world: World,
 ) -> None:
     world.beat("s1", userId="u1")
@@ -141,7 +141,7 @@ def test_a_removal_holds_within_two_seconds(memory_world: World) -> None:
     refused(try_beat(world, "s1", userId="u1"), 3598)
 
 
-def test_the_list_says_who_until_when_why_and_by_whom(world: World) -> None:
+def test_the_list_has_person_end_reason_and_admin(world: World) -> None:
     token = world.token(headcount="admin", sub="ada")
     ask(world, "POST", "removals", {"visitorId": "v1", "reason": "spam"}, token=token)
     world.clock.advance(60)
@@ -153,6 +153,7 @@ def test_the_list_says_who_until_when_why_and_by_whom(world: World) -> None:
             {
                 "id": act(world, "GET", "removals").body["removals"][0]["id"],
                 "userId": "u1",
+                "verified": None,
                 "visitorId": None,
                 "sessionId": None,
                 "until": "2026-11-21T12:02:00.000Z",
@@ -163,6 +164,7 @@ def test_the_list_says_who_until_when_why_and_by_whom(world: World) -> None:
             {
                 "id": act(world, "GET", "removals").body["removals"][1]["id"],
                 "userId": None,
+                "verified": None,
                 "visitorId": "v1",
                 "sessionId": None,
                 "until": "2026-11-21T13:00:00.000Z",
@@ -174,7 +176,7 @@ def test_the_list_says_who_until_when_why_and_by_whom(world: World) -> None:
     }
 
 
-def test_nobodys_id_and_no_reason_is_in_what_anybody_may_see(memory_world: World) -> None:
+def test_no_id_and_no_reason_is_public(memory_world: World) -> None:
     remove(memory_world, userId="user-1", reason="the reason")
     (row,) = memory_world.tables["headcounts"].rows()
     assert "user-1" not in str(row)
@@ -190,7 +192,7 @@ def test_dashboards_see_the_number_fall(world: World) -> None:
     world.settle()
     world.subscribe("c1")
     remove(world, userId="u1")
-    assert world.line.frames["c1"][-1]["data"]["people"] == 1
+    assert world.management.frames["c1"][-1]["data"]["people"] == 1
     versions = world.versions("c1")
     assert versions == list(range(versions[0], versions[-1] + 1))
 
@@ -236,7 +238,7 @@ def test_the_daily_run_deletes_removals_that_ran_out(world: World) -> None:
     world.daily()
     (row,) = world.tables["counts"].rows()
     assert row["value"] == "u2"
-    world.clock.set("2026-12-25T01:00:00Z")  # long after anybody was there
+    world.clock.set("2026-12-25T01:00:00Z")  # long after the last visitor
     world.daily()
     assert world.tables["counts"].rows() == []
     world.settle()
@@ -261,7 +263,7 @@ def test_100_people_may_be_removed_at_a_time(memory_world: World) -> None:
     act(world, "POST", "removals", {"userId": "u100"})  # one ran out
 
 
-def test_people_come_before_their_sessions_where_room_is_short(memory_world: World) -> None:
+def test_people_are_listed_before_their_sessions_if_space_is_short(memory_world: World) -> None:
     world = memory_world
     for number in range(4):
         for tab in range(50):
@@ -272,7 +274,7 @@ def test_people_come_before_their_sessions_where_room_is_short(memory_world: Wor
     head = world.services("api").headcounts.get(SITE)
     assert len(head.denied) == MAX_DENIED
     for number in range(4):
-        refused(try_beat(world, "new", userId=f"u{number}"), 3596 + number)
+        refused(try_beat(world, "new", userId=f"u{number}"), 3597 + number)
 
 
 # ------------------------------------------------------------------------------------ other systems
@@ -304,7 +306,7 @@ def test_course_viewers_are_denied_named_or_not(memory_world: World) -> None:
     assert world.http("POST", path, body={"userId": "u1"}).status == 200
     assert world.http("POST", path, body={"userId": "u2", "anonymous": True}).status == 200
     assert remove(world, space="course:c1", userId="u1")["ended"] == 1
-    remove(world, space="course:c1", userId="u2")  # who is not named can't be found by name
+    remove(world, space="course:c1", userId="u2")  # an anonymous person can't be found by name
     refused(world.http("POST", path, body={"userId": "u1"}), 3598)
     refused(world.http("POST", path, body={"userId": "u1", "anonymous": True}), 3598)
     assert len(world.live_sessions()) == 1
@@ -316,7 +318,7 @@ def test_course_viewers_are_denied_named_or_not(memory_world: World) -> None:
     assert world.http("POST", "/api/courses/c2/presence", body={"userId": "u1"}).status == 200
 
 
-def test_link_viewers_are_denied_also_by_heartbeats_that_do_not_say_who(
+def test_link_viewers_are_denied_also_by_heartbeats_without_an_identity(
     memory_world: World,
 ) -> None:
     world = memory_world
@@ -330,9 +332,9 @@ def test_link_viewers_are_denied_also_by_heartbeats_that_do_not_say_who(
     refused(world.http("POST", path, body=heartbeat), 3599)
     refused(world.http("POST", path, body={**join, "sessionId": "s2"}), 3599)
     again = remove(world, space="link:l1", visitorId=viewer["visitorId"])
-    assert again["ended"] == 0  # and its session is still known as theirs
+    assert again["ended"] == 0  # and its session is still linked to them
     world.clock.advance(600)
-    world.sweep()  # the row that knew whose session it was is binned
+    world.sweep()  # the row that linked the session is deleted
     assert world.presence_rows() == []
     refused(world.http("POST", path, body=heartbeat), 2999)
     assert world.presence_rows() == []
@@ -347,7 +349,7 @@ def test_a_heartbeat_brings_no_removed_link_viewer_back(memory_world: World, kno
     token = world.token(sub="u1") if known_as == "userId" else None
     assert world.http("POST", path, body=join, token=token).status == 200
     world.clock.advance(301)
-    world.sweep()  # nobody is here to be ended, so the session is not denied by itself
+    world.sweep()  # no session is live to be ended, so the session itself is not denied
     (row,) = world.presence_rows()
     removed = {"userId": "u1"} if token else {"visitorId": row["visitor"]}
     assert remove(world, space="link:l1", **removed)["ended"] == 0
@@ -369,7 +371,7 @@ def test_a_removed_users_token_starts_no_session_by_a_heartbeat(memory_world: Wo
 
 
 @pytest.mark.parametrize("shards", ["1", "3"])
-def test_who_joined_a_link_before_the_removal_was_known_is_ended_by_a_heartbeat(
+def test_a_viewer_who_joined_a_link_before_the_removal_was_known_is_ended_by_a_heartbeat(
     memory: Engine, worlds: Worlds, shards: str
 ) -> None:
     world = worlds(memory, ShardsPerSpace=shards)
@@ -388,7 +390,7 @@ def test_who_joined_a_link_before_the_removal_was_known_is_ended_by_a_heartbeat(
     assert world.live_sessions() == []
 
 
-def test_others_heartbeats_go_on_where_somebody_is_removed(memory_world: World) -> None:
+def test_others_heartbeats_go_on_after_a_removal(memory_world: World) -> None:
     world = memory_world
     path = "/api/send/realtime/l1"
     join = {"action": "join", "sessionId": "s1", "fingerprint": "f1"}
@@ -416,7 +418,9 @@ def test_site_traffic_is_denied(memory_world: World) -> None:
     refused(world.http("POST", "/api/heartbeats", body=body), 3599)
 
 
-def test_a_list_of_heartbeats_with_somebody_denied_is_refused_whole(memory_world: World) -> None:
+def test_a_list_of_heartbeats_with_a_removed_person_is_refused_as_a_whole(
+    memory_world: World,
+) -> None:
     world = memory_world
     remove(world, userId="u1")
     rows = [
@@ -431,7 +435,7 @@ def test_a_list_of_heartbeats_with_somebody_denied_is_refused_whole(memory_world
     assert world.http("POST", "/rest/v1/heartbeats", body=rows[:1]).status == 201
 
 
-def test_who_was_removed_may_still_leave(memory_world: World) -> None:
+def test_a_removed_person_may_still_leave(memory_world: World) -> None:
     remove(memory_world, userId="u1")
     memory_world.leave("s1")
 
@@ -460,7 +464,7 @@ def test_a_users_token_does_not_help(memory_world: World) -> None:
         ({"userId": "u1", "seconds": 2_592_001}, "seconds must be at most 2592000."),
         ({"userId": "u1", "seconds": "60"}, "seconds must be a whole number."),
         ({"userId": "u1", "until": "tomorrow"}, "'until' must be a time in ISO 8601"),
-        ({"userId": "u1", "until": "2026-11-21T12:00:00Z"}, "until must be a time that is yet"),
+        ({"userId": "u1", "until": "2026-11-21T12:00:00Z"}, "until must be in the future"),
         ({"userId": "u1", "until": "2026-12-21T12:00:01Z"}, "until must be within 30 days"),
         ({"userId": "u1", "until": 5}, "until must be a string."),
         (
@@ -470,7 +474,7 @@ def test_a_users_token_does_not_help(memory_world: World) -> None:
         ({"userId": "u1", "reason": "x" * 201}, "reason must be at most 200 bytes"),
     ],
 )
-def test_a_removal_that_is_none_is_refused(memory_world: World, body: Any, sentence: str) -> None:
+def test_an_invalid_removal_is_refused(memory_world: World, body: Any, sentence: str) -> None:
     answer = ask(memory_world, "POST", "removals", body, token=memory_world.admin)
     assert answer.status == 400
     assert answer.body["error"].startswith(sentence), answer.body
@@ -479,7 +483,7 @@ def test_a_removal_that_is_none_is_refused(memory_world: World, body: Any, sente
 
 
 @pytest.mark.parametrize("name", ["0" * 16, "x", "..", "%00", "0" * 17])
-def test_a_removal_that_is_not_there_can_not_be_lifted(memory_world: World, name: str) -> None:
+def test_an_unknown_removal_can_not_be_lifted(memory_world: World, name: str) -> None:
     answer = ask(
         memory_world, "DELETE", f"removals/{quote(name, safe='%')}", token=memory_world.admin
     )

@@ -1,4 +1,4 @@
-"""Every row of every table has an end, or a reason to have none: as docs/privacy.md says it."""
+"""Every row of every table expires, or has a reason not to, as documented in docs/privacy.md."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import pytest
 from headcount.store import keys
 from headcount.store.attributes import encode
 
+from lab.harness.consumer import EVENTS
+from lab.harness.containers import CONTAINERS, changed, launch
+from lab.harness.engines import Engine
+from lab.harness.template import ROOT, template
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
-from tests.support.containers import CONTAINERS, changed, launch
-from tests.support.engines import Engine
 from tests.support.moderation import act
-from tests.support.telling import EVENTS
-from tests.support.template import ROOT, template
-from tests.support.world import SITE, World
 
 DAY = 86_400
 _LINE = re.compile(r"\| `(\w+)` \| (?:all|`([^`]+)`) \| [^|]+ \| (?:(\d+) days?\b|stays)")
 
 
 class Kept(NamedTuple):
-    """A line of the document's table: rows of a table whose key begins so, and days; None: they
-    stay."""
+    """A line of the document's table: a table, a prefix of its keys, and days; None: forever."""
 
     role: str
     prefix: str
@@ -41,23 +40,30 @@ def documented() -> list[Kept]:
     ]
 
 
-TELLING_KEY = {"subscriptions": keys.Subscriptions.PARTITION, "streams": keys.Streams.PARTITION}
-"""The key that tells kinds of rows apart: the sort key, but in these tables."""
+DISTINGUISHING_KEY = {
+    "subscriptions": keys.Subscriptions.PARTITION,
+    "streams": keys.Streams.PARTITION,
+}
+"""The key that distinguishes kinds of rows: the sort key, except in these tables."""
 
 
 def rows(world: World) -> Iterator[tuple[Kept, dict[str, Any]]]:
-    """Every row, with what the document says of it."""
+    """Every row, with its line of the document."""
     lines = documented()
     for role, found in world.snapshot().items():
-        key = TELLING_KEY.get(role, template().tables[role]["KeySchema"][-1]["AttributeName"])
+        key = DISTINGUISHING_KEY.get(
+            role, template().tables[role]["KeySchema"][-1]["AttributeName"]
+        )
         for row in found:
-            said = [one for one in lines if one.role == role and row[key].startswith(one.prefix)]
-            assert len(said) == 1, (role, row[key])
-            yield said[0], row
+            matching = [
+                one for one in lines if one.role == role and row[key].startswith(one.prefix)
+            ]
+            assert len(matching) == 1, (role, row[key])
+            yield matching[0], row
 
 
-def bin_what_expired(world: World) -> None:
-    """As DynamoDB does by itself."""
+def delete_expired(world: World) -> None:
+    """Delete expired rows, as DynamoDB does."""
     for role, table in world.tables.items():
         names = [key["AttributeName"] for key in template().tables[role]["KeySchema"]]
         attribute = template().tables[role]["TimeToLiveSpecification"]["AttributeName"]
@@ -67,9 +73,9 @@ def bin_what_expired(world: World) -> None:
                 world.engine.client.delete_item(TableName=table.name, Key=key)
 
 
-def live_fully(world: World) -> None:
-    """Something of everything that is stored."""
-    for number in range(60):  # so many facets that they get a row of their own
+def store_every_kind(world: World) -> None:
+    """Rows of every kind."""
+    for number in range(60):  # so many facets that they get a separate row
         words = {f"facet{n}": blake2b(f"{n}-{number}".encode()).hexdigest()[:40] for n in range(8)}
         world.beat(f"s{number}", visitorId=f"v{number}", facets=words)
     world.subscribe("c1")
@@ -88,6 +94,8 @@ def live_fully(world: World) -> None:
     ):
         answer = world.http("POST", path, body=body, token=world.admin)
         assert answer.status in {200, 201}, answer
+    link = {"space": SITE, "expiresIn": 366 * DAY}
+    assert world.http("POST", "/v1/shares", body=link, token=world.admin).status == 201
     act(world, "PUT", "alerts/one", {"type": "milestone", "people": 1})
     act(world, "POST", "removals", {"userId": "u9", "seconds": 30 * DAY})
     container = launch(world)
@@ -104,7 +112,9 @@ def live_fully(world: World) -> None:
     world.beat("s1")
     world.settle()
     world.daily()
-    act(world, "POST", "messages", {"text": "hello", "seconds": 86_400})  # the night ends others
+    act(
+        world, "POST", "messages", {"text": "hello", "seconds": 86_400}
+    )  # the daily run ends others
     world.settle()
     world.emit()
 
@@ -112,11 +122,11 @@ def live_fully(world: World) -> None:
 @pytest.fixture
 def full(memory: Engine, worlds: Worlds) -> World:
     world = worlds(memory, **CONTAINERS, **EVENTS)
-    live_fully(world)
+    store_every_kind(world)
     return world
 
 
-def test_every_row_has_the_end_that_is_documented(full: World) -> None:
+def test_every_row_expires_as_documented(full: World) -> None:
     now = full.clock() // 1000
     seen = set()
     for kept, row in rows(full):
@@ -128,9 +138,9 @@ def test_every_row_has_the_end_that_is_documented(full: World) -> None:
     assert seen == set(documented())
 
 
-def test_what_the_document_says_follows_the_parameters(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, DayRowsDays="10", TimelineDays="2", **CONTAINERS, **EVENTS)
-    live_fully(world)
+def test_the_document_follows_the_parameters(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, Limits="day-rows-days=10,timeline-days=2", **CONTAINERS, **EVENTS)
+    store_every_kind(world)
     now = world.clock() // 1000
     longer = {}
     for kept, row in rows(world):
@@ -144,22 +154,23 @@ def test_what_the_document_says_follows_the_parameters(memory: Engine, worlds: W
         "": 10,
         "minute#": 1,
         "day#": 9,
+        "use#": 9,
         "audit#": 10,
         "events#": 10,
     }
 
 
-def test_a_space_that_nobody_came_to_for_that_long_is_forgotten(full: World) -> None:
+def test_a_space_without_visits_for_that_long_is_deleted(full: World) -> None:
     world = full
     world.clock.advance(401 * DAY)
     world.sweep()
     world.settle()
     world.clock.advance(402 * DAY)
-    bin_what_expired(world)
+    delete_expired(world)
     assert world.filtered("count") == []
-    world.publish(world.filtered("publish"))  # a removal that is over wakes it: to no harm
+    world.publish(world.filtered("publish"))  # an expired removal invokes it, without effect
     world.clock.advance(402 * DAY)
-    bin_what_expired(world)
+    delete_expired(world)
     assert world.filtered("publish") == []
     assert {kept for kept, _ in rows(world)} == {one for one in documented() if one.days is None}
     world.clock.advance(60)
@@ -170,8 +181,8 @@ def test_a_space_that_nobody_came_to_for_that_long_is_forgotten(full: World) -> 
     assert head["peak"]["people"] == 1
 
 
-def test_rows_that_are_past_their_end_and_still_there_do_no_harm(full: World) -> None:
-    """DynamoDB may come days late: until then a space is as it was, and a visit goes on from it."""
+def test_expired_rows_that_still_exist_do_no_harm(full: World) -> None:
+    """DynamoDB may delete rows days late: until then a space is unchanged, and visits go on."""
     world = full
     total = world.headcount()["views"]["total"]
     world.clock.advance(500 * DAY)
@@ -189,9 +200,9 @@ def test_rows_that_are_past_their_end_and_still_there_do_no_harm(full: World) ->
     world.settle()
     head = world.headcount()
     assert (head["people"], head["views"]["total"]) == (1, total + 1)
-    bin_what_expired(world)
+    delete_expired(world)
     world.settle()
-    left = world.headcount()  # published once more where a removal went to the bin
+    left = world.headcount()  # published once more if a removal expired
     assert {**left, "version": 0, "asOf": 0} == {**head, "version": 0, "asOf": 0}
 
 
@@ -199,8 +210,8 @@ def test_an_erased_space_of_counters_is_not_brought_back_by_forgetting_them(
     memory_world: World,
 ) -> None:
     counts = memory_world.services("daily").counts
-    counts.forget_views("site:gone", ["2026-11-01"])
-    counts.forget_engagement("site:gone", ["2026-11-01#chat"])
+    counts.delete_views("site:gone", ["2026-11-01"])
+    counts.delete_engagement("site:gone", ["2026-11-01#chat"])
     assert memory_world.tables["counts"].rows() == []
 
 

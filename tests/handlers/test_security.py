@@ -1,4 +1,4 @@
-"""What browsers are told, how much is taken, and what no log ever holds."""
+"""Headers for browsers, limits on input, and what no log may contain."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from headcount.tokens import MAX_TOKEN
-from headcount.web.documents.openapi import systems
+from headcount.auth.tokens import MAX_TOKEN
+from headcount.documents.openapi import systems
 
+from lab.harness.engines import Engine
+from lab.harness.events import http_event, socket_event
+from lab.harness.fakes import SECRET, aws_error
+from lab.harness.world import SITE, Answer, World
 from tests.conftest import Worlds
 from tests.handlers.test_api import fail, logged, site
 from tests.handlers.test_scopes import filled
-from tests.support.engines import Engine
-from tests.support.events import http_event, socket_event
-from tests.support.fakes import SECRET, aws_error
-from tests.support.world import SITE, Answer, World
 
 PRESENCE = f"/v1/spaces/{SITE}/presence"
 
-# ------------------------------------------------------------------------------- what browsers hear
+# ----------------------------------------------------------------------------- headers for browsers
 
 
 ORIGINS = [
@@ -33,7 +33,7 @@ ORIGINS = [
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "GET", "POST"])
-def test_an_origin_is_allowed_that_is_listed_letter_by_letter(
+def test_an_origin_is_allowed_only_if_listed_exactly(
     memory: Engine, worlds: Worlds, method: str
 ) -> None:
     world = worlds(memory, AllowedOrigins="https://a.example.test, https://b.example.test")
@@ -48,6 +48,19 @@ def test_an_origin_is_allowed_that_is_listed_letter_by_letter(
 def test_no_page_may_send_cookies_from_elsewhere(memory_world: World) -> None:
     answer = memory_world.http("OPTIONS", PRESENCE, headers={"origin": "https://shop.example.test"})
     assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_named_origins_may_send_credentials_as_beacons_of_json_do(
+    memory: Engine, worlds: Worlds
+) -> None:
+    world = worlds(memory, AllowedOrigins="https://a.example.test")
+    for method in ("OPTIONS", "POST"):
+        headers = {"origin": "https://a.example.test", "content-type": "application/json"}
+        named = world.http(method, PRESENCE, headers=headers, body={"sessionId": "s1"})
+        assert named.headers["access-control-allow-origin"] == "https://a.example.test"
+        assert named.headers["access-control-allow-credentials"] == "true"
+        other = world.http(method, PRESENCE, headers={"origin": "https://b.example.test"})
+        assert "access-control-allow-credentials" not in other.headers
 
 
 SAFE = {
@@ -73,7 +86,7 @@ SAFE = {
         ("GET", "/openapi.json"),
     ],
 )
-def test_every_answer_of_the_api_tells_browsers_to_be_careful(
+def test_every_answer_of_the_api_has_security_headers(
     memory_world: World, method: str, path: str
 ) -> None:
     answer = memory_world.http(method, path, body={"sessionId": "s1", "page_path": "/"})
@@ -86,7 +99,7 @@ def test_every_answer_of_the_api_tells_browsers_to_be_careful(
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "ValidationException"])
-def test_so_does_an_answer_when_things_go_wrong(memory_world: World, code: str) -> None:
+def test_error_answers_have_security_headers_too(memory_world: World, code: str) -> None:
     fail(memory_world, aws_error(code))
     answer = memory_world.http("POST", PRESENCE, body={"sessionId": "s1"})
     assert answer.status in {500, 503}
@@ -94,19 +107,21 @@ def test_so_does_an_answer_when_things_go_wrong(memory_world: World, code: str) 
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/admin/live", "/headcount.js", "/dashboard/nope"])
-def test_so_does_the_dashboard_which_no_page_may_frame(memory_world: World, path: str) -> None:
+def test_the_dashboard_has_security_headers_and_forbids_framing(
+    memory_world: World, path: str
+) -> None:
     headers = site(memory_world, path)["headers"]
     assert SAFE.items() <= headers.items()
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
 
 
-def test_a_socket_that_is_refused_is_told_in_the_apis_own_shape(memory_world: World) -> None:
+def test_a_refused_socket_gets_the_apis_own_error(memory_world: World) -> None:
     answer = Answer.of(memory_world.connect("c1", token="nonsense"))
     assert (answer.status, answer.body["success"]) == (401, False)
 
 
-# ------------------------------------------------------------ whose page may send a token's cookie
+# ------------------------------------------------------------ origins that may use a token's cookie
 
 GOOD, EVIL, OWN = "https://good.example.test", "https://evil.test", "https://api.example.test"
 DOES_SOMETHING = {
@@ -129,7 +144,7 @@ THEIR_PAGES: list[dict[str, str]] = [
 OUR_PAGES: list[dict[str, str]] = [
     {"origin": OWN},
     {"origin": OWN, "sec-fetch-site": "same-origin"},
-    # Behind the edge, whose host the API is not told.
+    # Behind the edge, which does not forward its host to the API.
     {"origin": "https://edge.example.test", "sec-fetch-site": "same-origin"},
     {"origin": GOOD},
     {"origin": GOOD, "sec-fetch-site": "cross-site"},
@@ -139,12 +154,12 @@ OUR_PAGES: list[dict[str, str]] = [
 
 
 def with_cookies(engine: Engine, worlds: Worlds, origins: str = GOOD) -> World:
-    """A deployment that takes tokens from a cookie."""
-    return worlds(engine, TokenCookie="hc", AllowedOrigins=origins)
+    """A deployment that accepts tokens from a cookie."""
+    return worlds(engine, Settings="token-cookie=hc", AllowedOrigins=origins)
 
 
 @pytest.mark.parametrize("path", DOES_SOMETHING)
-def test_a_page_from_elsewhere_does_nothing_with_a_visitors_cookie(
+def test_a_page_of_another_origin_can_not_use_a_visitors_cookie(
     memory: Engine, worlds: Worlds, path: str
 ) -> None:
     for origins in (GOOD, "*", "* null"):
@@ -176,7 +191,7 @@ def test_our_own_pages_and_those_allowed_by_name_send_the_cookie(
 @pytest.mark.parametrize(
     ("page", "status"),
     [
-        ({}, 200),  # browsers name no origin when a page reads what is its own
+        ({}, 200),  # browsers send no origin with same-origin reads
         ({"sec-fetch-site": "same-origin"}, 200),
         ({"sec-fetch-site": "none"}, 200),
         ({"sec-fetch-site": "same-site"}, 401),
@@ -194,7 +209,7 @@ def test_reads_take_the_cookie_unless_another_site_asks(
 
 
 def connected(world: World, page: dict[str, str], query: dict[str, str] | None = None) -> int:
-    """What a browser is answered that opens a socket from a page, with an admin's cookie."""
+    """The answer to a browser that opens a socket from a page, with an admin's cookie."""
     headers = {"Cookie": f"hc={world.admin}", **page}
     event = socket_event("CONNECT", "c1", headers=headers, query=query)
     return int(world.invoke("socket", event)["statusCode"])
@@ -211,7 +226,7 @@ def test_no_page_from_elsewhere_opens_a_socket_with_a_visitors_cookie(
         assert connected(world, page, {"token": world.admin}) == 200  # which the page has itself
 
 
-def test_a_socket_of_a_page_from_elsewhere_is_present_as_nobody_proven(
+def test_a_socket_of_another_origins_page_is_present_without_a_verified_user(
     memory: Engine, worlds: Worlds
 ) -> None:
     world = with_cookies(memory, worlds)
@@ -250,7 +265,7 @@ def test_a_token_that_a_page_sends_itself_is_taken_from_anywhere(
     assert by_query.status == 200
 
 
-# -------------------------------------------------------------------------------- how much is taken
+# ---------------------------------------------------------------------------------- limits on input
 
 LONG = "x" * 9_000
 
@@ -280,18 +295,18 @@ def test_a_token_over_the_limit_is_not_looked_at(memory_world: World) -> None:
     answer = memory_world.get("/v1/spaces", token=token)
     assert answer.status == 401
     assert "too long" in answer.body["error"]
-    assert memory_world.secrets.asked == 0
+    assert memory_world.secrets.reads == 0
     memory_world.beat("s1", token=token)
-    assert memory_world.secrets.asked == 0
+    assert memory_world.secrets.reads == 0
 
 
-# ------------------------------------------------------------------------------- what no log holds
+# ----------------------------------------------------------------------------- logs without secrets
 
 NAMES = ("Ada Lovelace", "ada@example.test", "secret-session", "secret-visitor", "secret-user")
 
 
 def everywhere(token: str) -> list[dict[str, Any]]:
-    """What a request carries with the token in each place where one may be, and where not."""
+    """Requests with the token in each valid and invalid place."""
     return [
         {"headers": {"authorization": f"Bearer {token}"}},
         {"headers": {"authorization": token, "apikey": token}},
@@ -315,7 +330,7 @@ REQUESTS = [
     ("POST", "/api/mutation"),
     ("GET", "/nothing"),
 ]
-SAID = {
+FIELDS = {
     "sessionId": "secret-session",
     "session_id": "secret-session",
     "visitorId": "secret-visitor",
@@ -362,7 +377,7 @@ TROUBLES: dict[str, Callable[[World], object]] = {
 def written(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> Callable[[], str]:
-    """Everything that was logged or printed until now."""
+    """Everything logged or printed so far."""
     return lambda: logged(caplog) + "".join(capfd.readouterr())
 
 
@@ -371,7 +386,7 @@ def test_no_log_holds_a_token_a_secret_or_a_name(
     memory: Engine, worlds: Worlds, written: Callable[[], str], trouble: str
 ) -> None:
     jwks = "https://127.0.0.1:1/jwks.json" if trouble == KEYS_OUT_OF_REACH else ""
-    world = worlds(memory, TokenCookie="session", JwksUrl=jwks)
+    world = worlds(memory, Settings="token-cookie=session", JwksUrl=jwks)
     TROUBLES[trouble](world)
     tokens = [
         world.admin,
@@ -381,14 +396,14 @@ def test_no_log_holds_a_token_a_secret_or_a_name(
         "no-token-at-all-but-a-secret",
     ]
     for number, ((method, path), token) in enumerate(itertools.product(REQUESTS, tokens)):
-        places = everywhere(token)  # six for five tokens: each comes to be in each
+        places = everywhere(token)  # six places for five tokens: each token is in each place once
         carried = places[number % len(places)]
-        answer = world.http(method, path, body={**SAID, "token": token}, **carried)
+        answer = world.http(method, path, body={**FIELDS, "token": token}, **carried)
         assert token not in json.dumps(answer.body)
     for token in tokens:
         for path in (None, "/api/ws/analytics/realtime", f"/api/ws/{token}"):
             world.connect("c1", token=token, path=path)
-        world.say("c1", {"action": "subscribe", "space": SITE, "token": token})
+        world.send("c1", {"action": "subscribe", "space": SITE, "token": token})
         world.invoke("socket", socket_event("DISCONNECT", "c1"))
         world.invoke("site", http_event("GET", "/dashboard", query={"token": token}))
         world.invoke("site", http_event("GET", f"/dashboard/{token}"))
@@ -396,4 +411,4 @@ def test_no_log_holds_a_token_a_secret_or_a_name(
     for secret in (*tokens, SECRET, *NAMES):
         assert secret not in lines
     if trouble != "none":
-        assert "Traceback" in lines, "what went wrong is logged all the same"
+        assert "Traceback" in lines, "the error is still logged"

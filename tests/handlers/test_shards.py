@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from headcount.spaces import shard_of
+from headcount.model.space import shard_of
 
+from lab.harness.engines import Engine
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
-from tests.support.world import SITE, World
 
 SHARDS = 4
 
@@ -20,7 +20,7 @@ def world(engine: Engine, worlds: Worlds) -> World:
 
 
 def names_in_shard(prefix: str) -> Callable[[int], str]:
-    """The first name of a kind of person that lands in a shard."""
+    """The first id of a kind of person in a shard."""
     return lambda shard: next(
         f"{number}" for number in range(10_000) if shard_of(f"{prefix}:{number}", SHARDS) == shard
     )
@@ -156,7 +156,7 @@ def test_viewers_of_every_shard_are_listed_page_by_page(world: World) -> None:
     assert sorted(seen) == [f"s{number}" for number in range(10)]
 
 
-def test_a_move_that_loses_a_race_is_tried_again(world: World) -> None:
+def test_a_move_that_loses_a_race_is_retried(world: World) -> None:
     world.beat("s1", visitorId=VISITOR(0))
     world.clock.advance(10)
     presence = world.tables["presence"].name

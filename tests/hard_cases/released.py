@@ -1,6 +1,6 @@
-"""What a release stores and answers after one scenario, frozen: releases must read each other.
+"""A release's rows and answers after one scenario, frozen: releases read each other's data.
 
-``rows/released.json`` was written by the code of a release, and is written anew for the next one:
+``rows/released.json`` was written by the code of a release, and is written again for the next one:
 
     cd <a checkout of the release>
     PYTHONPATH=.:layers/presence python <path of this file> <where to write>/released.json
@@ -16,16 +16,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from tests.support import engines
-from tests.support.clock import Clock
-from tests.support.world import SITE, World, world_on
+from lab.harness import engines
+from lab.harness.clock import Clock
+from lab.harness.world import SITE, World, world_on
 
 RELEASED = Path(__file__).parent / "rows" / "released.json"
 PARAMETERS = {
     "ShardsPerSpace": "2",
-    "ContainerCluster": "live",
-    "ContainerTaskDefinition": "encoder",
-    "ContainerSubnets": "subnet-1",
+    "Containers": "cluster=live,task-definition=encoder,subnets=subnet-1",
 }
 STREAM = "/api/v1/analytics/streams/live-1"
 QUESTIONS = [
@@ -49,7 +47,7 @@ QUESTIONS = [
 ]
 
 
-def live_through(world: World) -> None:
+def run_scenario(world: World) -> None:
     """Two days of a deployment: every table gets every sort of row."""
     world.clock.set("2026-11-20T10:00:00Z")
     for number in range(3):
@@ -136,7 +134,7 @@ def _use_the_systems(world: World) -> None:
         )
     world.settle()
     world.leave("w1", "stream:live-1", request="w1-leaves")
-    post(f"{STREAM}/events", {"type": "share"})
+    post(f"{STREAM}/events", {"type": "share"}, admin=True)
     post(f"{STREAM}/events", {"type": "revenue", "amount": 12.5}, admin=True)
     post(f"{STREAM}/infrastructure", {"source": "rtmp", "bandwidth": 5000, "load": 0.5}, admin=True)
     post("/rest/v1/heartbeats", {"session_id": "rest", "page_path": "/a"}, status=201)
@@ -160,7 +158,7 @@ def _listen(world: World) -> None:
 
 
 def answers(world: World, questions: Iterable[str] = QUESTIONS) -> dict[str, Any]:
-    """What an admin is told."""
+    """An admin's answers."""
     found = {}
     for question in questions:
         path, _, query = question.partition("?")
@@ -184,12 +182,12 @@ def dump(world: World) -> dict[str, list[Any]]:
 
 
 def load(world: World, rows: dict[str, list[Any]]) -> None:
-    """Put such rows into a world's empty tables, of which it was told before: no stream wakes."""
+    """Put these rows into a world's empty tables, without stream records."""
     for role, items in rows.items():
         for item in items:
             row = _restored(item)
             if "cause" in row:
-                row["cause"] = {"S": "0"}  # each engine numbers its streams by itself
+                row["cause"] = {"S": "0"}  # each engine has its own sequence numbers
             world.tables[role].put(row)
     for function in ("count", "publish"):
         world.filtered(function)
@@ -215,13 +213,13 @@ def _restored(value: Any) -> Any:
 
 
 def frozen(world: World) -> dict[str, Any]:
-    """The scenario's rows, and what is answered from them."""
-    live_through(world)
+    """The scenario's rows, and the answers computed from them."""
+    run_scenario(world)
     return {"now": world.clock(), "rows": dump(world), "answers": answers(world)}
 
 
 def text_of(written: dict[str, Any]) -> str:
-    """JSON with a row on a line: what changed is seen."""
+    """JSON with a row per line, for readable diffs."""
 
     def line(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"), sort_keys=True)
@@ -230,8 +228,8 @@ def text_of(written: dict[str, Any]) -> str:
         f'"{role}":[\n' + ",\n".join(sorted(map(line, items))) + "\n]"
         for role, items in sorted(written["rows"].items())
     )
-    said = ",\n".join(f"{line(path)}:{line(body)}" for path, body in written["answers"].items())
-    return f'{{"now":{written["now"]},\n"rows":{{\n{rows}\n}},\n"answers":{{\n{said}\n}}}}\n'
+    answered = ",\n".join(f"{line(path)}:{line(body)}" for path, body in written["answers"].items())
+    return f'{{"now":{written["now"]},\n"rows":{{\n{rows}\n}},\n"answers":{{\n{answered}\n}}}}\n'
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""However presence ends: politely, tab by tab, all at once, not at all, or only for a while."""
+"""Every end of presence: a leave, tab by tab, all at once, never, or only for a while."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.support.world import SITE, World
+from lab.harness.world import SITE, World
 
 
 def numbers(world: World) -> tuple[int, int]:
@@ -28,7 +28,7 @@ def test_three_tabs_close_one_by_one(world: World) -> None:
         world.settle()
         seen.append(numbers(world))
     assert seen == [(1, 2), (1, 1), (0, 0)]
-    frames = [frame["data"] for frame in world.line.frames["c1"]]
+    frames = [frame["data"] for frame in world.management.frames["c1"]]
     assert [(data["people"], data["sessions"]) for data in frames] == [(0, 0), (1, 3), *seen]
     assert [
         {page["value"]: (page["count"], page["people"]) for page in data["facets"].get("page", [])}
@@ -50,20 +50,20 @@ def test_a_tab_that_crashes_beside_others_ends_alone(world: World, closed: list[
     for tab in ("t1", "t2", "t3"):
         world.beat(tab, visitorId="v1")
     world.settle()
-    stays = [tab for tab in ("t1", "t2", "t3") if tab not in closed]
+    remaining = [tab for tab in ("t1", "t2", "t3") if tab not in closed]
     for _ in range(3):
         world.clock.advance(30)
-        for tab in stays:
+        for tab in remaining:
             world.beat(tab, visitorId="v1")
         world.sweep()
         world.settle()
-    assert numbers(world) == (1, len(stays))
+    assert numbers(world) == (1, len(remaining))
 
 
-# ------------------------------------------------------------------------------- no $disconnect
+# ----------------------------------------------------------------------------------- no $disconnect
 
 
-def test_a_viewer_who_never_says_goodbye_is_gone_when_the_lease_is_over(world: World) -> None:
+def test_a_viewer_who_never_leaves_is_gone_when_the_lease_is_over(world: World) -> None:
     world.subscribe("c1")
     world.beat("crashed", visitorId="v1")
     world.beat("here", visitorId="v2")
@@ -74,27 +74,29 @@ def test_a_viewer_who_never_says_goodbye_is_gone_when_the_lease_is_over(world: W
     world.sweep()
     world.settle()
     assert world.live_sessions() == ["here"]
-    assert [frame["data"]["people"] for frame in world.line.frames["c1"]] == [0, 2, 1]
+    assert [frame["data"]["people"] for frame in world.management.frames["c1"]] == [0, 2, 1]
     (ended,) = [visit for visit in world.ledger() if "ended_at" in visit]
     assert (ended["session"], ended["ended_by"]) == ("crashed", "expiry")
     assert ended["ended_at"] - ended["joined_at"] == 60_000
 
 
-def test_a_dashboard_without_a_disconnect_holds_up_nobody_and_leaves_no_row(world: World) -> None:
+def test_a_dashboard_without_a_disconnect_delays_no_one_and_leaves_no_row(world: World) -> None:
     for connection in ("vanished", "c1"):
         world.subscribe(connection)
     world.clock.advance(600)
-    world.line.go("vanished")
+    world.management.set_gone("vanished")
     for number in range(3):
         world.beat(f"s{number}")
         world.settle()
         world.clock.advance(2)
     assert world.versions("c1") == [0, 1, 2, 3]
-    assert world.line.tries["vanished"] == 2  # its first headcount, and the one that found out
+    assert (
+        world.management.attempts["vanished"] == 2
+    )  # its first headcount, and the one whose sending failed
     assert not [row for row in world.tables["subscriptions"].rows() if "vanished" in str(row)]
 
 
-def test_the_rows_of_a_dashboard_that_nothing_was_said_to_run_out_by_themselves(
+def test_the_rows_of_a_dashboard_without_any_frames_expire(
     world: World,
 ) -> None:
     world.subscribe("vanished")
@@ -104,14 +106,14 @@ def test_the_rows_of_a_dashboard_that_nothing_was_said_to_run_out_by_themselves(
     assert all(longest < row["ttl"] <= longest + 3600 for row in rows)
 
 
-# --------------------------------------------------------------- the time to live deletes late
+# -------------------------------------------------------------------- the time to live deletes late
 
 
-def test_an_expired_row_that_is_still_stored_after_48_hours_is_nobody(world: World) -> None:
+def test_an_expired_row_that_is_still_stored_after_48_hours_is_not_counted(world: World) -> None:
     world.beat("gone", "activity:main", visitorId="v1")
     world.beat("gone", visitorId="v1", page="/old")
     world.settle()
-    world.clock.advance(48 * 3600)  # and no cleanup came
+    world.clock.advance(48 * 3600)  # without a cleanup
     world.beat("new", visitorId="v2", page="/new")
     world.settle()
     body = world.headcount()
@@ -124,14 +126,14 @@ def test_an_expired_row_that_is_still_stored_after_48_hours_is_nobody(world: Wor
     assert len(world.presence_rows()) == 3
 
 
-def test_a_row_that_is_stored_48_hours_after_it_ended_does_not_hold_back_who_returns(
+def test_an_ended_row_that_is_still_stored_after_48_hours_does_not_block_a_return(
     world: World,
 ) -> None:
     world.beat("s1", seq=1)
     world.settle()
     world.leave("s1", seq=2)
     world.settle()
-    world.clock.advance(48 * 3600)  # and nobody binned it
+    world.clock.advance(48 * 3600)  # and it was not deleted
     world.beat("s1", seq=3)
     world.settle()
     assert numbers(world) == (1, 1)
@@ -140,7 +142,7 @@ def test_a_row_that_is_stored_48_hours_after_it_ended_does_not_hold_back_who_ret
     assert second["joined_at"] == world.clock()
 
 
-def test_the_late_deletion_of_a_row_changes_no_number_and_wakes_nobody(world: World) -> None:
+def test_the_late_deletion_of_a_row_changes_no_number_and_invokes_nothing(world: World) -> None:
     world.beat("s1")
     world.beat("s2")
     world.settle()
@@ -161,10 +163,10 @@ def test_the_late_deletion_of_a_row_changes_no_number_and_wakes_nobody(world: Wo
     assert world.headcount() == before
 
 
-# ---------------------------------------------------------------------- a new socket, an old one
+# ------------------------------------------------------------------------- a new socket, an old one
 
 
-def test_a_new_socket_before_the_old_one_closes_goes_on_hearing(world: World) -> None:
+def test_a_new_socket_before_the_old_one_closes_still_receives_versions(world: World) -> None:
     world.subscribe("old")
     world.beat("s1")
     world.settle()
@@ -191,7 +193,7 @@ def test_a_page_that_is_reloaded_joins_before_its_old_self_leaves(world: World) 
     world.settle()
     world.clock.advance(20)
     world.beat("tab", seq=3, visitorId="v1")  # the new document
-    world.leave("tab", seq=2)  # the old one's farewell
+    world.leave("tab", seq=2)  # the old one's leave
     world.settle()
     assert world.live_sessions() == ["tab"]
     assert numbers(world) == (1, 1)
@@ -200,11 +202,13 @@ def test_a_page_that_is_reloaded_joins_before_its_old_self_leaves(world: World) 
     assert "ended_at" not in visit
 
 
-# -------------------------------------------------------------- to drop, and to come back in time
+# ------------------------------------------------------------------- dropping and returning in time
 
 
 @pytest.mark.parametrize("away", [31, 54, 59])
-def test_who_drops_and_returns_within_the_lease_never_left(world: World, away: int) -> None:
+def test_a_visitor_who_drops_and_returns_within_the_lease_never_left(
+    world: World, away: int
+) -> None:
     world.subscribe("c1")
     world.beat("s1", visitorId="v1", page="/")
     world.settle()
@@ -215,8 +219,8 @@ def test_who_drops_and_returns_within_the_lease_never_left(world: World, away: i
     world.settle()
     world.beat("s1", visitorId="v1", page="/")
     world.settle()
-    assert [frame["data"]["people"] for frame in world.line.frames["c1"]][1:] == [1] * (
-        len(world.line.frames["c1"]) - 1
+    assert [frame["data"]["people"] for frame in world.management.frames["c1"]][1:] == [1] * (
+        len(world.management.frames["c1"]) - 1
     )
     assert world.headcount()["views"]["total"] == 1
     world.clock.advance(10)
@@ -227,7 +231,7 @@ def test_who_drops_and_returns_within_the_lease_never_left(world: World, away: i
     assert visit["beats"] == {"2026-11-21": 3}
 
 
-def test_no_leave_and_no_join_is_pushed_of_who_returns_within_the_lease(world: World) -> None:
+def test_a_return_within_the_lease_pushes_no_leave_and_no_join(world: World) -> None:
     world.subscribe("c1")
     world.beat("s1", page="/")
     world.settle()
@@ -238,7 +242,7 @@ def test_no_leave_and_no_join_is_pushed_of_who_returns_within_the_lease(world: W
     assert world.versions("c1") == [0, 1]
 
 
-def test_who_returns_after_the_lease_was_away(world: World) -> None:
+def test_a_visitor_who_returns_after_the_lease_was_away(world: World) -> None:
     world.subscribe("c1")
     world.beat("s1")
     world.settle()
@@ -248,12 +252,12 @@ def test_who_returns_after_the_lease_was_away(world: World) -> None:
     world.clock.advance(10)
     world.beat("s1")
     world.settle()
-    assert [frame["data"]["people"] for frame in world.line.frames["c1"]] == [0, 1, 0, 1]
+    assert [frame["data"]["people"] for frame in world.management.frames["c1"]] == [0, 1, 0, 1]
     assert world.headcount()["views"]["total"] == 2
     assert [visit.get("ended_by") for visit in world.ledger()] == ["expiry", None]
 
 
-# ------------------------------------------------------------------------------- all at once
+# -------------------------------------------------------------------------------------- all at once
 
 
 def test_all_dashboards_dropping_at_once_are_forgotten_and_all_come_back(
@@ -265,7 +269,7 @@ def test_all_dashboards_dropping_at_once_are_forgotten_and_all_come_back(
         world.subscribe(connection)
     world.clock.advance(600)
     for connection in connections:
-        world.line.go(connection)
+        world.management.set_gone(connection)
     world.beat("s1")
     world.settle()
     assert world.people() == 1
@@ -286,17 +290,16 @@ def test_200_disconnects_at_once_leave_no_row_while_a_version_goes_out(memory_wo
         world.subscribe(connection)
     world.clock.advance(600)
     world.beat("s1")
-    world.count(world.filtered("count"))
-    batch = world.filtered("publish")
+    batch = world.filtered("count")
 
     def drop() -> None:
         for connection in connections:
-            world.line.go(connection)
+            world.management.set_gone(connection)
             world.disconnect(connection)
 
-    # They drop between the version's storing and its sending.
+    # They drop after the version is stored and before it is sent.
     with world.engine.interrupted("Query", world.tables["subscriptions"].name, drop) as dropped:
-        world.publish(batch)
+        world.count(batch)
     assert dropped
     assert world.versions("stays") == [0, 1]
     assert len(world.tables["subscriptions"].rows()) == 3
@@ -313,10 +316,10 @@ def test_all_viewers_dropping_at_once_end_in_one_sweep_and_one_version(memory_wo
     assert world.sweep()["ended"] == 500
     world.settle()
     assert numbers(world) == (0, 0)
-    assert [frame["data"]["people"] for frame in world.line.frames["c1"]] == [0, 500, 0]
+    assert [frame["data"]["people"] for frame in world.management.frames["c1"]] == [0, 500, 0]
     assert Counter(visit["ended_by"] for visit in world.ledger()) == {"expiry": 500}
     world.clock.advance(301)
-    assert world.sweep()["binned"] == 500
+    assert world.sweep()["deleted"] == 500
     assert world.presence_rows() == []
 
 
@@ -330,7 +333,7 @@ def test_all_viewers_leaving_at_once_are_one_version_and_500_ends(memory_world: 
     for number in range(500):
         world.leave(f"s{number}")
     world.settle()
-    assert [frame["data"]["people"] for frame in world.line.frames["c1"]] == [0, 500, 0]
+    assert [frame["data"]["people"] for frame in world.management.frames["c1"]] == [0, 500, 0]
     assert {
         (visit["ended_by"], visit["ended_at"] - visit["joined_at"]) for visit in world.ledger()
     } == {("leave", 20_000)}

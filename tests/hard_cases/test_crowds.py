@@ -1,4 +1,4 @@
-"""10,000 people come to one space within ten seconds."""
+"""10,000 people join one space within ten seconds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from headcount.counting import pace
-from headcount.publishing import PACE
+import pytest
+from headcount.usecases.count import pace
+from headcount.usecases.publish import PACE
 
-from tests.support.template import template
-from tests.support.world import World
+from lab.harness.template import template
+from lab.harness.world import World
 
 PEOPLE = 10_000
 SECONDS = 10
@@ -43,8 +44,8 @@ class Arrivals:
         self._world.clock.now = end
 
 
-class Errands:
-    """What waits in the queue, and until when."""
+class DeferredTasks:
+    """The messages that wait in the queue, and until when."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -55,13 +56,13 @@ class Errands:
 
     def run_due(self) -> None:
         queue = self._world.queue
-        while (event := queue.take_errand()) is not None:
+        while (event := queue.take_deferred()) is not None:
             delay = queue.delays.pop(0)
             self._waiting.append((self._world.clock() + delay * 1000, event))
         due = [event for at, event in self._waiting if at <= self._world.clock()]
         self._waiting = [one for one in self._waiting if one[0] > self._world.clock()]
         for event in due:
-            self._world.invoke("errands", event)
+            self._world.invoke("deferred", event)
 
 
 def batch_size(function: str) -> int:
@@ -69,6 +70,7 @@ def batch_size(function: str) -> int:
     return int(source["BatchSize"])
 
 
+@pytest.mark.slow
 def test_10_000_joins_in_ten_seconds_are_a_few_pushes_and_an_exact_end(
     memory_world: World,
 ) -> None:
@@ -77,19 +79,19 @@ def test_10_000_joins_in_ten_seconds_are_a_few_pushes_and_an_exact_end(
         world.subscribe(connection)
     began = world.clock()
     arrivals = Arrivals(world)
-    errands = Errands(world)
+    deferred = DeferredTasks(world)
     waiting: list[dict[str, Any]] = []
-    while not arrivals.over or waiting or errands:
+    while not arrivals.over or waiting or deferred:
         arrivals.sleep(0.1 if waiting else 1)
         waiting += world.filtered("count")
         world.count(waiting[: batch_size("count")])
         del waiting[: batch_size("count")]
-        errands.run_due()
+        deferred.run_due()
         changes = world.filtered("publish")
         assert len(changes) <= batch_size("publish")
         world.publish(changes)
 
-    # Everybody is there once the slowest pace is over after the last of them came.
+    # Everyone is counted once the longest recount interval after the last join is over.
     assert world.clock() - began <= SECONDS * 1000 + pace(PEOPLE) + 3 * PACE
     body = world.headcount()
     assert (body["people"], body["sessions"], body["views"]["total"]) == (PEOPLE,) * 3
@@ -97,9 +99,9 @@ def test_10_000_joins_in_ten_seconds_are_a_few_pushes_and_an_exact_end(
     assert body["peak"]["people"] == PEOPLE
     assert len(world.ledger()) == PEOPLE
 
-    # At most about a version a second, each to every dashboard once, and none is skipped.
+    # At most about a version a second, each to every dashboard once, without gaps.
     versions = world.versions("c1")
     assert versions == world.versions("c2") == list(range(body["version"] + 1))
     assert len(versions) - 1 <= (world.clock() - began) / PACE + 1
-    numbers = [frame["data"]["people"] for frame in world.line.frames["c1"]]
+    numbers = [frame["data"]["people"] for frame in world.management.frames["c1"]]
     assert all(earlier <= later for earlier, later in pairwise(numbers))

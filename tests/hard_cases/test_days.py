@@ -1,13 +1,14 @@
-"""Days: visits over midnight; aggregation twice, late, cut short, and of days without anybody."""
+"""Days: visits over midnight; aggregation twice, late, cut short, and of days without visitors."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from headcount.aggregating import DayIncompleteError
+from headcount.logs import name_of
+from headcount.usecases.daily import DayIncompleteError
 
-from tests.support.world import SITE, World
+from lab.harness.world import SITE, World
 
 COLUMNS = ("views", "unique_people", "unique_sessions", "beats", "peak", "avg_seconds")
 
@@ -17,7 +18,7 @@ def day_rows(world: World) -> list[dict[str, Any]]:
 
 
 def days(world: World) -> dict[str, tuple[int, ...]]:
-    """date -> its numbers, in the order of ``COLUMNS``."""
+    """Date -> its numbers, in the order of ``COLUMNS``."""
     return {
         row["at"].removeprefix("day#"): tuple(row[name] for name in COLUMNS)
         for row in day_rows(world)
@@ -25,7 +26,7 @@ def days(world: World) -> dict[str, tuple[int, ...]]:
 
 
 def stay_over_midnight(world: World) -> None:
-    """Two people come at 23:59 of 21 November and leave at 00:01; a third comes between."""
+    """Two people join at 23:59 on 21 November and leave at 00:01; a third joins in between."""
     world.clock.set("2026-11-21T23:59:00Z")
     world.beat("s1", visitorId="v1")
     world.beat("s2", visitorId="v2")
@@ -78,7 +79,7 @@ def test_a_day_that_is_aggregated_twice_is_the_same(world: World) -> None:
     assert world.snapshot() == once
 
 
-def test_a_run_that_died_halfway_is_made_whole_by_the_next(world: World) -> None:
+def test_a_run_that_died_halfway_is_completed_by_the_next(world: World) -> None:
     spaces = [f"course:{number}" for number in range(4)]
     for space in spaces:
         world.beat("s1", space)
@@ -104,7 +105,7 @@ def test_a_run_that_died_halfway_is_made_whole_by_the_next(world: World) -> None
     assert {row["unique_people"] for row in day_rows(world)} == {1}
 
 
-def test_a_space_that_fails_is_told_of_after_the_rows_of_the_others(
+def test_a_space_that_fails_is_reported_after_the_rows_of_the_others(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     spaces = [f"course:{number}" for number in range(4)]
@@ -126,11 +127,13 @@ def test_a_space_that_fails_is_told_of_after_the_rows_of_the_others(
     ):
         world.daily()
     (failed,) = [vars(one)["space"] for one in caplog.records if one.message == "not aggregated"]
-    assert [row["space"] for row in day_rows(world)] == [one for one in spaces if one != failed]
+    assert [row["space"] for row in day_rows(world)] == [
+        one for one in spaces if name_of(one) != failed
+    ]
     assert world.daily() == 4
 
 
-def test_a_space_whose_headcount_cannot_be_read_has_its_day_all_the_same(world: World) -> None:
+def test_a_space_with_an_unreadable_headcount_still_has_its_day(world: World) -> None:
     world.beat("s1")
     world.settle()
     table = world.tables["headcounts"]
@@ -140,7 +143,7 @@ def test_a_space_whose_headcount_cannot_be_read_has_its_day_all_the_same(world: 
     assert world.daily() == 1
 
 
-def test_a_day_that_is_aggregated_late_is_what_it_was_on_time(world: World) -> None:
+def test_a_day_that_is_aggregated_late_is_the_same_as_on_time(world: World) -> None:
     stay_over_midnight(world)
     world.clock.set("2026-11-22T01:00:00Z")
     world.daily()
@@ -150,7 +153,7 @@ def test_a_day_that_is_aggregated_late_is_what_it_was_on_time(world: World) -> N
         TableName=world.tables["history"].name,
         Key={"space": {"S": row["space"]}, "at": {"S": row["at"]}},
     )
-    for day in range(22, 27):  # people come and go since, and the cleanup bins
+    for day in range(22, 27):  # people join and leave, and the cleanup deletes rows
         world.clock.set(f"2026-11-{day}T12:00:00Z")
         world.beat("s1", visitorId="v1")
         world.settle()
@@ -159,12 +162,12 @@ def test_a_day_that_is_aggregated_late_is_what_it_was_on_time(world: World) -> N
         world.clock.advance(600)
         world.sweep()
         world.settle()
-    world.clock.set("2026-11-27T23:59:59Z")  # the last moment that every visit of it is kept
+    world.clock.set("2026-11-27T23:59:59Z")  # the last moment at which all its visits are kept
     assert world.daily("2026-11-21") == 1
     assert day_rows(world) == on_time
 
 
-def test_a_day_too_late_to_be_whole_is_refused_and_what_is_there_is_kept(world: World) -> None:
+def test_a_day_too_late_to_be_complete_is_refused_and_its_rows_are_kept(world: World) -> None:
     stay_over_midnight(world)
     world.clock.set("2026-11-22T01:00:00Z")
     world.daily()
@@ -175,7 +178,7 @@ def test_a_day_too_late_to_be_whole_is_refused_and_what_is_there_is_kept(world: 
     assert world.snapshot() == before
 
 
-def test_a_day_with_nobody_has_no_row_and_harms_none(world: World) -> None:
+def test_a_day_without_visitors_has_no_row_and_changes_no_other(world: World) -> None:
     stay_over_midnight(world)
     world.clock.set("2026-11-22T01:00:00Z")
     world.daily()
@@ -190,7 +193,7 @@ def test_a_day_with_nobody_has_no_row_and_harms_none(world: World) -> None:
     assert listed.body["days"] == []
 
 
-def test_a_day_of_a_product_that_nobody_ever_used_is_no_row(world: World) -> None:
+def test_a_deployment_that_was_never_used_has_no_day_rows(world: World) -> None:
     assert world.daily() == 0
     assert world.daily("2026-11-20") == 0
     assert day_rows(world) == []

@@ -1,4 +1,4 @@
-"""Messages that come twice, late, at once or with a wrong time."""
+"""Messages that arrive twice, late, at once or with a wrong time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from lab.harness.engines import Engine
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
 from tests.support.paused import Paused
-from tests.support.world import SITE, World
 
 TODAY = "2026-11-21"
 
@@ -21,7 +21,7 @@ def pages(world: World) -> dict[str, int]:
     return {one["value"]: one["people"] for one in world.headcount()["facets"].get("page", [])}
 
 
-# ------------------------------------------------------------ a beat delivered five times at once
+# -------------------------------------------------------------- a beat delivered five times at once
 
 Delivery = Iterator[Mapping[str, Any]]
 
@@ -39,7 +39,7 @@ def by_requests_with_one_number() -> Delivery:
 
 
 def by_requests_without_numbers() -> Delivery:
-    """A client that numbers nothing sent it again: each is a beat."""
+    """A client without sequence numbers sent it again: each one is a beat."""
     for number in count():
         yield {"request": f"request-{number}"}
 
@@ -54,7 +54,7 @@ writes = pytest.mark.parametrize("operation", ["UpdateItem", "PutItem"])
 def deliver_five_times_at_once(
     world: World, operation: str, delivery: Delivery, **beat: Any
 ) -> None:
-    """Each is about to write when the next one comes, which is done first."""
+    """Each is about to write when the next one arrives, which finishes first."""
 
     delivered: list[object] = []
 
@@ -65,7 +65,7 @@ def deliver_five_times_at_once(
     presence = world.tables["presence"].name
     with world.engine.interrupted(operation, presence, deliver, times=4):
         deliver()
-    while len(delivered) < 5:  # whoever found it done had nothing to write
+    while len(delivered) < 5:  # a delivery that finds it done writes nothing
         deliver()
 
 
@@ -119,10 +119,10 @@ def test_a_page_change_delivered_five_times_at_once(
     assert (body["people"], body["sessions"], body["views"]["total"]) == (1, 1, 1)
 
 
-# ------------------------------------------------------------------------- leaves out of order
+# ------------------------------------------------------------------------------ leaves out of order
 
 
-def test_a_leave_older_than_a_rejoin_evicts_nobody(world: World) -> None:
+def test_a_leave_older_than_a_rejoin_ends_no_session(world: World) -> None:
     world.subscribe("c1")
     world.beat("s1", seq=1)
     world.settle()
@@ -137,13 +137,13 @@ def test_a_leave_older_than_a_rejoin_evicts_nobody(world: World) -> None:
     world.leave("s1", seq=3)
     assert world.snapshot() == before
     world.settle()
-    assert [frame["data"]["people"] for frame in world.line.frames["c1"]] == [0, 1, 0, 1]
+    assert [frame["data"]["people"] for frame in world.management.frames["c1"]] == [0, 1, 0, 1]
     first, second = world.ledger()
     assert first["ended_at"] - first["joined_at"] == 5_000
     assert "ended_at" not in second
 
 
-def test_a_leave_older_than_a_rejoin_that_races_it_evicts_nobody(world: World) -> None:
+def test_a_leave_older_than_a_rejoin_that_races_it_ends_no_session(world: World) -> None:
     world.beat("s1", seq=1)
     world.leave("s1", seq=2)
     presence = world.tables["presence"].name
@@ -155,7 +155,7 @@ def test_a_leave_older_than_a_rejoin_that_races_it_evicts_nobody(world: World) -
     assert world.live_sessions() == ["s1"]
 
 
-def test_a_beat_that_lands_after_the_leave_resurrects_nobody(world: World) -> None:
+def test_a_beat_that_arrives_after_the_leave_revives_no_session(world: World) -> None:
     world.subscribe("c1")
     world.beat("s1", seq=1)
     world.settle()
@@ -166,29 +166,29 @@ def test_a_beat_that_lands_after_the_leave_resurrects_nobody(world: World) -> No
     assert world.beat("s1", seq=2).body["success"]
     assert world.snapshot() == before
     world.settle()
-    assert [frame["data"]["people"] for frame in world.line.frames["c1"]] == [0, 1, 0]
+    assert [frame["data"]["people"] for frame in world.management.frames["c1"]] == [0, 1, 0]
     (visit,) = world.ledger()
     assert visit["ended_at"] - visit["joined_at"] == 5_000
 
 
-@pytest.mark.parametrize(("beat", "leave", "stays"), [(2, 3, False), (3, 2, True)])
+@pytest.mark.parametrize(("beat", "leave", "is_live"), [(2, 3, False), (3, 2, True)])
 def test_of_a_beat_and_a_leave_at_once_the_later_number_decides(
-    world: World, beat: int, leave: int, *, stays: bool
+    world: World, beat: int, leave: int, *, is_live: bool
 ) -> None:
     world.beat("s1", seq=1)
     world.clock.advance(10)
     presence = world.tables["presence"].name
     with world.engine.interrupted(
         "PutItem", presence, lambda: world.beat("s1", seq=beat)
-    ) as raced:  # between the leave's look and its write
+    ) as raced:  # between the leave's read and its write
         world.leave("s1", seq=leave)
     assert raced
-    assert world.live_sessions() == (["s1"] if stays else [])
+    assert world.live_sessions() == (["s1"] if is_live else [])
 
 
 @contextmanager
 def before_call(world: World, number: int, act: Callable[[], object]) -> Iterator[None]:
-    """Have something happen right before the so-manieth call to DynamoDB from here on."""
+    """Run an action right before the n-th call to DynamoDB from now on."""
     calls: list[object] = []
 
     def note(**_: object) -> None:
@@ -203,12 +203,12 @@ def before_call(world: World, number: int, act: Callable[[], object]) -> Iterato
     finally:
         events.unregister("before-parameter-build.dynamodb", unique_id="before-call")
     if len(calls) <= number:
-        act()  # there were fewer: then right after
+        act()  # there were fewer calls: run it right after
 
 
 @pytest.mark.parametrize("number", range(14))
 @pytest.mark.parametrize("shards", ["1", "3", "8"])
-def test_a_join_and_the_leave_that_overtakes_it_leave_nobody_behind(
+def test_a_join_and_the_leave_that_overtakes_it_leave_no_session(
     memory: Engine, worlds: Worlds, shards: str, number: int
 ) -> None:
     for session in ("s1", "s2", "s3"):
@@ -241,7 +241,7 @@ def test_without_numbers_a_beat_after_the_leave_is_a_visit_that_its_lease_ends(
     assert [visit["ended_by"] for visit in world.ledger()] == ["leave", "expiry"]
 
 
-# --------------------------------------------------------------------------------- page changes
+# ------------------------------------------------------------------------------------- page changes
 
 
 def test_a_page_change_is_one_update_with_a_constant_total(world: World) -> None:
@@ -258,7 +258,7 @@ def test_a_page_change_is_one_update_with_a_constant_total(world: World) -> None
     assert len(world.filtered("count")) == 1
     world.services("count").recounter.recount(SITE, 0)
     world.settle()
-    frames = [frame["data"] for frame in world.line.frames["c1"]]
+    frames = [frame["data"] for frame in world.management.frames["c1"]]
     assert [(data["people"], data["sessions"]) for data in frames] == [(0, 0), (3, 3), (3, 3)]
     assert frames[-1]["facets"]["page"] == [
         {"value": "/a", "count": 2, "people": 2},
@@ -276,23 +276,23 @@ def test_walking_through_a_site_never_changes_the_total(world: World) -> None:
         world.clock.advance(2)
         world.beat("s0", page=f"/{step}")
         world.settle()
-    totals = [frame["data"]["people"] for frame in world.line.frames["c1"]]
+    totals = [frame["data"]["people"] for frame in world.management.frames["c1"]]
     assert totals == [0] + [3] * 8
     assert pages(world) == {"/0": 2, "/7": 1}
     assert len(world.ledger()) == 3
 
 
-# ---------------------------------------------------------------------------------------- clocks
+# ------------------------------------------------------------------------------------------- clocks
 
 
 @pytest.mark.parametrize("off", ["2026-11-20", "2026-11-22", "1970-01-01", "2099-12-31"])
 def test_a_clients_clock_that_is_off_changes_nothing(world: World, off: str) -> None:
-    said = f"{off}T12:00:00.000Z"
-    headers = {"date": said}
+    claimed = f"{off}T12:00:00.000Z"
+    headers = {"date": claimed}
     path = f"/v1/spaces/{SITE}/presence"
-    body = {"sessionId": "native", "timestamp": said, "lastSeen": said, "joinedAt": said}
-    row = {"session_id": "rest", "page_path": "/", "last_seen": said, "created_at": said}
-    activity = {"userId": "u1", "sessionId": "s1", "activityType": "browsing", "timestamp": said}
+    body = {"sessionId": "native", "timestamp": claimed, "lastSeen": claimed, "joinedAt": claimed}
+    row = {"session_id": "rest", "page_path": "/", "last_seen": claimed, "created_at": claimed}
+    activity = {"userId": "u1", "sessionId": "s1", "activityType": "browsing", "timestamp": claimed}
     sent = [
         ("/rest/v1/heartbeats", row),
         (path, body),
@@ -300,9 +300,9 @@ def test_a_clients_clock_that_is_off_changes_nothing(world: World, off: str) -> 
     ]
     for to, what in sent:
         answer = world.http("POST", to, body=what, headers=headers)
-        if answer.status == 400:  # a field it does not know: then it is refused, not believed
+        if answer.status == 400:  # an unknown field: refused, not trusted
             assert off not in str(world.snapshot())
-            known = {name: value for name, value in what.items() if value != said}
+            known = {name: value for name, value in what.items() if value != claimed}
             answer = world.http("POST", to, body=known, headers=headers)
         assert answer.status in {200, 201}, answer
     for stored in world.presence_rows():
@@ -323,7 +323,7 @@ def test_the_servers_clock_steps_back_a_second_between_two_beats(world: World) -
     world.leave("s2")
     world.sweep()
     world.settle()
-    frames = world.line.frames["c1"]
+    frames = world.management.frames["c1"]
     assert [frame["data"]["people"] for frame in frames] == [0, 1, 2, 1]
     assert all(earlier <= later for earlier, later in pairwise(one["asOf"] for one in frames[1:]))
     assert world.live_sessions() == ["s1"]
@@ -342,7 +342,7 @@ def test_a_visit_over_which_the_clock_steps_back_lasted_no_time_at_least(world: 
     assert (day["views"], day["avg_seconds"]) == (1, 0)
 
 
-def test_no_step_back_holds_up_a_recount_or_a_version_for_long(world: World) -> None:
+def test_no_step_back_delays_a_recount_or_a_version_for_long(world: World) -> None:
     world.beat("s1")
     world.settle()
     world.clock.advance(-86_400)
@@ -353,7 +353,7 @@ def test_no_step_back_holds_up_a_recount_or_a_version_for_long(world: World) -> 
     assert max(world.clock.slept) <= 5
 
 
-# --------------------------------------------------------------- a snapshot that races a leave
+# -------------------------------------------------------------------- a snapshot that races a leave
 
 
 @pytest.mark.parametrize("action", ["subscribe", "snapshot"])
@@ -369,13 +369,13 @@ def test_a_snapshot_that_races_a_leave(
     if reconnects:
         world.subscribe("dropped")
         world.clock.advance(600)
-        world.line.go("dropped")
+        world.management.set_gone("dropped")
         world.beat("s1")
         world.beat("s2")
         world.settle()
     world.connect("c1")
     if action == "snapshot":
-        world.say("c1", {"action": "subscribe", "space": SITE})
+        world.send("c1", {"action": "subscribe", "space": SITE})
     world.clock.advance(2)
     greeting = Paused(world, "c1", step, {"action": action, "space": SITE})
     world.leave("s1")
@@ -387,14 +387,14 @@ def test_a_snapshot_that_races_a_leave(
     world.settle()
     versions = world.versions("c1")
     assert all(later - earlier in {0, 1} for earlier, later in pairwise(versions))
-    frames = world.line.frames["c1"]
+    frames = world.management.frames["c1"]
     assert frames[-1]["data"] == world.headcount()
     at_the_leave = [one["data"]["people"] for one in frames if one["version"] == versions[-1] - 1]
     assert set(at_the_leave) <= {1}
     assert frames[-1]["data"]["people"] == 2
 
 
-# ------------------------------------------------------------------------ to sign in, and out
+# ------------------------------------------------------------------------------- signing in and out
 
 
 @pytest.mark.parametrize("shards", ["1", "4"])
@@ -412,8 +412,8 @@ def test_signing_in_mid_session_is_the_same_visit_of_one_person(world: World, sh
         body = world.headcount()
         assert (body["people"], body["sessions"]) == (5, 5)
         assert (body["signedIn"], body["anonymous"]) == (number + 1, 4 - number)
-    # A move is a change of two shards: in between, a version may miss who moves, and none has more.
-    assert max(frame["data"]["people"] for frame in world.line.frames["c1"]) == 5
+    # A move changes two shards: meanwhile a version may miss the session but never counts it twice.
+    assert max(frame["data"]["people"] for frame in world.management.frames["c1"]) == 5
     assert (body["views"]["total"], body["peak"]["people"]) == (5, 5)
     world.clock.advance(10)
     for number in range(5):
@@ -427,7 +427,7 @@ def test_signing_in_mid_session_is_the_same_visit_of_one_person(world: World, sh
 
 
 @pytest.mark.parametrize("shards", ["1", "4"])
-def test_signing_in_in_one_of_two_tabs_counts_once_as_soon_as_both_say_so(
+def test_signing_in_in_one_of_two_tabs_counts_once_as_soon_as_both_report_it(
     world: World, shards: str
 ) -> None:
     world.redeploy(ShardsPerSpace=shards)
@@ -438,7 +438,11 @@ def test_signing_in_in_one_of_two_tabs_counts_once_as_soon_as_both_say_so(
     world.beat("t1", visitorId="v1", userId="u1")
     world.settle()
     body = world.headcount()
-    assert (body["people"], body["signedIn"], body["anonymous"]) == (2, 1, 1)  # until it says so
+    assert (body["people"], body["signedIn"], body["anonymous"]) == (
+        2,
+        1,
+        1,
+    )  # until it reports the sign-in
     world.clock.advance(28)
     world.beat("t2", visitorId="v1", userId="u1")
     world.settle()

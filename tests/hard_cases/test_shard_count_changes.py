@@ -1,4 +1,4 @@
-"""ShardsPerSpace is changed on a live table: everybody goes on being counted once."""
+"""ShardsPerSpace changes on a live table: everyone is still counted once."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
-from headcount.spaces import shard_of
+from headcount.model.space import shard_of
 from headcount.store.attributes import encode
 
+from lab.harness.engines import Engine
+from lab.harness.memory import MemoryDynamoDB
+from lab.harness.world import SITE, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
-from tests.support.memory import MemoryDynamoDB
-from tests.support.world import SITE, World
 
 CHANGES = [(1, 3), (3, 1), (4, 2), (2, 4)]
 PEOPLE = 6
 TABS = {
     f"v{person}-{tab}": f"v{person}" for person in range(PEOPLE) for tab in range(person % 3 + 1)
 }
-"""session -> visitor: some have one tab, some two, some three."""
+"""Session -> visitor: some have one tab, some two, some three."""
 
 changes = pytest.mark.parametrize(("before", "after"), CHANGES)
 
@@ -30,7 +30,7 @@ def beat(world: World, *sessions: str, **fields: int) -> None:
 
 
 def changed(engine: Engine, worlds: Worlds, before: int, after: int, **fields: int) -> World:
-    """A space with everybody in it whose number of shards was changed 10 s ago."""
+    """A space with all sessions, whose number of shards was changed 10 s ago."""
     world = worlds(engine, ShardsPerSpace=str(before))
     beat(world, *TABS, **fields)
     world.settle()
@@ -46,7 +46,7 @@ def counted(world: World) -> tuple[int, int, int]:
 
 
 def places(world: World) -> Mapping[str, list[int]]:
-    """session -> the shards where it is live."""
+    """Session -> the shards where it is live."""
     found: dict[str, list[int]] = {}
     for row in world.presence_rows():
         if row["kind"] not in {"leave", "gone"} and row["expires_at"] > world.clock():
@@ -60,7 +60,7 @@ def right_places(after: int, sessions: Mapping[str, str] = TABS) -> Mapping[str,
 
 @pytest.mark.parametrize("numbered", [False, True])
 @changes
-def test_beats_after_the_change_move_everybody_and_count_nobody_twice(
+def test_beats_after_the_change_move_everyone_and_count_no_one_twice(
     engine: Engine, worlds: Worlds, before: int, after: int, *, numbered: bool
 ) -> None:
     first, second = ({"seq": 1}, {"seq": 2}) if numbered else ({}, {})
@@ -74,7 +74,7 @@ def test_beats_after_the_change_move_everybody_and_count_nobody_twice(
 
 
 @changes
-def test_one_sweep_puts_everybody_right_who_did_not_beat(
+def test_one_sweep_moves_all_sessions_that_did_not_beat(
     engine: Engine, worlds: Worlds, before: int, after: int
 ) -> None:
     world = changed(engine, worlds, before, after)
@@ -104,7 +104,7 @@ def test_the_minutes_sample_while_people_move_is_exact(
 
 
 @changes
-def test_a_leave_after_the_change_ends_the_session_wherever_it_is(
+def test_a_leave_after_the_change_ends_the_session_in_any_shard(
     memory: Engine, worlds: Worlds, before: int, after: int
 ) -> None:
     world = changed(memory, worlds, before, after)
@@ -117,19 +117,19 @@ def test_a_leave_after_the_change_ends_the_session_wherever_it_is(
 
 
 @changes
-def test_who_crashed_before_the_change_ends_by_the_lease_of_then(
+def test_a_session_that_crashed_before_the_change_ends_with_its_lease(
     memory: Engine, worlds: Worlds, before: int, after: int
 ) -> None:
     world = changed(memory, worlds, before, after)
-    stays = [session for session in TABS if TABS[session] in {"v1", "v2"}]
-    beat(world, *stays)
+    remaining = [session for session in TABS if TABS[session] in {"v1", "v2"}]
+    beat(world, *remaining)
     world.settle()
     world.sweep()
     world.settle()
     world.clock.advance(50)
     world.sweep()
     world.settle()
-    assert places(world) == right_places(after, {session: TABS[session] for session in stays})
+    assert places(world) == right_places(after, {session: TABS[session] for session in remaining})
     assert counted(world) == (2, 5, len(TABS))
     ended = [visit for visit in world.ledger() if "ended_at" in visit]
     assert {(visit["ended_at"] - visit["joined_at"], visit["ended_by"]) for visit in ended} == {
@@ -139,7 +139,7 @@ def test_who_crashed_before_the_change_ends_by_the_lease_of_then(
 
 
 @changes
-def test_messages_that_name_no_person_find_the_session(
+def test_messages_without_a_person_find_the_session(
     memory: Engine, worlds: Worlds, before: int, after: int
 ) -> None:
     world = worlds(memory, ShardsPerSpace=str(before))
@@ -185,7 +185,7 @@ def test_deleting_an_activity_by_its_id_finds_it(
 
 
 @changes
-def test_somebody_removed_after_the_change_is_gone_from_every_shard(
+def test_a_person_removed_after_the_change_is_gone_from_every_shard(
     memory: Engine, worlds: Worlds, before: int, after: int
 ) -> None:
     world = changed(memory, worlds, before, after)
@@ -198,7 +198,7 @@ def test_somebody_removed_after_the_change_is_gone_from_every_shard(
 
 
 @changes
-def test_a_list_of_viewers_after_the_change_has_everybody_once(
+def test_a_list_of_viewers_after_the_change_has_everyone_once(
     memory: Engine, worlds: Worlds, before: int, after: int
 ) -> None:
     world = changed(memory, worlds, before, after)
@@ -211,7 +211,7 @@ def test_a_list_of_viewers_after_the_change_has_everybody_once(
 def test_a_leave_while_the_session_is_being_moved_is_not_lost(
     memory: Engine, worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch that comes in parts: a row goes from one that is still to come to one that came."""
+    """A batch read in parts: a row moves from an unread part to one already read."""
     monkeypatch.setattr(MemoryDynamoDB, "batch_rows", 1)
     world = changed(memory, worlds, 4, 2)
     session = next(one for one, (shard,) in places(world).items() if shard > 1)
@@ -219,7 +219,7 @@ def test_a_leave_while_the_session_is_being_moved_is_not_lost(
 
     def move() -> None:
         reads.append(1)
-        if len(reads) == 5:  # of the four; before, two that hold none of it were asked for
+        if len(reads) == 5:  # of the four, after two reads of shards without the row
             world.sweep()
 
     presence = world.tables["presence"].name
@@ -254,7 +254,7 @@ def test_a_join_looks_in_as_many_shards_as_are_in_use_and_in_no_others_once_they
         world.settle()
         assert meter.operations.count("BatchGetItem") <= 1
         reads = [call for call in meter.calls if call.operation in {"GetItem", "BatchGetItem"}]
-        return sum(call.units or 0 for call in reads) - 0.5  # of the count
+        return sum(call.units or 0 for call in reads) - 0.5  # the read of the count
 
     assert reads_of_a_join("new-1") == 1 + 3
     for _ in range(13):
@@ -278,7 +278,7 @@ def test_beats_follow_a_sweep_that_knew_of_more_shards_before_they_did(
     before = counted(world)
     world.restart("cleanup", ShardsPerSpace=str(after))
     assert world.sweep()["moved"]
-    world.restart("api", ShardsPerSpace="1")  # its deploy is a second behind
+    world.restart("api", ShardsPerSpace="1")  # it is deployed a second later
     world.clock.advance(1)
     beat(world, *TABS, seq=2)
     world.settle()
@@ -294,7 +294,7 @@ def test_beats_follow_a_sweep_that_knew_of_more_shards_before_they_did(
     assert places(world) == right_places(after)
 
 
-def test_a_session_that_is_here_twice_is_here_once_after_a_sweep_and_holds_up_no_audit(
+def test_a_session_in_two_shards_is_in_one_after_a_sweep_and_blocks_no_audit(
     memory: Engine, worlds: Worlds
 ) -> None:
     world = worlds(memory, ShardsPerSpace="4")

@@ -1,10 +1,10 @@
-"""A stored row that can be read and is wrong: whatever it says, the numbers are right again soon.
+"""A stored row that is readable but wrong: with any content, the numbers are soon correct again.
 
-What led to such rows: a backup that was put back, a clock that was wrong for a while, an item that
-was changed by hand. Every attribute of every row of a small deployment is replaced by others of its
-type; every row is deleted, or is again what it was an hour ago, and so is every table. Then life
-goes on for some minutes, past a full hour and a midnight, and in the end all must be as if nothing
-had happened, but for history: what nobody can know again (``HISTORY``).
+Such rows come from a restored backup, a wrong clock, or an item that was changed by hand. Every
+attribute of every row of a small deployment is replaced by other values of its type; every row and
+every table is deleted, or restored to an hour ago. Then activity continues for some minutes, over a
+full hour and midnight, and in the end all data must be as if nothing had happened, except for
+history that can't be restored (``HISTORY``).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from headcount.store.attributes import decode
 from headcount.store.keys import TTL
 from headcount.times import DAY, MINUTE, SECOND, parse_iso
 
+from lab.harness.clock import Clock
+from lab.harness.consumer import EVENTS
+from lab.harness.engines import Engine
+from lab.harness.fakes import FakeEventBus, FakeManagementApi, FakeQueue
+from lab.harness.template import ROOT, template
+from lab.harness.world import World, world_on
 from tests.conftest import MEMORY
 from tests.docs.pages import page
-from tests.support.clock import Clock
-from tests.support.engines import Engine
-from tests.support.fakes import FakeBus, FakeLine, FakeQueue
-from tests.support.telling import EVENTS
-from tests.support.template import ROOT, template
-from tests.support.world import World, world_on
 
 BUSY, QUIET, EMPTY = SPACES = ("link:busy", "link:quiet", "link:empty")
-"""In one people come and go, in one they only stay, in one there is nobody."""
+"""In one people join and leave, in one they only stay, one is empty."""
 
 STAYING: list[tuple[str, str, dict[str, Any]]] = [
     ("t1", BUSY, {"visitorId": "v1", "page": "/a", "facets": {"plan": "pro"}}),
@@ -43,70 +43,80 @@ STAYING: list[tuple[str, str, dict[str, Any]]] = [
     ("t6", QUIET, {"visitorId": "v3", "engagement": {"chat": 3}}),
 ]
 CONNECTIONS = dict(zip(SPACES, ("c1", "c2", "c3"), strict=True))
-"""Who listens to each."""
+"""The dashboard of each."""
 
 Item = dict[str, Any]
 Rows = dict[str, list[Item]]
 
 HISTORY: Mapping[str, tuple[str, ...]] = {
-    # What admins said is known from nowhere else.
-    "counts * alert#*": ("* said *",),
-    "counts * denied#*": ("* said *",),
-    "counts * notice*": ("* said *",),
+    # Actions of admins are stored nowhere else.
+    "counts * alert#*": ("* actions *",),
+    "counts * denied#*": ("* actions *",),
+    "counts * notice*": ("* actions *",),
     "streams streams one *": ("streams *",),
-    # The totals of visits that are in the bin.
+    # The totals of visits that were deleted.
     "counts * views *": ("* views *",),
     "counts * engagement *": ("* engagement *", "* days *"),
-    # How long the last hundred visits were: those that ended in the last minutes are found again.
+    # Durations of the last hundred visits: only those that ended in the last minutes are restored.
     "counts * shard#0 deleted": ("* average *",),
     "counts * shard#0 as an hour ago": ("* average *",),
     "counts * stays: *": ("* average *",),
-    "counts * counted_at: in no calendar": ("* average *",),  # a row that can't be read
+    "counts * counted_at: in no calendar": ("* average *",),  # an unreadable row
     "counts * caused_at: in no calendar": ("* average *",),
     "counts * quality: rate: empty": ("* average *",),
-    # What was published was seen: the peak of it stays, and what it set off was told.
+    # Published numbers were seen: their peak stays, and their alerts were sent.
     "counts * shard#0 sessions: huge": ("* peaks *",),
-    "counts * shard#0 signed_in: huge": ("* peaks *", "* days *", "* said *"),
-    "counts * shard#0 anonymous: huge": ("* peaks *", "* days *", "* said *"),
+    "counts * shard#0 signed_in: huge": ("* peaks *", "* days *", "* actions *"),
+    "counts * shard#0 anonymous: huge": ("* peaks *", "* days *", "* actions *"),
     "counts as an hour ago": ("* average *", "* days *", "* views *", "* engagement *"),
     "counts put over": ("* average *", "* days *", "* views *", "* engagement *"),
-    "headcounts * deleted": ("* peaks *", "* days *", "* said *"),
+    "headcounts * deleted": ("* peaks *", "* days *", "* actions *"),
     "headcounts * peak*": ("* peaks *", "* days *"),
-    "headcounts * as_of: in no calendar": ("* peaks *", "* days *", "* said *"),
+    "headcounts * as_of: in no calendar": ("* peaks *", "* days *", "* actions *"),
     "headcounts * chunked_at: in no calendar": ("* peaks *", "* days *"),
-    "headcounts * cause: empty": ("* peaks *", "* days *", "* said *"),
+    "headcounts * cause: empty": ("* peaks *", "* days *", "* actions *"),
     "headcounts * notice: *": ("* peaks *", "* days *"),
     "headcounts * quality: rate: empty": ("* peaks *", "* days *"),
     "headcounts * alerts: empty": ("* peaks *", "* days *"),
     "headcounts * day_peaks: *": ("* days *",),
-    # The past, as it is told.
+    # The past, as reported.
     "history * day#2026-11-20 *": ("* days *",),
-    # The ledger: a day is what its visits say. A visit that it lost is another, and another view.
+    # The ledger: a day is the sum of its visits. A lost visit counts as a new one, with a new view.
     "visits *": ("* days *",),
     "visits as an hour ago": ("* views *", "* engagement *"),
-    # Who was there, and since when, is known from the session alone: under another time or id it is
-    # another visit, and a session that is gone comes back as one.
-    "presence * joined_at: *": ("* views *", "* engagement *", "* days *", "* average *"),
+    # Only the session knows who was there and since when: with another time or id it is another
+    # visit, and a deleted session returns as one.
+    # A peak is of visits: of other ones it is another, and it stays.
+    "presence * joined_at: *": (
+        "* views *",
+        "* engagement *",
+        "* days *",
+        "* average *",
+        "* peaks *",
+    ),
+    "presence * earlier: *": ("* days *", "* peaks *"),
+    "presence * formerly: *": ("* days *", "* peaks *"),
     "presence * visit: *": ("* views *", "* engagement *", "* days *", "* average *"),
+    "presence * visitor: *": ("* days *", "* peaks *"),
     "presence * deleted": ("* views *", "* days *", "* average *"),
     "presence * as an hour ago": ("* days *", "* average *"),
     "presence as an hour ago": ("* days *", "* average *", "* engagement *"),
     "presence put over": ("* days *", "* average *", "* engagement *"),
     "presence * beats: *": ("* days *",),
-    "presence * ended_at: *": ("* days *",),
-    "presence * user: *": ("* days *",),
-    # No release writes it: a session that can't be read is nowhere until its TTL takes it away.
+    "presence * ended_at: *": ("* days *", "* peaks *"),
+    "presence * user: *": ("* days *", "* peaks *"),
+    # No release writes it: an unreadable session is not counted until its TTL deletes it.
     "presence * kind: empty": ("failures", "* numbers *", "* days *", "* average *"),
-    # A session that sent too much is refused until it was silent for a moment.
+    # A session that sent too much is refused until it has been silent for a moment.
     "presence * n: huge": ("failures", "* days *"),
-    # It stays a little longer, or shorter.
+    # It stays a little longer or shorter.
     "presence * lost changed_at: *": ("* days *", "* average *"),
     "presence * lost last_seen: *": ("* days *", "* average *"),
     "presence * lost expires_at: *": ("* days *", "* average *"),
 }
 
 
-# ------------------------------------------------------------------------------------- the story
+# ------------------------------------------------------------------------------------- the scenario
 
 
 def beat_all(world: World) -> None:
@@ -119,21 +129,21 @@ def act(world: World, method: str, path: str, body: object) -> None:
     assert answer.status in {200, 201}, answer
 
 
-def happen(world: World) -> None:
-    """Let everything have its effect, and be told."""
+def process(world: World) -> None:
+    """Process everything, including events."""
     world.settle()
     world.emit()
 
 
 def begin(world: World) -> None:
-    """Yesterday, and today until an hour before."""
+    """Yesterday, and today until an hour ago."""
     world.clock.set("2026-11-20T10:00:00Z")
     for space in SPACES:
         world.beat("y", space, visitorId="y", page="/")
-    happen(world)
+    process(world)
     for space in SPACES:
         world.leave("y", space)
-    happen(world)
+    process(world)
     world.clock.set("2026-11-21T01:00:00Z")
     world.daily()
     world.clock.set("2026-11-21T10:40:00Z")
@@ -157,18 +167,18 @@ def begin(world: World) -> None:
 
 
 def come_and_go(world: World, name: str) -> None:
-    """Somebody looks into every space."""
+    """A dashboard subscribes to every space."""
     beat_all(world)
     for space in SPACES:
         world.beat(name, space, visitorId=name, page=f"/{name}", engagement={"chat": 1})
-    happen(world)
+    process(world)
     world.clock.advance(30)
     for space in SPACES:
         world.leave(name, space)
-    happen(world)
+    process(world)
     beat_all(world)
     world.sweep()
-    happen(world)
+    process(world)
 
 
 def later(world: World) -> None:
@@ -176,18 +186,17 @@ def later(world: World) -> None:
     world.clock.set("2026-11-21T11:45:00Z")
     world.sweep()
     come_and_go(world, "late")
-    world.beat("lost", QUIET, visitorId="lost", page="/lost")  # says no more: its tab crashed
-    happen(world)
+    world.beat("lost", QUIET, visitorId="lost", page="/lost")  # sends no more: its tab crashed
+    process(world)
     for _ in range(2):
         world.clock.advance(60)
         beat_all(world)
         world.sweep()
-        happen(world)
+        process(world)
 
 
-class Onwards:
-    """What happens in some spaces after a row went wrong; what fails is noted, and the rest goes
-    on."""
+class Continuation:
+    """Activity in some spaces after a row went wrong; failures are noted, the rest continues."""
 
     def __init__(self, world: World, spaces: Sequence[str]) -> None:
         self.world = world
@@ -204,16 +213,16 @@ class Onwards:
         if space in self.spaces:
             self.do(self.world.beat, session, space, **facts)
 
-    def happen(self) -> None:
+    def process(self) -> None:
         for function in ("count", "publish") * 3:
             self.do(getattr(self.world, function), self.world.filtered(function))
         self.do(self.world.fan_out)
-        self.do(self.world.run_errands)
+        self.do(self.world.run_deferred)
         self.do(self.world.emit)
 
     def go_on(self) -> dict[str, Any]:
-        """Life goes on; returns all that anybody is told at noon and a day later."""
-        self.happen()
+        """Continue the activity; returns all reported data at noon and a day later."""
+        self.process()
         staying = [*STAYING[1:2], *STAYING[3:]]
         staying.append(("t3", BUSY, {"userId": "u1", "name": "Ada", "page": "/moved"}))
         staying.append(("new", BUSY, {"visitorId": "new", "page": "/new"}))
@@ -223,33 +232,33 @@ class Onwards:
             if number % 3 == 0:  # leases are five minutes
                 for session, space, facts in staying:
                     self.beat(session, space, **facts)
-                self.happen()
+                self.process()
             self.world.clock.advance(60)
             self.do(self.world.sweep)
-            self.happen()
+            self.process()
         self._sweep_at("2026-11-21T12:00:10Z")  # and once an hour
-        found = {f"{name} at noon": said for name, said in self.look().items()}
+        found = {f"{name} at noon": value for name, value in self.look().items()}
         self._sweep_at("2026-11-22T00:30:00Z")
         self._sweep_at("2026-11-22T01:00:00Z")
         self.do(self.world.daily)
         for space in self.spaces:
             self.beat("next", space, visitorId="next", page="/next")
-        self.happen()
-        found |= {f"{name} next day": said for name, said in self.look().items()}
+        self.process()
+        found |= {f"{name} next day": value for name, value in self.look().items()}
         found["failures"] = self.failed
         return found
 
     def _sweep_at(self, time: str) -> None:
         self.world.clock.set(time)
         self.do(self.world.sweep)
-        self.happen()
+        self.process()
 
     def ask(self, path: str, **query: str) -> Any:
         answer = self.world.get(path, token=self.world.admin, **query)
         return answer.body if answer.status == 200 else answer.status
 
     def look(self) -> dict[str, Any]:
-        """All that anybody is told, by what it is about."""
+        """All reported data, by topic."""
         world = self.world
         seen: dict[str, Any] = {}
         for space in self.spaces:
@@ -258,30 +267,30 @@ class Onwards:
             if not isinstance(body, dict):
                 seen[f"{space} numbers"] = body
                 continue
-            frames = world.line.frames[CONNECTIONS[space]]
-            heard = [one for one in frames if one["type"] == "headcount"]
+            frames = world.management.frames[CONNECTIONS[space]]
+            headcounts = [one for one in frames if one["type"] == "headcount"]
             shown = (
                 -1,
                 "",
-            )  # what a dashboard shows: the highest version, or one that is as of later
-            for one in heard:
+            )  # a dashboard shows the highest version, or a later one
+            for one in headcounts:
                 if one["version"] >= shown[0] or one["asOf"] > shown[1]:
                     shown = one["version"], one["asOf"]
             seen |= {
                 f"{space} numbers": {name: body[name] for name in NUMBERS},
                 f"{space} views": body["views"],
                 f"{space} peaks": [body["peak"] and body["peak"]["people"], body["peakSessions"]],
-                # In minutes: who waits a second more for its turn, stays a second more.
+                # In minutes, because a session that waits a second longer stays a second longer.
                 f"{space} average": body["avgSeconds"] and body["avgSeconds"] // 60,
                 f"{space} engagement": body["engagement"],
-                f"{space} said": [self.ask(f"{path}/{what}") for what in SAID],
+                f"{space} actions": [self.ask(f"{path}/{what}") for what in ACTIONS],
                 f"{space} is explained": self.ask(f"{path}/explain")["verdict"],
                 f"{space} is of now": parse_iso(body["asOf"]) <= world.clock() + MINUTE,
                 f"{space} days": [
                     {**day, "avgSeconds": day["avgSeconds"] // 60}
                     for day in self.ask(f"{path}/days")["days"]
                 ],
-                f"{space} is shown": not heard or shown == (body["version"], body["asOf"]),
+                f"{space} is shown": not headcounts or shown == (body["version"], body["asOf"]),
             }
         for kind in ("link", "site"):
             listed = self.ask("/v1/spaces", kind=kind)["spaces"]
@@ -299,7 +308,7 @@ NUMBERS = (
     *("people", "signedIn", "anonymous", "sessions", "signedInSessions", "anonymousSessions"),
     *("facets", "quality"),
 )
-SAID = ("alerts", "messages", "removals")
+ACTIONS = ("alerts", "messages", "removals")
 
 (PUT_BACK,) = [
     block.text for block in page(ROOT / "docs" / "deploy.md").blocks if block.language == "python"
@@ -311,12 +320,12 @@ BACKED_UP = [
 ]
 
 
-# ---------------------------------------------------------------------------------- what goes wrong
+# ----------------------------------------------------------------------------------------- failures
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """Something that is wrong: what, and how to make it so."""
+    """A fault: its name, and the changes that cause it."""
 
     name: str
     rows: Rows  # to be put
@@ -324,7 +333,7 @@ class Wrong:
 
 
 def replacements(value: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Other values of the type of one."""
+    """Other values of the same type."""
     ((kind, was),) = value.items()
     if kind == "N":
         millis = float(was) > 10**12
@@ -359,10 +368,10 @@ def name_of(role: str, item: Item) -> str:
 
 
 def wrongs(role: str, before: Rows, now: Rows) -> Iterator[Wrong]:
-    """All that may be wrong with the rows of a table."""
+    """All possible faults in the rows of a table."""
     old = {name_of(role, item): item for item in before[role]}
     tried: set[str] = set()
-    # Where nobody comes or goes, nothing but the sweep makes it good.
+    # Where no one joins or leaves, only the sweep repairs it.
     for item in sorted(now[role], key=lambda item: QUIET not in name_of(role, item)):
         name = name_of(role, item)
         sort = re.sub(
@@ -372,7 +381,11 @@ def wrongs(role: str, before: Rows, now: Rows) -> Iterator[Wrong]:
             yield Wrong(f"{name} deleted", {}, {role: [item]})
             if old.get(name, item) != item:
                 yield Wrong(f"{name} as an hour ago", {role: [old[name]]}, {})
-        tried |= {sort, *keys_of(role), TTL}  # which is DynamoDB's: at worst the row is deleted
+        tried |= {
+            sort,
+            *keys_of(role),
+            TTL,
+        }  # DynamoDB's own attribute: at worst the row is deleted
         for attribute, value in item.items():
             if not {attribute, f"{sort} {attribute}"} & tried:
                 tried.add(f"{sort} {attribute}")
@@ -385,7 +398,7 @@ def wrongs(role: str, before: Rows, now: Rows) -> Iterator[Wrong]:
 
 
 class Deployment:
-    """A world that can be put back to where the story ended."""
+    """A world that can be reset to the end of the scenario."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -397,7 +410,7 @@ class Deployment:
         self._right: dict[Sequence[str], dict[str, Any]] = {}
 
     def right(self, spaces: Sequence[str] = SPACES) -> dict[str, Any]:
-        """What is so in the end of these spaces if nothing is wrong."""
+        """The final data of these spaces without a fault."""
         if spaces not in self._right:
             self._right[spaces] = self.go_on(Wrong("nothing", {}, {}), spaces)
         return self._right[spaces]
@@ -410,13 +423,17 @@ class Deployment:
         }
 
     def go_on(self, wrong: Wrong, spaces: Sequence[str]) -> dict[str, Any]:
-        """What is so in the end of these spaces if something is wrong now."""
+        """The final data of these spaces with a fault."""
         world = self.world
         for role, rows in self._rows().items():
             self._delete(role, rows)
             self._put(role, self.rows[role])
-        world.line, world.queue, world.bus = FakeLine(), FakeQueue(world.clock), FakeBus()
-        world.redeploy()  # nobody remembers anything
+        world.management, world.queue, world.bus = (
+            FakeManagementApi(),
+            FakeQueue(world.clock),
+            FakeEventBus(),
+        )
+        world.redeploy()  # all caches are empty
         world.clock.now = self.now
         for function in ("count", "publish"):
             world.filtered(function)
@@ -425,7 +442,7 @@ class Deployment:
             self._delete(role, rows)
         for role, rows in wrong.rows.items():
             self._put(role, rows)
-        return Onwards(world, spaces).go_on()
+        return Continuation(world, spaces).go_on()
 
     def _put(self, role: str, rows: list[Item]) -> None:
         for row in rows:
@@ -439,14 +456,14 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def deployment(engines: Callable[[str], Engine]) -> Iterator[Deployment]:
-    logging.disable(logging.CRITICAL)  # hundreds of lives: half of the time would go into lines
+    logging.disable(logging.CRITICAL)  # hundreds of runs: half of the time would go into logging
     with world_on(engines(MEMORY), Clock(), **EVENTS) as world:
         yield Deployment(world)
     logging.disable(logging.NOTSET)
 
 
 def history(wrong: str, what: str) -> bool:
-    """Whether that is history which nobody can know again."""
+    """Whether that is history that can't be restored."""
     return any(
         fnmatch.fnmatchcase(wrong, of) and fnmatch.fnmatchcase(what, lost)
         for of, losses in HISTORY.items()
@@ -454,8 +471,9 @@ def history(wrong: str, what: str) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", sorted(template().tables))
-def test_a_wrong_row_is_made_good(deployment: Deployment, role: str) -> None:
+def test_a_wrong_row_is_repaired(deployment: Deployment, role: str) -> None:
     wrong_still = []
     for wrong in wrongs(role, deployment.before, deployment.rows):
         spaces = tuple(space for space in SPACES if space in wrong.name) or SPACES
@@ -465,14 +483,14 @@ def test_a_wrong_row_is_made_good(deployment: Deployment, role: str) -> None:
         except ClientError:  # DynamoDB would not take such a row
             continue
         wrong_still += [
-            f"{wrong.name} -> {what}: {said!r}, not {right[what]!r}"
-            for what, said in found.items()
-            if said != right[what] and not history(wrong.name, what)
+            f"{wrong.name} -> {what}: {value!r}, not {right[what]!r}"
+            for what, value in found.items()
+            if value != right[what] and not history(wrong.name, what)
         ]
     assert wrong_still == []
 
 
-def test_nothing_goes_wrong_by_itself(deployment: Deployment) -> None:
+def test_without_a_fault_nothing_is_wrong(deployment: Deployment) -> None:
     right = deployment.right()
     assert deployment.go_on(Wrong("nothing", {}, {}), SPACES) == right
     assert right["failures"] == []
@@ -483,7 +501,7 @@ def test_nothing_goes_wrong_by_itself(deployment: Deployment) -> None:
 
 
 @pytest.mark.parametrize("role", sorted(BACKED_UP))
-def test_what_the_page_says_puts_back_the_rows_that_are_missing_and_no_others(
+def test_the_pages_script_restores_only_missing_rows(
     deployment: Deployment, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = deployment.world.engine
@@ -492,12 +510,12 @@ def test_what_the_page_says_puts_back_the_rows_that_are_missing_and_no_others(
         backup.put(row)
     newer = {**deployment.before[role][0], "newer": {"S": "than the backup"}}
     table.put(newer)
-    said: dict[str, Any] = {}
-    exec(PUT_BACK, said)  # noqa: S102 - the page's own
-    monkeypatch.setattr(said["boto3"], "client", lambda _: engine.client)
+    names: dict[str, Any] = {}
+    exec(PUT_BACK, names)  # noqa: S102 - the page's own
+    monkeypatch.setattr(names["boto3"], "client", lambda _: engine.client)
     key = keys_of(role)[0]
-    assert said["put_back"](backup.name, table.name, key) == len(deployment.before[role]) - 1
-    assert said["put_back"](backup.name, table.name, key) == 0
+    assert names["put_back"](backup.name, table.name, key) == len(deployment.before[role]) - 1
+    assert names["put_back"](backup.name, table.name, key) == 0
     assert [row for row in table.rows() if "newer" in row] == [decode(newer)]
     assert len(table.rows()) == len(deployment.before[role])
     assert f"`{key}`" in PUT_BACK

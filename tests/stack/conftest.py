@@ -1,4 +1,4 @@
-"""One stack for all these tests, started by the first of them and ended after the last."""
+"""One stack for all these tests: the first starts it, and it ends after the last."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ import pytest
 from headcount_cli.target import Stack as StackOnAws
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from lab.harness.clients import Api, Dashboard, Loop, eventually
+from local import clock
 from local.picture import CHROMIUM_ARGS, find_chromium
 from local.ports import is_taken
 from local.settings import EMULATOR_PYTHON, STACK_NAME, Settings, aws_environment
 from local.stack import LocalStack
-from tests.stack.clients import Api, Dashboard, Loop, eventually
 from tests.stack.processes import processes_of
 from tests.stack.story import Story
 from tests.support.missing import missing
 
 HERE = Path(__file__).parent
-# The long story starts first and ends beside the others; what breaks things for all comes last.
+DAY = 86_400
+LONGEST_TEST_OF_A_DAY = 60
+"""Seconds."""
+# The long story starts first and runs beside the others; tests that break the stack come last.
 FIRST = ["test_numbers.py"]
 LAST = [
-    *("test_history.py", "test_expiry.py", "test_no_shortcut.py", "test_sam_local.py"),
+    *("test_history.py", "test_expiry.py", "test_no_shortcut.py", "test_make.py"),
+    "test_sam_local.py",
     *("test_docs.py", "test_doctor.py", "test_failures.py"),
 ]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in their order, after all quicker tests."""
+    """Keep these tests in this order, after all quicker tests."""
     ours = {item for item in items if HERE in item.path.parents}
     rest = [item for item in items if item not in ours]
     items[:] = rest + sorted((item for item in items if item in ours), key=_place)
@@ -57,7 +62,7 @@ class Stack:
     loop: Loop
     api: Api
     sampled: str
-    """A space with somebody in it from the start, for the timeline."""
+    """A space with a visitor from the start, for the timeline."""
     sampled_at: float
 
     def dashboard(self, token: str | None = "") -> Dashboard:
@@ -72,18 +77,22 @@ class Stack:
             session: Any = boto3.Session()
             return session.client(service)
 
+    def secret(self) -> str:
+        """The secret that signs the stack's tokens."""
+        with mock.patch.dict(os.environ, aws_environment(self.settings), clear=True):
+            return StackOnAws(STACK_NAME, boto3.Session()).secret()
+
     def token(self, **claims: Any) -> str:
         """A token signed with the stack's own secret."""
-        with mock.patch.dict(os.environ, aws_environment(self.settings), clear=True):
-            secret = StackOnAws(STACK_NAME, boto3.Session()).secret()
-        return jwt.encode({"exp": int(time.time()) + 600, **claims}, secret, algorithm="HS256")
+        claims = {"exp": int(time.time()) + 600, **claims}
+        return jwt.encode(claims, self.secret(), algorithm="HS256")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def outputs_and_settings(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[dict[str, Any], Settings]]:
-    """The stack of this worker, from its first test to its last; then nothing of it is left."""
+    """The stack of this worker, from its first test to its last; it leaves nothing running."""
     if not EMULATOR_PYTHON.exists():
         pytest.fail("The emulator is not installed: run `make test`, or `make stack` once.")
     stack = LocalStack(tmp_path_factory.mktemp("stack"))
@@ -108,9 +117,9 @@ def assert_gone(settings: Settings) -> None:
     assert not settings.temporary.exists()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(outputs_and_settings: tuple[dict[str, Any], Settings]) -> Iterator[Stack]:
-    """The stack, with somebody hidden (a lease of 180 s) in a space of its own from the start."""
+    """The stack, with a hidden visitor (a lease of 180 s) in a separate space from the start."""
     outputs, settings = outputs_and_settings
     with Loop() as loop, Api(loop, outputs["origin"], outputs["adminToken"]) as api:
         sampled, sampled_at = new_space("sampled"), time.time()
@@ -119,25 +128,39 @@ def stack(outputs_and_settings: tuple[dict[str, Any], Settings]) -> Iterator[Sta
         yield Stack(outputs, settings, loop, api, sampled, sampled_at)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def story(stack: Stack) -> Iterator[Story]:
-    """The long story of a crowd, which goes on beside the tests."""
+    """The long story of a crowd, which runs beside the tests."""
     with stack.dashboard() as socket:
         story = Story(stack.api, socket, new_space("story"))
         story.start()
         yield story
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
-    """What drives the machine's own Chromium."""
+    """Playwright for the installed Chromium, whose pages have the tests' clock."""
     if find_chromium() is None:
         missing("Chromium", "install it (Debian and Ubuntu: `apt-get install chromium`).")
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, pytest.MonkeyPatch.context() as patch:
+        if clock.moved_by():
+            for opens in ("new_context", "new_page"):
+                patch.setattr(Browser, opens, with_our_clock(getattr(Browser, opens)))
         yield playwright
 
 
-@pytest.fixture(scope="session")
+def with_our_clock(opened: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a browser's method that opens a page or context: Date moves with our clock there."""
+
+    def open_it(browser: Browser, **options: Any) -> Any:
+        place = opened(browser, **options)
+        place.add_init_script(clock.page_script())
+        return place
+
+    return open_it
+
+
+@pytest.fixture(scope="package")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """Headless Chromium."""
     browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGS)
@@ -159,10 +182,18 @@ def space(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def spaces() -> Callable[[str], str]:
-    """As many as one likes."""
+    """Any number of such spaces."""
     return new_space
 
 
+@pytest.fixture
+def one_day() -> None:
+    """For tests that count a day: waits for a near midnight (UTC), so that the day stays."""
+    left = DAY - time.time() % DAY
+    if left < LONGEST_TEST_OF_A_DAY:
+        time.sleep(left + 0.1)
+
+
 def new_space(word: str, kind: str = "site") -> str:
-    """A space id of its own; all of these tests' spaces hold "stk-"."""
+    """A new space id; the ids of all spaces in these tests contain "stk-"."""
     return f"{kind}:stk-{word.replace('_', '-')}-{uuid.uuid4().hex[:8]}"

@@ -1,4 +1,4 @@
-"""Visitors who come, move and go while something goes wrong, and say again what was not taken."""
+"""Visitors who join, move and leave during faults, and repeat messages until acknowledged."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 
 import aiohttp
 
-from tests.stack.clients import Answer, Api, Message, beat, eventually, leave
+from lab.harness.clients import Answer, Api, Message, beat, eventually, leave
 from tests.stack.story import PAGES, Oracle
 
 IN_FLIGHT = 4
-PATIENCE = 60.0  # seconds until a message has to be acknowledged
+ACK_TIMEOUT = 60.0  # seconds in which a message must be acknowledged
 
 
 @dataclass
 class Crowd:
-    """Sessions with one visitor each. The oracle hears what was acknowledged, and only that."""
+    """Sessions with one visitor each. The oracle gets only acknowledged messages."""
 
     api: Api
     space: str
@@ -31,23 +31,23 @@ class Crowd:
     oracle: Oracle = field(default_factory=Oracle)
     refusals: list[Answer] = field(default_factory=list)
     """Answers other than 200."""
-    taken: int = 0
+    acknowledged: int = 0
     longest: float = 0.0
-    """Seconds that a message took until it was acknowledged, at most."""
-    _over: bool = False
+    """The longest time until a message was acknowledged, in seconds."""
+    _ending: bool = False
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """They come and go while the block runs; after it, all they said is acknowledged."""
-        self._over = False
-        going: Future[Any] = self.api.loop.start(self._go())
+        """Run the visitors during the block; at its end, all their messages are acknowledged."""
+        self._ending = False
+        running: Future[Any] = self.api.loop.start(self._run())
         try:
             yield
         finally:
-            self._over = True
-            going.result(PATIENCE + 30)
+            self._ending = True
+            running.result(ACK_TIMEOUT + 30)
 
-    async def _go(self) -> None:
+    async def _run(self) -> None:
         slots = asyncio.Semaphore(IN_FLIGHT)
         await asyncio.gather(*(self._visit(number, slots) for number in range(self.size)))
 
@@ -56,25 +56,25 @@ class Crowd:
         session, visitor = f"c{number}", f"cv{number}"
         user = f"cu{number}" if number % 4 == 0 else None
         seq = self.oracle.last.get(session, 0)
-        while not self._over:
+        while not self._ending:
             seq += 1
             leaves = session in self.oracle.here and chance.random() < 0.25
             page = chance.choice(PAGES)
-            who = {"visitorId": visitor, **({"userId": user} if user else {})}
+            person = {"visitorId": visitor, **({"userId": user} if user else {})}
             message = (
                 leave(self.space, session, seq=seq)
                 if leaves
-                else beat(self.space, session, **who, page=page, seq=seq)
+                else beat(self.space, session, **person, page=page, seq=seq)
             )
-            await self._say(message, slots)
-            self.oracle.hear(session, seq, None if leaves else (user, visitor, page))
+            await self._send(message, slots)
+            self.oracle.apply(session, seq, None if leaves else (user, visitor, page))
             await asyncio.sleep(chance.uniform(0.1, 0.6))
 
-    async def _say(self, message: Message, slots: asyncio.Semaphore) -> None:
-        """Until it is acknowledged."""
+    async def _send(self, message: Message, slots: asyncio.Semaphore) -> None:
+        """Send a message until it is acknowledged."""
         began = time.monotonic()
         method, path, body = message
-        while time.monotonic() - began < PATIENCE:
+        while time.monotonic() - began < ACK_TIMEOUT:
             try:
                 async with slots:
                     answer = await self.api.ask(method, path, body=body)
@@ -82,18 +82,18 @@ class Crowd:
                 pass
             else:
                 if answer.status == 200:
-                    self.taken += 1
+                    self.acknowledged += 1
                     self.longest = max(self.longest, time.monotonic() - began)
                     return
                 self.refusals.append(answer)
             await asyncio.sleep(0.3)
-        raise AssertionError(f"{body} was not taken: {Counter(self.statuses())}")
+        raise AssertionError(f"{body} was not acknowledged: {Counter(self.statuses())}")
 
     def go_on(self, messages: int, within: float = 60) -> None:
-        """Wait until so many more messages were acknowledged."""
-        goal = self.taken + messages
-        eventually(lambda: self.taken >= goal, within, self.statuses)
+        """Wait until this many more messages are acknowledged."""
+        goal = self.acknowledged + messages
+        eventually(lambda: self.acknowledged >= goal, within, self.statuses)
 
     def statuses(self) -> Counter[int]:
-        """How often which status was answered, the good one aside."""
+        """The number of each status other than 200."""
         return Counter(answer.status for answer in self.refusals)

@@ -1,4 +1,4 @@
-"""Making trouble for a running stack: killed workers, a deploy, and AWS calls that fail."""
+"""Faults for a running stack: killed workers, a deploy, and failing AWS calls."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from unittest import mock
 import aiohttp
 from aiohttp import web
 
+from lab.harness.template import template
 from local.build import build_lock, parameter_overrides
 from local.deploy import deploy
 from local.outputs import running_stack, write_outputs
@@ -26,12 +27,9 @@ from local.ports import free_port
 from local.settings import LOOPBACK, Settings, aws_environment
 from tests.stack.conftest import Stack
 from tests.stack.processes import processes_of
-from tests.support.template import template
 
-ENDPOINTS = ("AWS_ENDPOINT_URL", "SOCKET_ENDPOINT")
-"""What tells a function where AWS is."""
 POST = "PostToConnection"
-SILENCE = 30.0  # seconds: longer than any client waits
+SILENCE = 30.0  # seconds: longer than any client's timeout
 _DYNAMODB = "com.amazonaws.dynamodb.v20120810#"
 _REFUSALS = {
     "throttled": (400, f"{_DYNAMODB}ProvisionedThroughputExceededException"),
@@ -43,7 +41,7 @@ _REFUSALS = {
 
 
 def kill_workers(home: Path) -> int:
-    """Kill every process that runs a function, as hard as it goes; how many there were."""
+    """Kill every process that runs a function, with SIGKILL; returns their number."""
     workers = [line for line in processes_of(home) if "_worker.py" in line]
     for line in workers:
         with suppress(ProcessLookupError):  # the emulator ended it meanwhile
@@ -52,14 +50,16 @@ def kill_workers(home: Path) -> int:
 
 
 def deploy_anew(settings: Settings) -> None:
-    """What `make deploy-local` does after an edit; a parameter stands for the edit.
+    """Deploy like `make deploy-local` after an edit, but with a changed parameter instead.
 
-    Every function is given it, so every function starts anew.
+    It is in every function's environment, so every function restarts.
     """
     settings, before = running_stack(settings)
 
     def edited(**values: str) -> list[str]:
-        return parameter_overrides(**values, Kinds=f'"{template().defaults["Kinds"]} deployed"')
+        return parameter_overrides(
+            **values | {"Kinds": f'"{template().defaults["Kinds"]} deployed"'}
+        )
 
     async def run() -> dict[str, Any]:
         async with build_lock():
@@ -68,7 +68,7 @@ def deploy_anew(settings: Settings) -> None:
     with (
         mock.patch.dict(os.environ, aws_environment(settings), clear=True),
         mock.patch("local.deploy.parameter_overrides", edited),
-        # In a thread of its own: what drives the browser keeps a loop running in this one.
+        # In a separate thread: Playwright keeps an event loop running in this one.
         ThreadPoolExecutor(1) as thread,
     ):
         after = thread.submit(lambda: asyncio.run(run())).result()
@@ -79,42 +79,40 @@ def deploy_anew(settings: Settings) -> None:
 class Rule:
     """Calls that fail.
 
-    `fault` is one of the refusals above, of which "lost" is done nevertheless; or "cut": done too,
-    and the connection closed in place of an answer; or "silent": not done, and never answered.
+    `fault` is one of the refusals above, where "lost" means that the call takes effect; or "cut":
+    it takes effect and the connection is closed; or "silent": it has no effect and no answer.
     """
 
     fault: str
     rate: float = 1.0
-    call: str = ""  # an operation; "" = each of DynamoDB's
-    holding: str = ""  # a text in the path
+    call: str = ""  # an operation; "" = all of DynamoDB's
+    containing: str = ""  # a text in the path, or in the body
+    function: str = ""  # the caller's name in the template; "" = any
 
 
 @dataclass
 class Faults:
-    """Stands between functions and the emulator; what goes through fails by the rules.
+    """A proxy between functions and the emulator, where calls fail according to the rules.
 
-    It stays there until the stack ends: to put a function back is to start it once more.
+    It stays until the stack ends, because removing it would restart the functions.
     """
 
     stack: Stack
     rules: Sequence[Rule] = ()
     done: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """(fault, operation, function) -> how often."""
+    """(fault, operation, function) -> number of failed calls."""
     _runners: list[web.AppRunner] = field(default_factory=list)
 
-    def stand_before(self, *functions: str) -> None:
-        """Be where functions, by their names in the template, believe AWS to be."""
+    def intercept(self, *functions: str) -> None:
+        """Set the proxy as the AWS endpoint of functions, by their names in the template."""
         self._client = self.stack.loop.run(self._open())
         for name in functions:
             proxy = f"http://{LOOPBACK}:{self.stack.loop.run(self._listen(name))}"
             physical = self._physical_id(name)
             known = self._lambda.get_function_configuration(FunctionName=physical)
-            told = known["Environment"]["Variables"]
-            for key in ENDPOINTS:
-                if key in told:
-                    told[key] = told[key].replace(self.stack.settings.gateway_url, proxy)
+            variables = known["Environment"]["Variables"] | {"AWS_ENDPOINT_URL": proxy}
             self._lambda.update_function_configuration(
-                FunctionName=physical, Environment={"Variables": told}
+                FunctionName=physical, Environment={"Variables": variables}
             )
 
     def close(self) -> None:
@@ -123,7 +121,7 @@ class Faults:
 
     @contextmanager
     def having(self, *rules: Rule) -> Iterator[None]:
-        """Have calls fail for a while."""
+        """Make calls fail during the block."""
         self.rules = rules
         try:
             yield
@@ -131,7 +129,7 @@ class Faults:
             self.rules = ()
 
     def invoke(self, function: str) -> None:
-        """Call a function beside what calls it by itself, and do not wait for its end."""
+        """Invoke a function in addition to its own triggers, without waiting for its end."""
         self._lambda.invoke(
             FunctionName=self._physical_id(function), InvocationType="Event", Payload=b"{}"
         )
@@ -146,7 +144,7 @@ class Faults:
 
     async def _listen(self, function: str) -> int:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._pass(request, function)
+            return await self._forward_or_fail(request, function)
 
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", handle)
@@ -157,13 +155,15 @@ class Faults:
         self._runners.append(runner)
         return port
 
-    async def _pass(self, request: web.Request, function: str) -> web.StreamResponse:
+    async def _forward_or_fail(self, request: web.Request, function: str) -> web.StreamResponse:
         service, _, operation = request.headers.get("x-amz-target", "").partition(".")
         if "/@connections/" in request.path:
             operation = POST if request.method == "POST" else "DeleteConnection"
         for rule in self.rules:
-            meant = rule.call == operation if rule.call else service.startswith("DynamoDB")
-            if meant and rule.holding in request.path and random.random() < rule.rate:  # noqa: S311
+            applies = rule.call == operation if rule.call else service.startswith("DynamoDB")
+            applies = applies and rule.function in {"", function}
+            text = request.path + (await request.text() if rule.containing else "")
+            if applies and rule.containing in text and random.random() < rule.rate:  # noqa: S311
                 self.done[rule.fault, operation, function] += 1
                 return await self._fail(rule.fault, request)
         return await self._forward(request)
@@ -186,7 +186,7 @@ class Faults:
         if fault not in _REFUSALS:
             if request.transport is not None:
                 request.transport.abort()
-            return web.Response(status=HTTPStatus.BAD_GATEWAY)  # which nobody reads
+            return web.Response(status=HTTPStatus.BAD_GATEWAY)  # never received
         status, error = _REFUSALS[fault]
         return web.json_response(
             {"__type": error, "message": "made by a test"},

@@ -1,11 +1,9 @@
-"""The npm packages of existing clients, run by Node and by a page in Chromium."""
+"""Existing clients' npm packages, run in Node and in Chromium."""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,24 +16,22 @@ from typing import Any, Protocol
 
 from playwright.sync_api import Browser, Page
 
+from lab.harness import npm
 from local.settings import ROOT
 
 SOURCES = ROOT / "tests" / "clients"
 HOME = ROOT / ".local" / "clients"
-LOCKED = ("package.json", "package-lock.json")
 BUNDLE = HOME / "bundle.js"
 REACT = HOME / "react"
 HOOKS = ("headcount-react.js", "headcount-react.d.ts")
 REACT_BUNDLE = REACT / "built" / "main.js"
+HOOKS_BUNDLE = REACT / "built" / "presence.js"
 OLDEST_NODE = 18
-
-
-class UnavailableError(RuntimeError):
-    """The clients can't run here; the message says what to install."""
+UnavailableError = npm.UnavailableError
 
 
 class ThrownError(Exception):
-    """What the JavaScript threw."""
+    """An error that the JavaScript threw."""
 
     def __init__(self, kind: str, message: str, data: Any) -> None:
         super().__init__(f"{kind}: {message}")
@@ -45,28 +41,19 @@ class ThrownError(Exception):
 
 
 class Runtime(Protocol):
-    """Something that runs the clients."""
+    """Runs the clients: Node or a page."""
 
     def call(self, name: str, *args: Any) -> Any:
-        """Call a function of tests/clients, "system.function"; arguments and result are JSON."""
+        """Call a function of tests/clients by "system.function", with JSON arguments and result."""
         ...
 
 
 def install() -> Path:
-    """Install what the lock file names, once per content of it; give the folder to run in."""
-    _require_node()
-    HOME.mkdir(parents=True, exist_ok=True)
+    """Install the locked packages and bundle the scripts; returns the folder to run in."""
+    npm.install(SOURCES, HOME, oldest_node=OLDEST_NODE)
     with (HOME.parent / "clients.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp = HOME / "headcount.stamp"
-        locked = hashlib.sha256(b"".join((SOURCES / name).read_bytes() for name in LOCKED))
-        if not stamp.is_file() or stamp.read_text() != locked.hexdigest():
-            stamp.unlink(missing_ok=True)
-            for name in LOCKED:
-                shutil.copy(SOURCES / name, HOME / name)
-            run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-            stamp.write_text(locked.hexdigest())
-        # The scripts run where their packages are, so that the source tree stays as it is.
+        # The scripts run next to their packages, so that the source tree stays unchanged.
         for script in SOURCES.glob("*.mjs"):
             shutil.copy(script, HOME / script.name)
         esbuild = str(HOME / "node_modules" / ".bin" / "esbuild")
@@ -77,46 +64,27 @@ def install() -> Path:
 
 
 def _bundle_react(esbuild: str) -> None:
-    """An app that has copied the hooks into its sources; React alone; and the app on a server."""
+    """Bundle an app with a copy of the hooks, React alone, and the app for a server."""
     shutil.copytree(SOURCES / "react", REACT, dirs_exist_ok=True)
     for name in HOOKS:
-        shutil.copy(ROOT / "functions" / "site" / "static" / name, REACT / name)
+        shutil.copy(ROOT / "clients" / name, REACT / name)
     flags = ["--bundle", "--jsx=automatic", "--log-level=error", f"--outdir={REACT}/built"]
-    define = '--define:process.env.NODE_ENV="development"'  # where effects run twice
+    define = '--define:process.env.NODE_ENV="development"'  # in which effects run twice
     run(esbuild, "react/main.jsx", *flags, define, "--format=iife")
+    run(esbuild, "react/presence.jsx", *flags, define, "--format=iife")
     run(esbuild, "react/react.js", *flags, define, "--format=esm")
     server = ["--platform=node", "--external:react", "--external:react-dom"]
     run(esbuild, "react/server.jsx", *flags, *server, "--format=esm", "--out-extension:.js=.mjs")
 
 
-def _require_node() -> None:
-    for tool, package in (("node", "nodejs"), ("npm", "npm")):
-        if not shutil.which(tool):
-            raise UnavailableError(f"There is no {tool}: install {package}.")
-    version = run("node", "--version", cwd=ROOT).strip().removeprefix("v")
-    if int(version.split(".")[0]) < OLDEST_NODE:
-        raise UnavailableError(f"Node {version} is too old: install {OLDEST_NODE} or newer.")
-
-
 def run(*command: str, cwd: Path = HOME) -> str:
-    """What a command says, by default where the packages are installed."""
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, "NPM_CONFIG_UPDATE_NOTIFIER": "false"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    if done.returncode:
-        raise UnavailableError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    """The output of a command, run by default in the folder with the packages."""
+    return npm.run(*command, cwd=cwd)
 
 
 @dataclass(frozen=True)
 class Node:
-    """One Node process that answers calls."""
+    """A Node process that answers calls."""
 
     process: subprocess.Popen[str]
 
@@ -132,7 +100,7 @@ class Node:
 
 @contextmanager
 def node() -> Iterator[Node]:
-    """Node, until the block ends."""
+    """A Node process, until the block ends."""
     home = install()
     with subprocess.Popen(
         ["node", "node.mjs"],
@@ -167,34 +135,34 @@ class Tab:
 
 @dataclass(frozen=True)
 class Site:
-    """Somebody's site, of another origin than the stack; every path is a page with the clients."""
+    """A site with another origin than the stack; every path is a page with the clients."""
 
     origin: str
     browser: Browser
 
     @contextmanager
     def visitor(self, path: str = "/", *, with_clock: bool = False) -> Iterator[Tab]:
-        """A tab in a browser profile of its own; the page must throw nothing by itself.
+        """A tab in a separate browser profile; the page must not throw by itself.
 
-        ``with_clock``: the test can put its time forward.
+        ``with_clock``: the test can advance its time.
         """
-        complaints: list[str] = []
+        errors: list[str] = []
         context = self.browser.new_context()
         try:
             page = context.new_page()
-            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("pageerror", lambda error: errors.append(str(error)))
             if with_clock:
                 page.clock.install()
             page.goto(self.origin + path)
             yield Tab(page)
         finally:
             context.close()
-        assert complaints == []
+        assert errors == []
 
 
 @contextmanager
 def site(browser: Browser, bundle: Path = BUNDLE) -> Iterator[Site]:
-    """The site, until the block ends."""
+    """Serve the site, until the block ends."""
     install()
     script = bundle.read_bytes()
 

@@ -1,4 +1,4 @@
-"""Which processes belong to a stack: those that carry its folder in their environment."""
+"""The processes of a stack: those that have its folder in their environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def processes_of(home: Path) -> list[str]:
-    """One line per living process of the stack in that folder; zombies are dead."""
+    """One line per running process of the stack in that folder, without zombies."""
     if Path("/proc/self/environ").exists():
         return [line for pid in _pids() if (line := _line(pid, str(home)))]
     listed = subprocess.run(["ps", "-axwwE"], check=True, capture_output=True, text=True).stdout
@@ -28,5 +28,5 @@ def _line(pid: int, home: str) -> str | None:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             return f"{pid} {command}"
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None  # it ended while we looked, or is not ours
+        return None  # it ended meanwhile, or belongs to another user
     return None

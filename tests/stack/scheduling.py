@@ -9,7 +9,7 @@ import pytest
 
 @pytest.hookimpl(optionalhook=True)  # there is no such hook without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Other tests go wherever there is room."""
+    """Other tests go to any free worker."""
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class StackInOneWorker(LoadScopeScheduling):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Who may read and listen, and what a browser is told about other origins."""
+"""Who may read and subscribe, and which CORS headers a browser gets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jwt
 import pytest
 from headcount_cli.tokens import CLAIM
 
-from tests.stack.clients import Api, path_of
+from lab.harness.clients import Api, path_of
 from tests.stack.conftest import Stack
 
 pytestmark = pytest.mark.stack
@@ -30,17 +30,17 @@ def unsigned(_: Stack) -> str:
 
 
 def expired(stack: Stack) -> str:
-    """Good until a while ago."""
+    """Expired."""
     return stack.token(**{CLAIM: "admin"}, exp=int(time.time()) - 120)
 
 
 def not_admin(stack: Stack) -> str:
-    """A user's."""
+    """A user's token."""
     return stack.token(sub="u1", **{CLAIM: "viewer"})
 
 
 def missing(_: Stack) -> None:
-    """None at all."""
+    """No token."""
 
 
 REFUSED = [(missing, 401), (forged, 401), (unsigned, 401), (expired, 401), (not_admin, 403)]
@@ -75,7 +75,7 @@ def test_sockets_are_for_admins(stack: Stack, make: Make, status: int) -> None:
     ):
         pass
 
-    # AWS passes our status on; the emulator says 403 to whatever we refuse.
+    # AWS returns our status; the emulator answers 403 to every refusal.
     assert refusal.value.status in {status, 403}
 
 
@@ -126,15 +126,13 @@ def test_a_page_of_another_origin_may_beat_and_leave(api: Api, space: str) -> No
         headers={**origin, "content-type": "text/plain;charset=UTF-8"},
     )
     assert (taken.status, refused.status, beacon.status) == (200, 400, 200)
-    for answer in (taken, refused, beacon):  # a page must be able to read the error, too
+    for answer in (taken, refused, beacon):  # a page must be able to read errors, too
         assert answer.headers["access-control-allow-origin"] in ("*", origin["origin"])
 
 
-def test_nobody_learns_a_session_id_without_the_admin_claim(
-    stack: Stack, api: Api, space: str
-) -> None:
+def test_session_ids_are_hidden_without_the_admin_claim(stack: Stack, api: Api, space: str) -> None:
     api.beat(space, "secret-session", visitorId="secret-visitor", userId="secret-user")
 
-    heard = api.request("GET", path_of(space)).text
+    public = api.request("GET", path_of(space)).text
 
-    assert "secret" not in heard
+    assert "secret" not in public

@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from headcount.session import SOCKET_LEASE
+from headcount.model.session import SOCKET_LEASE
 from headcount.store.attributes import decode, encode
 from headcount.store.keys import presence_partition
 from playwright.sync_api import Browser, Error, WebSocket
 
-from tests.stack.clients import Api
+from lab.harness.clients import Api, eventually
 from tests.stack.conftest import Stack, new_space
 from tests.stack.test_client import Site, becomes, serving
 
@@ -32,34 +32,34 @@ LEASE = 60
 
 
 @dataclass
-class Line:
-    """The sockets that a site's tabs opened, and what they said over them."""
+class Connections:
+    """The sockets that a site's tabs opened, and the frames they sent."""
 
-    sockets: list[WebSocket] = field(default_factory=list)
-    said: list[dict[str, Any]] = field(default_factory=list)
+    opened: list[WebSocket] = field(default_factory=list)
+    sent: list[dict[str, Any]] = field(default_factory=list)
 
-    def of(self, site: Site) -> Line:
-        """Those of this site, from now on."""
+    def of(self, site: Site) -> Connections:
+        """Record the sockets of this site, from now on."""
         site.attributes["data-presence"] = "socket"
         site.context.on("page", lambda page: page.on("websocket", self._opened))
         return self
 
     def _opened(self, opened: WebSocket) -> None:
-        self.sockets.append(opened)
-        opened.on("framesent", lambda frame: self.said.append(json.loads(frame)))
+        self.opened.append(opened)
+        opened.on("framesent", lambda frame: self.sent.append(json.loads(frame)))
 
 
 @pytest.fixture
 def site(browser: Browser, stack: Stack, space: str) -> Iterator[Site]:
-    """A site in a browser of its own."""
+    """A site in its own browser."""
     with serving(browser, stack, space) as site:
         yield site
 
 
 @pytest.fixture
-def line(site: Site) -> Line:
+def connections(site: Site) -> Connections:
     """The site's tabs are present by connection."""
-    return Line().of(site)
+    return Connections().of(site)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def here(api: Api, site: Site) -> Callable[[], tuple[int, int, list[str]]]:
 
 
 class Network:
-    """A way to the stack that can be cut, or fall silent."""
+    """A network path to the stack that can be cut, or fall silent."""
 
     def __init__(self, origin: str) -> None:
         self._to = (urlsplit(origin).hostname, urlsplit(origin).port)
@@ -86,15 +86,15 @@ class Network:
 
     @property
     def url(self) -> str:
-        """Where the WebSocket API is, by this way."""
+        """The WebSocket API's address on this path."""
         return f"ws://127.0.0.1:{self._listening.getsockname()[1]}/ws"
 
     def fall_silent(self) -> None:
-        """Nothing comes through any more, and nobody is told."""
+        """Drop all packets from now on, without an error at either end."""
         self._silent = True
 
     def cut(self) -> None:
-        """All connections are reset: no goodbye in either direction."""
+        """Reset all connections, without a close frame in either direction."""
         pairs, self._pairs = self._pairs, []
         for pair in pairs:
             for end in pair:
@@ -102,9 +102,9 @@ class Network:
                 end.close()
 
     def close(self) -> None:
-        """No more connections."""
+        """Accept no more connections."""
         with suppress(OSError):  # it is closed
-            self._listening.shutdown(socket.SHUT_RDWR)  # or it would take one more
+            self._listening.shutdown(socket.SHUT_RDWR)  # or it would accept one more
         self._listening.close()
         self.cut()
 
@@ -136,7 +136,7 @@ class Network:
 
 @pytest.fixture
 def network(site: Site, stack: Stack) -> Iterator[Network]:
-    """The site's tabs reach the WebSocket API by this way."""
+    """Let the site's tabs reach the WebSocket API on this path."""
     network = Network(stack.outputs["origin"])
     site.attributes["data-socket-url"] = network.url
     yield network
@@ -164,7 +164,7 @@ def left(stack: Stack, site: Site) -> Callable[[], float]:
 
 @dataclass(frozen=True)
 class Loss:
-    """A space with somebody in it whose network went for good."""
+    """A space with a visitor whose network is lost for good."""
 
     space: str
     at: float
@@ -172,11 +172,11 @@ class Loss:
 
 @pytest.fixture(scope="module")
 def loss(browser: Browser, stack: Stack) -> Iterator[Loss]:
-    """Happens before the other tests: what comes of it is seen after them."""
+    """Begins before the module's other tests, which run during the wait that its test needs."""
     space = new_space("loss")
     network = Network(stack.outputs["origin"])
     with serving(browser, stack, space) as site:
-        Line().of(site)
+        Connections().of(site)
         site.attributes["data-socket-url"] = network.url
         site.open("/a")
         becomes(lambda: stack.api.headcount(space)["people"], 1)
@@ -186,7 +186,7 @@ def loss(browser: Browser, stack: Stack) -> Iterator[Loss]:
 
 
 def test_a_tab_is_present_by_its_connection_until_it_closes(
-    loss: Loss, stack: Stack, site: Site, line: Line, here: Callable[[], Any]
+    loss: Loss, stack: Stack, site: Site, connections: Connections, here: Callable[[], Any]
 ) -> None:
     assert loss.space != site.space
     with stack.dashboard() as dashboard:
@@ -200,55 +200,63 @@ def test_a_tab_is_present_by_its_connection_until_it_closes(
         first.page.close(run_before_unload=True)
         becomes(lambda: dashboard.headcounts(site.space)[-1].message["data"]["people"], 0)
     assert (first.sent, second.sent) == ([], []), "nothing went over HTTP"
-    assert len(line.sockets) == 2
+    assert len(connections.opened) == 2
 
 
 def test_a_page_change_is_one_frame_and_one_version(
-    api: Api, site: Site, line: Line, here: Callable[[], Any]
+    api: Api, site: Site, connections: Connections, here: Callable[[], Any]
 ) -> None:
     tab = site.tab("/a")
     becomes(here, (1, 1, ["/a"]))
     version = api.headcount(site.space)["version"]
     tab.page.evaluate("history.pushState({}, '', '/b')")
     becomes(here, (1, 1, ["/b"]))
-    tab.until(lambda: line.said)
-    assert [(one["action"], one["page"]) for one in line.said] == [("beat", "/b")]
+    tab.until(lambda: connections.sent)
+    assert [(one["action"], one["page"]) for one in connections.sent] == [("beat", "/b")]
     assert api.headcount(site.space)["version"] == version + 1
-    assert (len(line.sockets), tab.sent) == (1, [])
+    assert (len(connections.opened), tab.sent) == (1, [])
 
 
-def test_a_tab_that_crashes_is_gone_at_once(site: Site, line: Line, api: Api) -> None:
+def test_a_tab_that_crashes_is_gone_at_once(site: Site, connections: Connections, api: Api) -> None:
     tab = site.tab("/a")
     becomes(lambda: api.headcount(site.space)["people"], 1)
-    tab.until(lambda: line.sockets)
-    with pytest.raises(Error):  # nobody is left to answer
+    tab.until(lambda: connections.opened)
+    with pytest.raises(Error):  # the page can't answer
         tab.page.goto("chrome://crash", timeout=5000)
     becomes(lambda: api.headcount(site.space)["people"], 0)  # the browser closes it: 1001
 
 
 def test_the_sites_next_page_goes_on_with_the_same_visit(
-    api: Api, site: Site, line: Line, here: Callable[[], Any], left: Callable[[], float]
+    api: Api,
+    site: Site,
+    connections: Connections,
+    here: Callable[[], Any],
+    left: Callable[[], float],
 ) -> None:
     tab = site.tab("/a")
     becomes(here, (1, 1, ["/a"]))
     tab.page.get_by_role("link", name="next").click()
     becomes(here, (1, 1, ["/next"]))
-    tab.until(lambda: len(line.sockets) == 2)
+    tab.until(lambda: len(connections.opened) == 2)
     assert api.headcount(site.space)["views"]["total"] == 1
     assert left() > LEASE, "held by a connection again"
 
 
 def test_the_next_connection_is_open_before_the_old_one_is_two_hours_old(
-    api: Api, site: Site, line: Line, here: Callable[[], Any], left: Callable[[], float]
+    api: Api,
+    site: Site,
+    connections: Connections,
+    here: Callable[[], Any],
+    left: Callable[[], float],
 ) -> None:
     tab = site.tab("/a", clock=True)
     becomes(here, (1, 1, ["/a"]))
     version = api.headcount(site.space)["version"]
     for _ in range(119 // 9):
         tab.page.clock.fast_forward(9 * MINUTE)
-        tab.page.wait_for_timeout(700)  # a session may say so much in a while
-    tab.until(lambda: len(line.sockets) == 2 and line.sockets[0].is_closed())
-    assert not line.sockets[1].is_closed()
+        tab.page.wait_for_timeout(700)  # a session's messages are limited in rate
+    tab.until(lambda: len(connections.opened) == 2 and connections.opened[0].is_closed())
+    assert not connections.opened[1].is_closed()
     becomes(lambda: left() > SOCKET_LEASE - 30, True)
     body = api.headcount(site.space)
     assert (body["people"], body["version"], body["views"]["total"]) == (1, version, 1)
@@ -256,21 +264,21 @@ def test_the_next_connection_is_open_before_the_old_one_is_two_hours_old(
     becomes(here, (0, 0, []))
 
 
-def test_a_connection_that_was_lost_is_opened_again_and_nobody_was_away(
-    api: Api, site: Site, line: Line, network: Network, left: Callable[[], float]
+def test_a_lost_connection_is_reopened_and_the_visit_goes_on(
+    api: Api, site: Site, connections: Connections, network: Network, left: Callable[[], float]
 ) -> None:
     tab = site.tab("/a")
     becomes(lambda: api.headcount(site.space)["people"], 1)
     version = api.headcount(site.space)["version"]
     network.cut()
-    tab.until(lambda: len(line.sockets) == 2, within=10)
+    tab.until(lambda: len(connections.opened) == 2, within=10)
     becomes(lambda: left() > LEASE, True)
     body = api.headcount(site.space)
     assert (body["people"], body["version"], body["views"]["total"]) == (1, version, 1)
 
 
 def test_a_peer_that_falls_silent_is_here_for_eleven_minutes_and_no_longer(
-    api: Api, site: Site, line: Line, network: Network, left: Callable[[], float]
+    api: Api, site: Site, connections: Connections, network: Network, left: Callable[[], float]
 ) -> None:
     tab = site.tab("/a")
     becomes(lambda: api.headcount(site.space)["people"], 1)
@@ -278,11 +286,11 @@ def test_a_peer_that_falls_silent_is_here_for_eleven_minutes_and_no_longer(
     tab.page.wait_for_timeout(2_000)
     assert SOCKET_LEASE - 30 < left() < SOCKET_LEASE
     assert api.headcount(site.space)["people"] == 1
-    assert not line.sockets[0].is_closed()
+    assert not connections.opened[0].is_closed()
 
 
 def test_where_no_connection_can_be_opened_it_beats_over_http(
-    site: Site, line: Line, network: Network, here: Callable[[], Any]
+    site: Site, connections: Connections, network: Network, here: Callable[[], Any]
 ) -> None:
     network.close()
     tab = site.tab("/a", clock=True)
@@ -292,16 +300,17 @@ def test_where_no_connection_can_be_opened_it_beats_over_http(
         tab.page.clock.fast_forward(2_000)
         tab.page.wait_for_timeout(200)
     becomes(here, (1, 1, ["/a"]))
-    assert not any(one.url for one in line.sockets if not one.is_closed())
+    assert not any(one.url for one in connections.opened if not one.is_closed())
     assert tab.beats == tab.sent
     tab.page.close(run_before_unload=True)
     becomes(here, (0, 0, []))
 
 
-def test_whose_network_went_for_good_is_gone_after_the_kinds_lease(
+@pytest.mark.exhaustive
+def test_a_visitor_without_a_network_is_gone_after_the_kinds_lease(
     loss: Loss, stack: Stack, api: Api
 ) -> None:
-    assert lease_left(stack, loss.space) <= loss.at + LEASE + 5 - time.time()
+    eventually(lambda: lease_left(stack, loss.space) <= loss.at + LEASE + 5 - time.time(), 20)
     assert api.headcount(loss.space)["people"] == 1
     time.sleep(max(0, loss.at + LEASE + 1 - time.time()))
     api.beat(loss.space, "witness", visitorId="witness")

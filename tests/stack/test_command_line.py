@@ -1,4 +1,4 @@
-"""`headcount` as an operator has it: a command of its own, on the running stack."""
+"""`headcount` as an operator runs it: as a command, on the running stack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.stack.clients import Api, eventually
+from lab.harness.clients import Api, eventually
 from tests.stack.conftest import Stack
 
 pytestmark = pytest.mark.stack
@@ -23,7 +23,7 @@ HEADCOUNT = str(Path(sys.executable).with_name("headcount"))
 
 @pytest.fixture
 def environment(stack: Stack) -> dict[str, str]:
-    """A terminal's, in which the stack runs."""
+    """A terminal's environment, beside the running stack."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADCOUNT")}
     return {**kept, "HEADCOUNT_LOCAL_DIR": str(stack.settings.home), "NO_PROXY": "localhost"}
 
@@ -43,7 +43,7 @@ def watching(environment: dict[str, str], space: str) -> Iterator[subprocess.Pop
     process.communicate()
 
 
-def test_who_watches_sees_a_join_and_stops_by_ctrl_c(
+def test_watch_shows_a_join_and_stops_on_ctrl_c(
     api: Api, space: str, watching: subprocess.Popen[str]
 ) -> None:
     assert watching.stdout is not None
@@ -53,12 +53,12 @@ def test_who_watches_sees_a_join_and_stops_by_ctrl_c(
     second = json.loads(watching.stdout.readline())
     assert (second["version"], second["data"]["people"]) == (1, 1)
     watching.send_signal(signal.SIGINT)
-    _, said = watching.communicate(timeout=20)
-    assert (watching.returncode, said) == (0, "")
+    _, output = watching.communicate(timeout=20)
+    assert (watching.returncode, output) == (0, "")
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
-def test_who_watches_for_a_reader_that_has_gone_stops(
+def test_watch_stops_when_its_output_is_closed(
     environment: dict[str, str], space: str, flags: tuple[str, ...]
 ) -> None:
     with subprocess.Popen(
@@ -84,7 +84,7 @@ def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess
     return done
 
 
-def test_a_token_with_scopes_does_what_they_say_and_no_more(
+def test_a_token_with_scopes_allows_only_those(
     api: Api, space: str, environment: dict[str, str], stack: Stack
 ) -> None:
     api.beat(space, "tab-1", visitorId="v")
@@ -99,6 +99,7 @@ def test_a_token_with_scopes_does_what_they_say_and_no_more(
     assert made not in refused.stderr
 
 
+@pytest.mark.usefixtures("one_day")
 def test_an_address_alone_is_enough_to_watch(
     api: Api, space: str, environment: dict[str, str], stack: Stack
 ) -> None:

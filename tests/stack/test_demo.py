@@ -1,4 +1,4 @@
-"""`make demo`: believable visitors, and nobody left behind."""
+"""`make demo`: realistic visitors, and no one left in the space."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from headcount_cli.visitors import SITE, SITE_MAP, Person, invent
+from headcount_cli.demo_visitors import SITE, SITE_MAP, Person, invent
 
+from lab.harness.clients import Api, eventually
 from local.settings import ROOT
-from tests.stack.clients import Api, eventually
 from tests.stack.conftest import Stack
 
 
@@ -25,7 +25,8 @@ def demo(stack: Stack | None, *words: str) -> list[str]:
 
 
 @pytest.mark.stack
-def test_forty_visitors_come_and_at_last_nobody_is_here(stack: Stack, api: Api) -> None:
+@pytest.mark.exhaustive
+def test_forty_visitors_come_and_all_of_them_leave(stack: Stack, api: Api) -> None:
     before = api.headcount(SITE)["people"]
 
     done = subprocess.run(
@@ -47,13 +48,13 @@ def test_forty_visitors_come_and_at_last_nobody_is_here(stack: Stack, api: Api) 
 
 
 def numbers(line: str) -> dict[str, int]:
-    """The numbers of a progress line."""
+    """The numbers in a progress line."""
     words = line.split()
     return {"here now": int(words[4]), "server": int(words[6])}
 
 
 @pytest.mark.stack
-def test_who_interrupts_the_demo_leaves_nobody_behind(stack: Stack, api: Api) -> None:
+def test_an_interrupted_demo_leaves_no_visitors(stack: Stack, api: Api) -> None:
     process = subprocess.Popen(
         demo(stack, "--duration", "60", "--visitors", "100", "--seed", "3"),
         cwd=ROOT,
@@ -65,12 +66,12 @@ def test_who_interrupts_the_demo_leaves_nobody_behind(stack: Stack, api: Api) ->
         eventually(lambda: api.headcount(SITE)["people"] >= 3, 15, lambda: api.headcount(SITE))
         process.send_signal(signal.SIGTERM)
         asked = time.monotonic()
-        said, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=20)
     finally:
         process.kill()
 
-    assert process.returncode == 0, said
-    assert time.monotonic() - asked < 15, said
+    assert process.returncode == 0, output
+    assert time.monotonic() - asked < 15, output
     eventually(lambda: api.headcount(SITE)["people"] == 0, 5, last=lambda: api.headcount(SITE))
 
 
@@ -103,12 +104,12 @@ def test_where_nothing_runs_the_demo_says_so(tmp_path_factory: pytest.TempPathFa
         assert "Traceback" not in done.stderr
 
 
-def test_a_seed_decides_who_comes() -> None:
+def test_a_seed_decides_the_visitors() -> None:
     assert invent(7, 50, 120) == invent(7, 50, 120)
     assert invent(7, 50, 120) != invent(8, 50, 120)
 
 
-def test_visitors_behave_believably() -> None:
+def test_visitors_behave_realistically() -> None:
     people = invent(1, 400, 300)
     stays = [stay for person in people for stay in person.stays]
 

@@ -1,8 +1,7 @@
-"""A page does what it says: its commands and snippets are run from the top, as a reader would."""
+"""Every page works: its commands and snippets are run from the top, as a reader would."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -10,18 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
+from lab.harness.template import ROOT
 from tests.docs.browser import Tab, bundle_packages, tab
-from tests.docs.checks import RUN
-from tests.docs.commands import LONG, BrokenError, Shell, commands, for_stack, starts
+from tests.docs.checks import RUN, is_quoted
+from tests.docs.commands import BrokenError, Shell, all_commands, commands, for_stack
 from tests.docs.pages import Block, Page, page, pages
 from tests.stack.conftest import Stack
 from tests.stack.javascript import UnavailableError
 from tests.support.missing import missing
-from tests.support.template import ROOT
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
 
@@ -30,7 +30,7 @@ IN_A_TAB = {"html", "js", "css", "vue"}
 
 @dataclass
 class Reader:
-    """Somebody who does what a page says."""
+    """A reader who follows a page."""
 
     shell: Shell
     open_tab: Callable[[], Tab]
@@ -38,12 +38,12 @@ class Reader:
     _tab: Tab | None = field(default=None)
 
     def do(self, block: Block) -> None:
-        """Run it; BrokenError where it does not work."""
+        """Run it; raises BrokenError if it fails."""
         if block.language == "sh":
             self.shell.run(block.text)
         elif block.language == "python":
             self._run_python(block.text)
-        elif block.language in IN_A_TAB:
+        elif block.language in IN_A_TAB and not is_quoted(block):
             self._tab = self._tab or self.open_tab()
             getattr(self._tab, block.language)(block.text)
 
@@ -73,14 +73,14 @@ class Reader:
             self._tab.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The npm packages that snippets import."""
     folder = tmp_path_factory.mktemp("packages")
     try:
         bundle_packages(folder)
     except UnavailableError as error:
-        missing("What bundles the npm packages", str(error))
+        missing("The bundler of the npm packages", str(error))
     return folder
 
 
@@ -109,34 +109,37 @@ def reader(stack: Stack, browser: Browser, packages: Path, tmp_path: Path) -> It
         yield Reader(shell, open_tab)
 
 
-def runnable() -> list[Path]:
-    """The pages with anything to run."""
-    return [page.path for page in pages() if any(block.language in RUN for block in page.blocks)]
+def runnable() -> list[Any]:
+    """The pages with anything to run; the README is in every run."""
+    return [
+        pytest.param(
+            page.path,
+            id=page.path.name,
+            marks=[] if page.path.name == "README.md" else pytest.mark.exhaustive,
+        )
+        for page in pages()
+        if any(block.language in RUN for block in page.blocks)
+    ]
 
 
 def sentences() -> list[str]:
-    """What sentences tell one to make, and no block does."""
-    told = {
-        starts(code, LONG) or code
-        for page in pages()
-        for code, _ in page.codes
-        if re.match(r"make [a-z]", code)
-    }
-    done = {
-        command.split("#")[0].strip()
+    """The commands in sentences that no block has."""
+    blocks = {
+        command
         for page in pages()
         for block in page.blocks
         if block.language == "sh"
         for command in commands(block.text)
     }
-    return sorted(told - done)
+    return [command for command in all_commands(pages()) if command not in blocks]
 
 
-@pytest.mark.parametrize("path", runnable(), ids=lambda path: path.name)
-def test_a_page_does_what_it_says(path: Path, reader: Reader) -> None:
+@pytest.mark.parametrize("path", runnable())
+def test_a_page_works_as_written(path: Path, reader: Reader) -> None:
     reader.read(page(path))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("command", sentences())
 def test_a_command_of_a_sentence_works(command: str, reader: Reader) -> None:
     reader.shell.run(command)
@@ -156,15 +159,18 @@ def test_a_command_of_a_sentence_works(command: str, reader: Reader) -> None:
         ("js\nconst a = 1;\n```\n```js\nif (a !== 2) throw new TypeError('no');", "TypeError: no"),
         ('js\nawait fetch("https://YOUR-HTTP-URL/v1/nothing");', "is answered 404"),
         ("js\nsetTimeout(() => nothing(), 30_000);", "nothing is not defined"),
-        ("js\nawait Promise.resolve(1);", "it asks nothing of the stack"),
+        ("js\nawait Promise.resolve(1);", "it sends nothing to the stack"),
         ('js\nnew WebSocket("wss://YOUR-EDGE/ws?token=x");', "Unexpected response code"),
         ('html\n<script src="https://YOUR-HTTP-URL/nothing.js"></script>', "nothing.js fails"),
-        ("html\n<headcount-nothing></headcount-nothing>", "no element is called"),
+        (
+            "html\n<headcount-nothing></headcount-nothing>",
+            "there is no element <headcount-nothing>",
+        ),
         ("css\np { colour: red; }", "colour is no property"),
         ("vue\n<p>{{ nothing }}</p>", "nothing"),
     ],
 )
-def test_what_does_not_work_is_noticed(text: str, wrong: str, reader: Reader) -> None:
+def test_a_broken_page_is_noticed(text: str, wrong: str, reader: Reader) -> None:
     broken = Page(ROOT / "docs" / "made-up.md", f"# Broken\n\n```{text}\n```\n")
     with pytest.raises(BrokenError, match=wrong) as raised:
         reader.read(broken)

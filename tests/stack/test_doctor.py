@@ -1,4 +1,4 @@
-"""The doctor on the real stack: nothing is wrong, then one thing at a time is, and it is named."""
+"""The doctor on the real stack: it finds nothing, then one planted fault at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Undo = Callable[[], object]
 
 @dataclass(frozen=True)
 class Patient:
-    """The running stack: what is in it, and what the doctor says of it."""
+    """The running stack, and the doctor's findings about it."""
 
     stack: Stack
     names: dict[str, str]
@@ -37,7 +37,7 @@ class Patient:
         return self.stack.client(service)
 
     def faults(self, *, ahead: float = 0.0) -> list[Finding]:
-        """What is wrong; this machine's clock may be ahead by some seconds."""
+        """The faults found; ``ahead``: seconds by which this machine's clock is ahead."""
         outputs = self.stack.outputs
         session = boto3.Session(
             aws_access_key_id="test", aws_secret_access_key="test", region_name=outputs["region"]
@@ -55,7 +55,7 @@ class Patient:
 
 @pytest.fixture(scope="module")
 def patient(stack: Stack) -> Patient:
-    """The stack, and the names its resources have got."""
+    """The stack, and the physical names of its resources."""
     pages = stack.client("cloudformation").get_paginator("list_stack_resources")
     names = {
         one["LogicalResourceId"]: one["PhysicalResourceId"]
@@ -65,7 +65,7 @@ def patient(stack: Stack) -> Patient:
     return Patient(stack, names)
 
 
-# ---------------------------------------------------------------------------- what is made wrong
+# ----------------------------------------------------------------------------------- planted faults
 
 
 def time_to_live_off(patient: Patient) -> Undo:
@@ -144,7 +144,7 @@ def schedule_of_another_function(patient: Patient) -> Undo:
 
 
 def route_gone(patient: Patient) -> Undo:
-    return without_route(patient, "HttpApi", "GET /headcount-react.js")
+    return without_route(patient, "HttpApi", "ANY /headcount-react.js")
 
 
 def socket_route_gone(patient: Patient) -> Undo:
@@ -182,6 +182,16 @@ def function_stopped(patient: Patient) -> Undo:
     return lambda: functions.delete_function_concurrency(FunctionName=name)
 
 
+def loop_stopped(patient: Patient) -> Undo:
+    functions, name = patient.client("lambda"), patient.names["EraseFunction"]
+
+    def recur(setting: str) -> None:
+        functions.put_function_recursion_config(FunctionName=name, RecursiveLoop=setting)
+
+    recur("Terminate")
+    return lambda: recur("Allow")
+
+
 def dead_letter(patient: Patient) -> Undo:
     queues, url = patient.client("sqs"), patient.names["DeadLetters"]
     queues.send_message(QueueUrl=url, MessageBody="a batch that was given up")
@@ -197,7 +207,7 @@ def queue_that_drops_what_fails(patient: Patient) -> Undo:
     return lambda: queues.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": policy})
 
 
-def alarm_rings(patient: Patient) -> Undo:
+def alarm_goes_off(patient: Patient) -> Undo:
     watch, name = patient.client("cloudwatch"), patient.names["CountLagAlarm"]
     watch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="lag")
     return lambda: watch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="no lag")
@@ -249,9 +259,10 @@ PLANTED: list[tuple[Callable[[Patient], Undo], str, str, str]] = [
     (secret_too_short, "secret", "MadeTokenSecret", "put-secret-value"),
     (function_with_another_table, "settings", "DailyFunction", "configuration"),
     (function_stopped, "concurrency", "EraseFunction", "delete-function-concurrency"),
+    (loop_stopped, "recursion", "EraseFunction", "--recursive-loop Allow"),
     (dead_letter, "messages", "DeadLetters", "receive-message"),
     (queue_that_drops_what_fails, "queue", "ErasureQueue", "sam deploy"),
-    (alarm_rings, "alarm", "CountLagAlarm", "count function"),
+    (alarm_goes_off, "alarm", "CountLagAlarm", "count function"),
     (alarm_gone, "alarm", "DriftAlarm", "sam deploy"),
     (log_kept_for_ever, "log", "ApiLogs", "put-retention-policy"),
     (permission_gone, "permission", "SocketPermission", "sam deploy"),
@@ -260,7 +271,7 @@ PLANTED: list[tuple[Callable[[Patient], Undo], str, str, str]] = [
 
 @contextmanager
 def planted(plant: Callable[[Patient], Undo], patient: Patient) -> Iterator[None]:
-    """A fault, for a while."""
+    """Plant a fault during the block."""
     undo = plant(patient)
     try:
         yield
@@ -272,23 +283,24 @@ def test_nothing_is_wrong_with_a_stack_that_was_just_deployed(patient: Patient) 
     assert patient.faults() == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    ("plant", "check", "subject", "mend"), PLANTED, ids=lambda value: getattr(value, "__name__", "")
+    ("plant", "check", "subject", "fix"), PLANTED, ids=lambda value: getattr(value, "__name__", "")
 )
 def test_a_planted_fault_is_named_and_no_other(
-    patient: Patient, plant: Callable[[Patient], Undo], check: str, subject: str, mend: str
+    patient: Patient, plant: Callable[[Patient], Undo], check: str, subject: str, fix: str
 ) -> None:
     with planted(plant, patient):
         (fault,) = patient.faults()
     assert (fault.check, fault.subject) == (check, subject), fault
-    assert mend in fault.mend, fault
+    assert fix in fault.fix, fault
 
 
 def test_a_clock_that_is_five_minutes_ahead_is_named(patient: Patient) -> None:
     (fault,) = patient.faults(ahead=300)
     assert fault.check == "clock"
-    assert re.search(r"(29[5-9]|30[0-5]) s ahead", fault.said), fault
+    assert re.search(r"(29[5-9]|30[0-5]) s ahead", fault.message), fault
 
 
-def test_after_all_that_nothing_is_wrong(patient: Patient) -> None:
+def test_nothing_is_wrong_once_all_faults_are_undone(patient: Patient) -> None:
     assert patient.faults() == []

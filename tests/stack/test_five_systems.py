@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.stack.clients import eventually
+from lab.harness.clients import eventually
 from tests.stack.conftest import Stack
 from tests.systems.five import Five
 
@@ -38,14 +38,14 @@ def test_every_systems_numbers_are_the_native_ones(stack: Stack) -> None:
 
     five = Five(call, uuid4().hex[:8])
     try:
-        live_through(five)
+        run_scenario(five)
     finally:
         for number in range(5):  # other tests count there too
             five.native("site:main", "DELETE", f"{five.run}-s{number}")
 
 
-def live_through(five: Five) -> None:
-    """Everybody comes, and most leave."""
+def run_scenario(five: Five) -> None:
+    """Everyone joins, and most leave."""
     five.arrive()
     eventually(lambda: agrees(five), 30, last=lambda: disagreement(five))
     assert five.headcount("course viewers")["people"] == 4
@@ -56,7 +56,7 @@ def live_through(five: Five) -> None:
 
 
 def agrees(five: Five) -> bool:
-    """What was written a moment ago is published a moment later."""
+    """Whether all numbers agree, which they do a moment after a write."""
     return disagreement(five) is None
 
 

@@ -1,4 +1,4 @@
-"""The history behind the answer, and the lists."""
+"""History and lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.stack.clients import Api, beat, eventually, path_of
+from lab.harness.clients import Api, beat, eventually, path_of, settled
 from tests.stack.conftest import Stack
 
 pytestmark = pytest.mark.stack
@@ -29,21 +29,22 @@ def test_the_timeline_has_a_point_within_70_seconds(stack: Stack, api: Api) -> N
     assert at % 60 == 0
 
 
-def test_today_is_among_the_days(stack: Stack, api: Api) -> None:
-    path = f"{path_of(stack.sampled)}/days"
+@pytest.mark.usefixtures("one_day")
+def test_today_is_among_the_days(api: Api, space: str) -> None:
     today = datetime.now(UTC).date().isoformat()
+    for number in range(3):
+        api.beat(space, f"s{number}", visitorId=f"v{number // 2}")
 
-    days = api.get(path).body["days"]
+    def days() -> dict[str, dict[str, int]]:
+        return {
+            day["date"]: {
+                name: day[name] for name in ("uniquePeople", "uniqueSessions", "views", "peak")
+            }
+            for day in api.get(f"{path_of(space)}/days").body["days"]
+        }
 
-    assert [day["date"] for day in days][-1] == today
-    assert {
-        name: days[-1][name] for name in ("uniquePeople", "uniqueSessions", "views", "peak")
-    } == {
-        "uniquePeople": 2,
-        "uniqueSessions": 3,
-        "views": 3,
-        "peak": 2,
-    }
+    expected = {today: {"uniquePeople": 2, "uniqueSessions": 3, "views": 3, "peak": 2}}
+    assert settled(days, expected) == expected
 
 
 def test_live_spaces_are_listed_by_people(api: Api, spaces: Callable[..., str]) -> None:

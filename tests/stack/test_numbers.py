@@ -1,4 +1,4 @@
-"""What is published equals what an outside oracle counts."""
+"""The published numbers equal those of an independent oracle."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from bisect import bisect_right
 
 import pytest
 
-from tests.stack.clients import assert_no_gaps
-from tests.stack.story import CHAPTERS, Story
+from lab.harness.clients import assert_no_gaps
+from tests.stack.story import CHAPTERS, SIGN_INS, Story
 
 pytestmark = pytest.mark.stack
 
@@ -15,14 +15,14 @@ WINDOW, MOST_IN_WINDOW = 10.0, 15
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS[:3])
-def test_the_numbers_of_a_crowd_equal_an_outside_count(story: Story, chapter: str) -> None:
+def test_the_numbers_of_a_crowd_equal_an_independent_count(story: Story, chapter: str) -> None:
     point = story.points[chapter].result(120)
 
     assert point.seen == point.expected
-    assert point.peak == point.highest_heard
+    assert point.highest_received <= point.peak <= point.highest_received + SIGN_INS
 
 
-def test_a_dashboard_hears_every_version_once_a_second_at_most(story: Story) -> None:
+def test_a_dashboard_receives_each_version_at_most_once_a_second(story: Story) -> None:
     last = story.points["left"].result(120)
     frames = story.socket.headcounts(story.space)
 

@@ -1,4 +1,4 @@
-"""Wrong input is refused in words and leaves no trace."""
+"""Wrong input is refused with a message and stores nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack.clients import Api, path_of
+from lab.harness.clients import Api, path_of
 from tests.stack.conftest import Stack
 
 pytestmark = pytest.mark.stack
@@ -27,24 +27,17 @@ BEATS: dict[str, tuple[str, Any]] = {
     "space with a control character": ("site:MARK\x07", GOOD),
     "undeclared kind": ("nowhere:MARK", GOOD),
     "control character in a session": ("site:MARK", {"sessionId": "MARK\x00"}),
-    "control character in a page": ("site:MARK", {**GOOD, "page": "/\x1b[2J"}),
-    "lone surrogate": ("site:MARK", {**GOOD, "name": "\ud800"}),
+    "lone surrogate": ("site:MARK", {**GOOD, "visitorId": "\ud800"}),
     "page is a list": ("site:MARK", {**GOOD, "page": ["/"]}),
     "facets are a list": ("site:MARK", {**GOOD, "facets": ["a"]}),
     "facet value is a number": ("site:MARK", {**GOOD, "facets": {"device": 1}}),
     "facet name with a blank": ("site:MARK", {**GOOD, "facets": {"a b": "c"}}),
-    "too many facets": ("site:MARK", {**GOOD, "facets": {f"f{n}": "v" for n in range(9)}}),
     "unknown state": ("site:MARK", {**GOOD, "state": "asleep"}),
     "seq is text": ("site:MARK", {**GOOD, "seq": "1"}),
     "seq is negative": ("site:MARK", {**GOOD, "seq": -1}),
     "seq is a fraction": ("site:MARK", {**GOOD, "seq": 1.5}),
     "seq is huge": ("site:MARK", {**GOOD, "seq": 10**30}),
-    "unicode page too long": ("site:MARK", {**GOOD, "page": "/" + "ü" * 160}),
-    "texts too long together": (
-        "site:MARK",
-        {"sessionId": "s" * 128, "visitorId": "v" * 128, "userId": "u" * 128, "page": "p" * 300}
-        | {"name": "n" * 100},
-    ),
+    "visitor id too long": ("site:MARK", {**GOOD, "visitorId": "ü" * 65}),
     "a list": ("site:MARK", [GOOD]),
     "a string": ("site:MARK", "MARK"),
     "null": ("site:MARK", None),
@@ -71,7 +64,10 @@ def rows(stack: Stack) -> set[str]:
     }
 
 
-def test_wrong_input_is_refused_in_words_and_leaves_no_trace(stack: Stack, api: Api) -> None:
+_OTHERS = ("stk-", "site:main", "~rollups", "~kind:", "~group:")
+
+
+def test_wrong_input_is_refused_with_a_message_and_stores_nothing(stack: Stack, api: Api) -> None:
     mark = f"bad{uuid.uuid4().hex[:8]}"
     before = rows(stack)
     requests = [
@@ -108,8 +104,8 @@ def test_wrong_input_is_refused_in_words_and_leaves_no_trace(stack: Stack, api: 
     after = rows(stack)
 
     assert [row for row in after if mark in row] == []
-    # What other tests and the schedules write meanwhile is theirs.
-    assert [row for row in after - before if "stk-" not in row and "site:main" not in row] == []
+    # Other tests and the schedules may write meanwhile; roll-ups have the people of other tests.
+    assert [row for row in after - before if not any(other in row for other in _OTHERS)] == []
 
 
 def _bytes(body: Any, mark: str) -> bytes:
@@ -130,7 +126,7 @@ def _bytes(body: Any, mark: str) -> bytes:
         "/days?from=2000-01-01",
     ],
 )
-def test_a_wrong_question_is_answered_with_what_is_wrong(api: Api, space: str, path: str) -> None:
+def test_a_wrong_request_is_answered_with_an_error(api: Api, space: str, path: str) -> None:
     answer = api.get(path_of(space) + path)
 
     assert answer.status == 400

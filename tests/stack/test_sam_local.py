@@ -19,16 +19,22 @@ from typing import Any
 import pytest
 from headcount.store.keys import Counts, Presence, Streams, Subscriptions
 
+from lab.harness.clients import Api, eventually
+from lab.harness.template import ROOT, template
+from local import clock
 from local.build import SAM, build_lock
 from local.lambda_image import engine, provide
 from local.ports import free_port, is_taken
 from local.settings import BUILD_DIR, UsageError
-from tests.stack.clients import Api, eventually
 from tests.stack.conftest import Stack
 from tests.support.missing import missing
-from tests.support.template import ROOT, template
 
-pytestmark = [pytest.mark.stack, pytest.mark.sam_local]
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.sam_local,
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(clock.moved_by() != 0, reason="a container keeps the machine's clock"),
+]
 
 SITE = "site:main"
 EVENTS = sorted(path.stem for path in (ROOT / "events").glob("*.json"))
@@ -50,7 +56,7 @@ def function_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Sam:
-    """SAM CLI with the flags of samconfig.toml, and nobody's AWS settings."""
+    """SAM CLI with the flags of samconfig.toml, without any AWS settings of the machine."""
 
     config: Path
 
@@ -65,7 +71,7 @@ class Sam:
         }
 
     def invoke(self, name: str, changed: Any = None) -> Any:
-        """What the function returns to an event of events/, or to that event as it was changed."""
+        """The function's result for an event of events/, or for a changed copy of it."""
         given = f"events/{name}.json" if changed is None else "-"
         done = subprocess.run(
             **self.command("invoke", function_of(name), "--event", given),
@@ -82,12 +88,15 @@ class Sam:
 
     @contextmanager
     def api(self) -> Iterator[str]:
-        """`sam local start-api`, and where it answers."""
+        """`sam local start-api`, and its address."""
         port = free_port()
         command = self.command("start-api", "--port", str(port))
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         log = self.config.with_name("start-api.log")
-        with log.open("wb") as said, subprocess.Popen(**command, **quiet, stderr=said) as process:
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(**command, **quiet, stderr=output) as process,
+        ):
             try:
                 eventually(lambda: is_taken(port) or process.poll() is not None, 60, log.read_text)
                 assert process.poll() is None, log.read_text()
@@ -99,17 +108,17 @@ class Sam:
 
 @pytest.fixture(scope="module")
 def sam(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Sam:
-    """SAM CLI with a Docker engine, an image, and this stack's files for those of `make run`.
+    """SAM CLI with a Docker engine, an image, and this stack's files instead of `make run`'s.
 
-    Its build is a copy: whoever builds meanwhile begins with taking the folder away.
+    Its build is a copy: another build meanwhile begins by removing the folder.
     """
     try:
         with closing(engine()) as client:
             provide(client)
     except UsageError as error:
-        missing("What `sam local` runs functions in", str(error))
+        missing("The runtime of `sam local`", str(error))
     folder = tmp_path_factory.mktemp("sam")
-    with ThreadPoolExecutor(1) as thread:  # a browser's loop may run in this one
+    with ThreadPoolExecutor(1) as thread:  # a browser's event loop may run in this one
         thread.submit(lambda: asyncio.run(copy_build(folder / "build"))).result()
     text = (ROOT / "samconfig.toml").read_text()
     text = text.replace(".aws-sam/local/", f"{folder}/build/")
@@ -119,28 +128,28 @@ def sam(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Sam:
 
 
 async def copy_build(folder: Path) -> None:
-    """What the stack runs, from between two builds."""
+    """A copy of the stack's build, taken between two builds."""
     async with build_lock():
         shutil.copytree(BUILD_DIR, folder)
 
 
 def row(stack: Stack, role: str, **key: str) -> Any:
-    """A row of one of the stack's tables; None where there is none."""
+    """A row of one of the stack's tables, or None."""
     keys = {name: {"S": text} for name, text in key.items()}
     table = stack.outputs["tables"][role]
     return stack.client("dynamodb").get_item(TableName=table, Key=keys).get("Item")
 
 
 def body_of(answer: Any, status: int) -> Any:
-    """The JSON of an answer that has to have that status."""
+    """The JSON of an answer, which must have that status."""
     assert answer["statusCode"] == status, answer
     return json.loads(answer["body"])
 
 
 def sample_beat(sam: Sam, stack: Stack) -> None:
-    answer = body_of(sam.invoke("api_beat"), 200)
+    answer = body_of(sam.invoke("beat_join"), 200)
     assert (answer["success"], answer["space"], answer["nextBeatIn"]) == (True, SITE, 30)
-    session = json.loads(event("api_beat")["body"])["sessionId"]
+    session = json.loads(event("beat_join")["body"])["sessionId"]
     kept = row(stack, "presence", **{Presence.PARTITION: f"{SITE}#0", Presence.SORT: session})
     assert kept["page"] == {"S": "/pricing"}
 
@@ -156,7 +165,7 @@ def sample_page(sam: Sam, stack: Stack) -> None:
     assert answer["statusCode"] == 200
     page = gzip.decompress(base64.b64decode(answer["body"]))
     assert b"<title>Headcount</title>" in page
-    # Its sockets are the running stack's: SAM CLI has none.
+    # The sockets are those of the running stack: SAM CLI has none.
     running = stack.outputs["webSocketUrl"].removesuffix("/ws")
     assert running in answer["headers"]["content-security-policy"]
 
@@ -181,7 +190,7 @@ def sample_end_of_a_connection(sam: Sam, stack: Stack) -> None:
     rows = stack.client("dynamodb").scan(TableName=stack.outputs["tables"]["subscriptions"])[
         "Items"
     ]
-    # The mark of an overdue chunk may be there: it hears no more of that space.
+    # An overdue chunk may have marked it: it gets no more versions of that space.
     aside = Subscriptions.ASIDE
     assert connection not in json.dumps(
         [row for row in rows if not row[Subscriptions.PARTITION]["S"].startswith(aside)]
@@ -202,7 +211,7 @@ def sample_counts(sam: Sam, stack: Stack) -> None:
     assert sam.invoke("publish_counts") == {"batchItemFailures": []}
     version = stack.api.headcount(SITE)["version"]
     assert version >= 1
-    # The sample holds up none of the stream's own records.
+    # The sample delays none of the stream's own records.
     stack.api.beat(SITE, "stk-after-the-sample")
     eventually(lambda: stack.api.headcount(SITE)["version"] > version, 60)
     stack.api.leave(SITE, "stk-after-the-sample")
@@ -211,19 +220,21 @@ def sample_counts(sam: Sam, stack: Stack) -> None:
 def sample_chunk(sam: Sam, stack: Stack) -> None:
     (record,) = event("fanout_chunk")["Records"]
     (gone,) = json.loads(record["body"])["connections"]
-    heard = {Subscriptions.PARTITION: Subscriptions.CONNECTION + gone, Subscriptions.SORT: SITE}
+    key = {Subscriptions.PARTITION: Subscriptions.CONNECTION + gone, Subscriptions.SORT: SITE}
     stack.client("dynamodb").put_item(
         TableName=stack.outputs["tables"]["subscriptions"],
-        Item={name: {"S": text} for name, text in heard.items()},
+        Item={name: {"S": text} for name, text in key.items()},
     )
     assert sam.invoke("fanout_chunk") == {"batchItemFailures": []}
-    assert row(stack, "subscriptions", **heard) is None  # the sample is overdue: it starts over
+    assert (
+        row(stack, "subscriptions", **key) is None
+    )  # the sample is overdue: its dashboard reconnects
     aside = {Subscriptions.PARTITION: Subscriptions.ASIDE + SITE, Subscriptions.SORT: gone}
     assert row(stack, "subscriptions", **aside)
 
 
-def sample_errand(sam: Sam, stack: Stack) -> None:
-    assert sam.invoke("errands_overview") == {"batchItemFailures": []}
+def sample_deferred(sam: Sam, stack: Stack) -> None:
+    assert sam.invoke("deferred_overview") == {"batchItemFailures": []}
 
 
 def sample_visit(sam: Sam, stack: Stack) -> None:
@@ -261,7 +272,7 @@ def sample_launch(sam: Sam, stack: Stack) -> None:
     assert "not valid here" in body_of(sam.invoke("containers_launch"), 401)["error"]
     launch["headers"]["authorization"] = f"Bearer {stack.outputs['adminToken']}"
     refusal = body_of(sam.invoke("containers_launch", launch), 409)
-    assert "ContainerCluster" in refusal["error"]
+    assert "task-definition" in refusal["error"]
 
 
 def sample_change_of_a_container(sam: Sam, stack: Stack) -> None:
@@ -272,7 +283,7 @@ def sample_change_of_a_container(sam: Sam, stack: Stack) -> None:
 
 
 SAMPLES: dict[str, Callable[[Sam, Stack], None]] = {
-    "api_beat": sample_beat,
+    "beat_join": sample_beat,
     "api_headcount": sample_read,
     "cleanup_schedule": sample_sweep,
     "container_changes_task": sample_change_of_a_container,
@@ -280,7 +291,7 @@ SAMPLES: dict[str, Callable[[Sam, Stack], None]] = {
     "count_join": sample_join,
     "daily_schedule": sample_night,
     "erase_begin": sample_erasure,
-    "errands_overview": sample_errand,
+    "deferred_overview": sample_deferred,
     "events_visit": sample_visit,
     "fanout_chunk": sample_chunk,
     "publish_counts": sample_counts,

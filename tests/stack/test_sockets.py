@@ -1,4 +1,4 @@
-"""What dashboards hear, and in which order."""
+"""What dashboards receive, and in which order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.stack.clients import Api, assert_no_gaps, eventually
+from lab.harness.clients import Api, assert_no_gaps, eventually
 from tests.stack.conftest import Stack
 
 pytestmark = pytest.mark.stack
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.stack
 NewSpace = Callable[[str], str]
 
 
-def test_two_dashboards_hear_only_their_own_spaces(
+def test_two_dashboards_receive_only_their_own_spaces(
     stack: Stack, api: Api, spaces: NewSpace
 ) -> None:
     left, right = spaces("left"), spaces("right")
@@ -37,7 +37,7 @@ def test_two_dashboards_hear_only_their_own_spaces(
         assert_no_gaps(other.headcounts(right))
 
 
-def test_one_dashboard_hears_several_spaces(stack: Stack, api: Api, spaces: NewSpace) -> None:
+def test_one_dashboard_receives_several_spaces(stack: Stack, api: Api, spaces: NewSpace) -> None:
     several = [spaces("several") for _ in range(3)]
     with stack.dashboard() as socket:
         for space in several:
@@ -52,7 +52,7 @@ def test_one_dashboard_hears_several_spaces(stack: Stack, api: Api, spaces: NewS
         )
 
 
-def test_who_subscribes_while_versions_are_published_hears_no_older_one(
+def test_a_subscription_during_publishing_receives_no_older_version(
     stack: Stack, api: Api, space: str
 ) -> None:
     over = threading.Event()
@@ -72,7 +72,7 @@ def test_who_subscribes_while_versions_are_published_hears_no_older_one(
                 socket = open_sockets.enter_context(stack.dashboard())
                 socket.subscribe(space)
                 sockets.append(socket)
-                time.sleep(0.35)  # another moment of the publisher's second for each
+                time.sleep(0.35)  # each at another moment of the publisher's second
         finally:
             over.set()
             joining.join()
@@ -89,7 +89,7 @@ def test_who_subscribes_while_versions_are_published_hears_no_older_one(
 
 
 def settled_at(api: Api, space: str) -> int | None:
-    """The people of a space once its version stands for more than a pace; else None."""
+    """The people of a space once its version is older than the publishing interval; else None."""
     before = api.headcount(space)
     time.sleep(2.2)
     after = api.headcount(space)
@@ -103,14 +103,14 @@ def test_unsubscribing_stops_the_versions(stack: Stack, api: Api, space: str) ->
         socket.say("unsubscribe", space)
         socket.say("ping")
         socket.answer("pong")
-        heard = len(socket.headcounts(space))
+        received = len(socket.headcounts(space))
 
         api.beat(space, "s1")
         eventually(lambda: witness.people(space) == 1, 5, last=lambda: witness.frames[-3:])
         socket.say("ping")
         socket.answer("pong")
 
-        assert len(socket.headcounts(space)) == heard
+        assert len(socket.headcounts(space)) == received
 
 
 def test_a_snapshot_answers_without_a_subscription(stack: Stack, api: Api, space: str) -> None:
@@ -143,7 +143,7 @@ def test_a_snapshot_answers_without_a_subscription(stack: Stack, api: Api, space
         '{"action": "subscribe", "space": "site:with a blank"}',
     ],
 )
-def test_a_wrong_frame_is_answered_with_what_is_wrong(stack: Stack, frame: str) -> None:
+def test_a_wrong_frame_is_answered_with_an_error(stack: Stack, frame: str) -> None:
     with stack.dashboard() as socket:
         socket.say_raw(frame)
 
@@ -154,7 +154,9 @@ def test_a_wrong_frame_is_answered_with_what_is_wrong(stack: Stack, frame: str) 
         socket.answer("pong")
 
 
-def test_who_reconnects_starts_from_the_present_number(stack: Stack, api: Api, space: str) -> None:
+def test_a_reconnected_dashboard_starts_from_the_current_number(
+    stack: Stack, api: Api, space: str
+) -> None:
     with stack.dashboard() as socket:
         socket.subscribe(space)
     api.beat(space, "s1")

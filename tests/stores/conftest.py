@@ -1,4 +1,4 @@
-"""The stores run on every engine there is: so the one in memory is known to be like the others."""
+"""The stores are tested on every engine, which shows that the one in memory behaves the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.engines import Engine
+from lab.harness.engines import Engine
 
 
 @pytest.fixture(

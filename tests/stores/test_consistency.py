@@ -1,7 +1,7 @@
-"""Reads on which a decision rests see the last write, though other reads may be behind.
+"""Reads that decide something see the last write, though other reads may lag.
 
-On an engine whose eventually consistent reads see nothing of the last second: there, a read that
-forgets to be consistent finds what was there before.
+The engine's eventually consistent reads lag by a second, so a read that should be consistent and
+is not finds old data.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from headcount.containers import Container
-from headcount.headcounts import Headcount
-from headcount.session import Facts, Session, Write
+from headcount.model.container import Container
+from headcount.model.headcount import Headcount
+from headcount.model.session import Facts, Session, Write
+from headcount.model.stream import Stream
+from headcount.model.tally import Tally
+from headcount.model.visit import Visit
 from headcount.store.containers import ContainersTable
-from headcount.store.counts import Count, CountsTable
+from headcount.store.counts import CountsTable, ShardCount
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.numbers import NumbersTable
 from headcount.store.presence import PresenceTable
 from headcount.store.streams import StreamsTable
 from headcount.store.subscriptions import SubscriptionsTable
 from headcount.store.visits import VisitsTable
-from headcount.streams import Stream
-from headcount.tally import Tally
-from headcount.visits import Visit
 
-from tests.support.clock import NOON, Clock
-from tests.support.engines import Engine
-from tests.support.memory import MemoryDynamoDB
-from tests.support.world import SITE, world_on
+from lab.harness.clock import NOON, Clock
+from lab.harness.engines import Engine
+from lab.harness.memory import MemoryDynamoDB
+from lab.harness.world import SITE, world_on
 
 SESSION = Session(
     space=SITE,
@@ -46,7 +46,7 @@ SESSION = Session(
     expires_at=NOON + 60_000,
     beats={"2026-11-21": 1},
 )
-VISIT = Visit.of(SESSION)
+VISIT = Visit.from_session(SESSION)
 # Too many pages for the headcount's own row.
 LARGE = {
     "page": {hashlib.sha256(bytes([number])).hexdigest(): (1, 1) for number in range(200)},
@@ -56,7 +56,7 @@ LARGE = {
 
 @dataclass
 class Stores:
-    """Every store on tables of one engine, whose late reads are a second behind."""
+    """Every store on tables of one engine, whose eventually consistent reads lag by a second."""
 
     engine: Engine
 
@@ -78,7 +78,7 @@ class Stores:
 
 @pytest.fixture
 def late(clock: Clock) -> Engine:
-    """An engine whose eventually consistent reads see nothing of the last second."""
+    """An engine whose eventually consistent reads lag by a second."""
     database = MemoryDynamoDB(clock)
     database.lag = 1000
     return Engine("memory", database.connect)
@@ -89,7 +89,7 @@ def join(stores: Stores) -> None:
 
 
 def count(stores: Stores) -> None:
-    assert stores.counts.save(Count(SITE, 0, version=1, tally=Tally(sessions=1, anonymous=1)))
+    assert stores.counts.save(ShardCount(SITE, 0, version=1, tally=Tally(sessions=1, anonymous=1)))
 
 
 def publish(stores: Stores, **facets: Any) -> None:
@@ -106,7 +106,10 @@ READS: dict[str, tuple[Callable[[Stores], object], Callable[[Stores], object]]] 
     "a session": (join, lambda stores: stores.presence.get(SITE, 0, "s1")),
     "a session in any shard": (join, lambda stores: stores.presence.find(SITE, 2, "s1")),
     "a shard's sessions": (join, lambda stores: stores.presence.partition(SITE, 0)),
-    "a user's sessions": (join, lambda stores: stores.presence.said_by(SITE, 0, "user", "u1")),
+    "a user's sessions": (
+        join,
+        lambda stores: stores.presence.with_identity(SITE, 0, "user", "u1"),
+    ),
     "a page of sessions": (
         join,
         lambda stores: stores.presence.page(SITE, 0, limit=5, after=None)[0],
@@ -123,12 +126,15 @@ READS: dict[str, tuple[Callable[[Stores], object], Callable[[Stores], object]]] 
         lambda stores: stores.headcounts.get(SITE).tally.facets,
     ),
     "many headcounts": (publish, lambda stores: stores.headcounts.many([SITE])),
-    "who hears a space": (subscribe, lambda stores: stores.subscriptions.of(SITE)),
-    "what a connection hears": (subscribe, lambda stores: stores.subscriptions.spaces("c1")),
+    "a space's subscribers": (subscribe, lambda stores: stores.subscriptions.subscribers(SITE)),
+    "a connection's subscriptions": (
+        subscribe,
+        lambda stores: list(stores.subscriptions.topics("c1")),
+    ),
     "when a connection came": (subscribe, lambda stores: stores.subscriptions.connected_at("c1")),
     "which visits are known": (
         lambda stores: stores.visits.record([VISIT]),
-        lambda stores: stores.visits.known([VISIT]),
+        lambda stores: stores.visits.recorded([VISIT]),
     ),
     "a container": (
         lambda stores: stores.containers.save(
@@ -164,13 +170,13 @@ def test_a_read_that_decides_sees_the_last_write(late: Engine, what: str) -> Non
     assert read(stores)
 
 
-def test_an_event_finds_its_number_though_late_reads_are_behind(late: Engine) -> None:
+def test_an_event_finds_its_number_though_reads_lag(late: Engine) -> None:
     numbers = Stores(late).numbers
     for event, number in (("a" * 24, 1), ("b" * 24, 2), ("c" * 24, 3), ("a" * 24, 1)):
         assert numbers.number(SITE, [event], now=NOON) == {event: number}
 
 
-def test_everything_counts_right_while_late_reads_are_behind(late: Engine, clock: Clock) -> None:
+def test_all_numbers_are_correct_while_reads_lag(late: Engine, clock: Clock) -> None:
     with world_on(late, clock) as world:
         world.subscribe("c1")
         for number in range(5):
@@ -178,7 +184,7 @@ def test_everything_counts_right_while_late_reads_are_behind(late: Engine, clock
             world.settle()
             clock.advance(2)
         world.leave("s0", seq=2)
-        world.beat("s0", visitorId="v0", seq=1)  # it was on its way when the tab was closed
+        world.beat("s0", visitorId="v0", seq=1)  # it was on its way when the tab closed
         world.settle()
         assert world.headcount()["sessions"] == 4
         clock.advance(58)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from headcount.containers import Container
+from headcount.model.container import Container
 from headcount.store.containers import ContainersTable
 from headcount.times import DAY, SECOND
 
-from tests.support.clock import NOON
-from tests.support.engines import Engine, Table
+from lab.harness.clock import NOON
+from lab.harness.engines import Engine, Table
 
 ONE = Container(
     id="c13b4cb40f1f4fe4a2971f76ae5a47ad",
@@ -45,7 +45,7 @@ def test_a_state_comes_back_as_it_was_kept(containers: ContainersTable) -> None:
         assert containers.get(ONE.id) == state
 
 
-def test_a_container_nobody_heard_of_is_none(containers: ContainersTable) -> None:
+def test_an_unknown_container_is_none(containers: ContainersTable) -> None:
     assert containers.get(ONE.id) is None
     assert containers.unannounced(ONE.id) is None
 
@@ -59,10 +59,10 @@ def test_a_state_of_the_same_or_an_older_version_changes_nothing(
     assert containers.get(ONE.id) == ONE
 
 
-def test_a_state_is_to_be_announced_until_it_was(containers: ContainersTable) -> None:
+def test_a_state_is_to_be_sent_until_it_was(containers: ContainersTable) -> None:
     containers.save(ONE, now=NOON)
     assert containers.unannounced(ONE.id) == ONE
-    containers.announced(ONE)
+    containers.mark_announced(ONE)
     assert containers.unannounced(ONE.id) is None
     containers.save(ONE, now=NOON)
     assert containers.unannounced(ONE.id) is None
@@ -71,18 +71,18 @@ def test_a_state_is_to_be_announced_until_it_was(containers: ContainersTable) ->
     assert containers.unannounced(ONE.id) == later
 
 
-def test_what_was_announced_late_does_not_hide_a_newer_state(containers: ContainersTable) -> None:
+def test_a_state_that_was_sent_late_does_not_hide_a_newer_one(containers: ContainersTable) -> None:
     later = replace(ONE, version=4)
     containers.save(ONE, now=NOON)
     containers.save(later, now=NOON)
-    containers.announced(ONE)
+    containers.mark_announced(ONE)
     assert containers.unannounced(ONE.id) == later
 
 
-def test_announcing_what_is_not_kept_keeps_nothing(
+def test_marking_an_unknown_state_as_sent_stores_nothing(
     containers: ContainersTable, table: Table
 ) -> None:
-    containers.announced(ONE)
+    containers.mark_announced(ONE)
     assert table.rows() == []
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from headcount.headcounts import (
+from headcount.model.durations import VisitDuration
+from headcount.model.headcount import (
     Engagement,
     Headcount,
     Numbers,
@@ -15,13 +16,14 @@ from headcount.headcounts import (
     Views,
     next_headcount,
 )
-from headcount.stays import Stay
-from headcount.store.counts import Count, CountsTable, SpaceCounts, pack_facets, unpack_facets
-from headcount.store.headcounts import Glance, HeadcountsTable
-from headcount.tally import MAX_VALUES, Tally
+from headcount.model.intervals import Crowd, Ends
+from headcount.model.tally import MAX_VALUES, Tally
+from headcount.store.counts import CountsTable, ShardCount, SpaceCounts, pack_facets, unpack_facets
+from headcount.store.headcounts import HeadcountsTable
+from headcount.store.summaries import SpaceSummary, SummariesTable
 
-from tests.support.clock import NOON
-from tests.support.engines import Engine, Table
+from lab.harness.clock import NOON
+from lab.harness.engines import Engine, Table
 
 TALLY = Tally(
     sessions=3,
@@ -48,6 +50,8 @@ HEADCOUNT = Headcount(
     cause="000000000000000000123",
     peak_sessions=7,
     avg_seconds=42,
+    ends=Ends(9, 2, NOON // 1000 - 60, 42, NOON // 1000 - 5),
+    accuracy=1,
     engagement={"chat": 3, "revenue": 1.25},
     engagement_today={"chat": 1},
     readings={"rtmp": Reading(NOON, {"load": 0.5})},
@@ -69,9 +73,11 @@ def headcounts(table: Table) -> HeadcountsTable:
     return HeadcountsTable(table.engine.client, table.name, day_rows_days=400)
 
 
-def count(version: int, *, shard: int = 0, tally: Tally = TALLY) -> Count:
-    stays = (Stay(NOON // 1000, b"abc", 9),)
-    return Count("site:main", shard, version, tally, rows=3, counted_at=NOON, stays=stays)
+def count(version: int, *, shard: int = 0, tally: Tally = TALLY) -> ShardCount:
+    durations = (VisitDuration(NOON // 1000, b"abc", 9),)
+    return ShardCount(
+        "site:main", shard, version, tally, rows=3, counted_at=NOON, durations=durations
+    )
 
 
 def test_facets_survive_packing() -> None:
@@ -79,7 +85,7 @@ def test_facets_survive_packing() -> None:
 
 
 def test_a_shard_that_was_never_counted_has_version_0(counts: CountsTable) -> None:
-    assert counts.shard("site:main", 0) == Count("site:main", 0)
+    assert counts.shard("site:main", 0) == ShardCount("site:main", 0)
     assert counts.space("site:main") == SpaceCounts()
 
 
@@ -88,10 +94,10 @@ def test_a_count_survives_the_table(counts: CountsTable) -> None:
     assert counts.shard("site:main", 0) == count(1)
 
 
-def test_what_rides_survives_the_tables(counts: CountsTable, headcounts: HeadcountsTable) -> None:
-    riding = replace(TALLY, quality={"latency": (2, 81.5)}, engagement={"chat": 3})
-    counts.save(count(1, tally=riding))
-    headcounts.save(replace(HEADCOUNT, tally=riding))
+def test_telemetry_survives_the_tables(counts: CountsTable, headcounts: HeadcountsTable) -> None:
+    telemetry = replace(TALLY, quality={"latency": (2, 81.5)}, engagement={"chat": 3})
+    counts.save(count(1, tally=telemetry))
+    headcounts.save(replace(HEADCOUNT, tally=telemetry))
     for found in (counts.shard("site:main", 0).tally, headcounts.get("site:main").tally):
         assert found.quality == {"latency": (2, 81.5)}
         assert found.engagement == {"chat": 3}
@@ -121,22 +127,22 @@ def test_a_space_is_all_its_shards_and_its_views(engine: Engine, counts: CountsT
     assert found.views == Views()
 
 
-def test_engagement_adds_up_in_all_and_by_day_until_a_day_is_forgotten(counts: CountsTable) -> None:
+def test_engagement_adds_up_in_total_and_by_day_until_a_day_is_deleted(counts: CountsTable) -> None:
     counts.add_engagement("stream:a", "2026-11-20", {"chat": 2, "revenue": 0.1})
     counts.add_engagement("stream:a", "2026-11-21", {"chat": 1, "revenue": 0.2})
     engagement = counts.space("stream:a").engagement
     assert engagement.totals == {"chat": 3, "revenue": 0.3}  # decimals: exactly 0.3
     assert engagement.by_day["2026-11-21"] == {"chat": 1, "revenue": 0.2}
-    counts.forget_engagement("stream:a", ["2026-11-20#chat", "2026-11-20#revenue"])
+    counts.delete_engagement("stream:a", ["2026-11-20#chat", "2026-11-20#revenue"])
     assert counts.space("stream:a").engagement == Engagement(
         {"chat": 3, "revenue": 0.3}, {"2026-11-21": {"chat": 1, "revenue": 0.2}}
     )
 
 
-def test_a_source_reports_in_place_of_what_it_reported_before(counts: CountsTable) -> None:
-    counts.report("stream:a", "rtmp", Reading(NOON, {"load": 0.5, "uptime": 9}))
-    counts.report("stream:a", "cdn", Reading(NOON, {"latency": 20}))
-    counts.report("stream:a", "rtmp", Reading(NOON + 1, {"load": 0.25}))
+def test_a_sources_report_replaces_its_last_one(counts: CountsTable) -> None:
+    counts.put_reading("stream:a", "rtmp", Reading(NOON, {"load": 0.5, "uptime": 9}))
+    counts.put_reading("stream:a", "cdn", Reading(NOON, {"latency": 20}))
+    counts.put_reading("stream:a", "rtmp", Reading(NOON + 1, {"load": 0.25}))
     assert counts.space("stream:a").readings == {
         "rtmp": Reading(NOON + 1, {"load": 0.25}),
         "cdn": Reading(NOON, {"latency": 20}),
@@ -149,9 +155,7 @@ def test_a_headcount_survives_the_table(headcounts: HeadcountsTable) -> None:
     assert headcounts.get("site:main") == HEADCOUNT
 
 
-def test_large_facets_survive_in_a_row_of_their_own(
-    headcounts: HeadcountsTable, table: Table
-) -> None:
+def test_large_facets_survive_in_a_separate_row(headcounts: HeadcountsTable, table: Table) -> None:
     assert all(len(values) <= MAX_VALUES for values in LARGE.facets.values())
     large = replace(HEADCOUNT, tally=LARGE)
     headcounts.save(large)
@@ -197,9 +201,7 @@ GARBAGE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_a_row_that_cannot_be_read_is_empty_and_keeps_its_version(
-    engine: Engine, name: str
-) -> None:
+def test_an_unreadable_row_is_empty_and_keeps_its_version(engine: Engine, name: str) -> None:
     """And the next version is written over it."""
     tables = {role: engine.create(role) for role in ("counts", "headcounts")}
     counts = CountsTable(engine.client, tables["counts"].name, day_rows_days=400)
@@ -213,21 +215,26 @@ def test_a_row_that_cannot_be_read_is_empty_and_keeps_its_version(
     assert headcounts.get("site:main") == empty
     assert headcounts.many(["site:main"]) == {"site:main": empty}
     assert list(headcounts.scan()) == [empty]
-    uncounted = Count("site:main", 0, version=1, rows=1, readable=False)
+    uncounted = ShardCount("site:main", 0, version=1, rows=1, readable=False)
     assert counts.shard("site:main", 0) == uncounted
     assert counts.space("site:main").shards == [uncounted]
     if name == "signed_in":
-        assert headcounts.glance("site:main") == Glance(version=1)
+        summaries = SummariesTable(engine.client, tables["headcounts"].name)
+        assert summaries.summary("site:main") == SpaceSummary(version=1)
     assert headcounts.save(replace(HEADCOUNT, version=2))
     assert counts.save(count(2))
     assert headcounts.get("site:main") == replace(HEADCOUNT, version=2)
     assert counts.shard("site:main", 0) == count(2)
 
 
-def test_the_count_a_beat_carries_is_people_and_version(headcounts: HeadcountsTable) -> None:
-    assert headcounts.glance("site:main") == Glance()
+def test_the_count_a_beat_carries_is_people_and_version(
+    engine: Engine, headcounts: HeadcountsTable, table: Table
+) -> None:
+    summaries = SummariesTable(engine.client, table.name)
+    assert summaries.summary("site:main") == SpaceSummary()
     headcounts.save(HEADCOUNT)
-    assert headcounts.glance("site:main") == Glance(people=2, version=1)
+    crowd = Crowd(TALLY.sessions, HEADCOUNT.ends)
+    assert summaries.summary("site:main") == SpaceSummary(people=2, version=1, crowd=crowd)
 
 
 def test_only_spaces_with_sessions_are_in_the_index_of_live_ones(

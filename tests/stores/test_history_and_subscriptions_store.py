@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-from headcount.store.history import HistoryTable, Point
+from headcount.model.headcount import Point
+from headcount.model.visit import Day
+from headcount.store.history import HistoryTable
 from headcount.store.subscriptions import Subscription, SubscriptionsTable
 from headcount.times import DAY, HOUR, MINUTE, day_start
-from headcount.visits import Day
+from msgspec.structs import replace
 
-from tests.support.clock import NOON
-from tests.support.engines import Engine, Table
-from tests.support.template import template
+from lab.harness.clock import NOON
+from lab.harness.engines import Engine, Table
+from lab.harness.template import template
 
 DAY_ROW = Day("2026-11-20", 3, 4, 5, 60, 2, 120)
 
@@ -64,7 +64,7 @@ def test_days_come_back_by_date_both_ends_included(history: HistoryTable) -> Non
     assert history.days("site:main", "2026-11-03", "2026-11-05") == days[2:5]
 
 
-def test_history_rows_are_binned_as_many_days_later_as_set(
+def test_history_rows_are_deleted_as_many_days_later_as_set(
     history: HistoryTable, history_table: Table
 ) -> None:
     history.add_points([Point("site:main", NOON, 1, 1)])
@@ -78,25 +78,27 @@ def test_a_subscriber_is_found_from_both_sides(subscriptions: SubscriptionsTable
     subscriptions.connect("c1", reads=["*"], now=NOON)
     subscriptions.add("site:main", "c1", now=NOON + 5)
     subscriptions.add("site:other", "c1", now=NOON + 6)
-    assert subscriptions.of("site:main") == [Subscription("site:main", "c1", NOON + 5, None)]
-    assert subscriptions.spaces("c1") == ["site:main", "site:other"]
+    assert subscriptions.subscribers("site:main") == [
+        Subscription("site:main", "c1", NOON + 5, None)
+    ]
+    assert list(subscriptions.topics("c1")) == ["site:main", "site:other"]
     assert subscriptions.connected_at("c1") == NOON
     assert subscriptions.connected_at("c2") is None
 
 
-def test_a_connection_knows_what_it_hears_and_may_read(
+def test_a_connection_has_its_subscriptions_and_scopes(
     subscriptions: SubscriptionsTable, table: Table
 ) -> None:
     subscriptions.connect("c1", reads={"site:main", "course:*"}, now=NOON)
     subscriptions.connect("c2", reads=(), now=NOON)
     subscriptions.add("site:main", "c1", now=NOON)
-    heard, reads = subscriptions.connection("c1")
-    assert (list(heard), list(reads)) == (["site:main"], ["course:*", "site:main"])
+    topics, reads = subscriptions.connection("c1")
+    assert (list(topics), list(reads)) == (["site:main"], ["course:*", "site:main"])
     assert list(subscriptions.connection("c2")[1]) == []
     assert list(subscriptions.connection("unknown")[1]) == []
 
 
-def test_a_connection_of_an_older_release_is_an_admins(
+def test_a_connection_whose_rights_are_not_stored_reads_nothing(
     subscriptions: SubscriptionsTable, engine: Engine, table: Table
 ) -> None:
     subscriptions.connect("c1", reads=["site:main"], now=NOON)
@@ -108,34 +110,37 @@ def test_a_connection_of_an_older_release_is_an_admins(
         UpdateExpression="REMOVE #reads",
         ExpressionAttributeNames={"#reads": "reads"},
     )
-    assert list(subscriptions.connection("c1")[1]) == ["*"]
+    assert list(subscriptions.connection("c1")[1]) == []
 
 
 def table_keys() -> list[str]:
     return [one["AttributeName"] for one in template().tables["subscriptions"]["KeySchema"]]
 
 
-def test_what_was_told_last_is_remembered_for_each_space(subscriptions: SubscriptionsTable) -> None:
-    assert subscriptions.told("site:main") is None
+def test_the_last_sent_version_is_stored_for_each_space(subscriptions: SubscriptionsTable) -> None:
+    assert subscriptions.delivered_version("site:main") is None
     for version in (3, 4, 2):
-        subscriptions.note_told("site:main", version, now=NOON)
-    subscriptions.note_told("link:1", 9, now=NOON)
-    assert (subscriptions.told("site:main"), subscriptions.told("link:1")) == (4, 9)
-    assert subscriptions.of("site:main") == []
+        subscriptions.mark_delivered("site:main", version, now=NOON)
+    subscriptions.mark_delivered("link:1", 9, now=NOON)
+    assert (
+        subscriptions.delivered_version("site:main"),
+        subscriptions.delivered_version("link:1"),
+    ) == (4, 9)
+    assert subscriptions.subscribers("site:main") == []
 
 
 def test_a_greeting_is_noted_with_its_version(subscriptions: SubscriptionsTable) -> None:
     subscriptions.add("site:main", "c1", now=NOON)
-    subscriptions.greeted("site:main", "c1", 7)
-    assert subscriptions.of("site:main") == [Subscription("site:main", "c1", NOON, 7)]
+    subscriptions.mark_greeted("site:main", "c1", 7)
+    assert subscriptions.subscribers("site:main") == [Subscription("site:main", "c1", NOON, 7)]
 
 
-def test_a_greeting_does_not_bring_back_who_unsubscribed(
+def test_a_greeting_does_not_restore_an_unsubscribed_connection(
     subscriptions: SubscriptionsTable, table: Table
 ) -> None:
     subscriptions.add("site:main", "c1", now=NOON)
     subscriptions.remove("site:main", "c1")
-    subscriptions.greeted("site:main", "c1", 7)
+    subscriptions.mark_greeted("site:main", "c1", 7)
     assert table.rows() == []
 
 
@@ -146,9 +151,9 @@ def test_a_disconnect_forgets_that_connection_and_no_other(
         subscriptions.connect(connection, reads=["*"], now=NOON)
         subscriptions.add("site:main", connection, now=NOON)
     subscriptions.disconnect("c1")
-    assert subscriptions.spaces("c1") == []
+    assert list(subscriptions.topics("c1")) == []
     assert subscriptions.connected_at("c1") is None
-    assert [one.connection for one in subscriptions.of("site:main")] == ["c10"]
+    assert [one.connection for one in subscriptions.subscribers("site:main")] == ["c10"]
     assert subscriptions.connected_at("c10") == NOON
 
 
@@ -160,7 +165,7 @@ def test_subscriptions_outlast_the_longest_connection(
     assert all(row["ttl"] * 1000 >= NOON + 2 * HOUR for row in table.rows())
 
 
-def test_a_claim_that_seems_to_come_from_the_future_keeps_nobody(
+def test_a_claim_from_the_future_blocks_no_one(
     subscriptions: SubscriptionsTable,
 ) -> None:
     assert subscriptions.claim("~streams", now=NOON + DAY)

@@ -1,1 +1,1 @@
-"""What the tests stand on: the template, engines, a clock, fakes, and a world to play in."""
+"""What the tests share: servers, readers of CloudWatch's formats, and an admin's requests."""

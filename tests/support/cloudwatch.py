@@ -1,4 +1,4 @@
-"""CloudWatch as its documents say it: what a dashboard may hold, and when an alarm goes off."""
+"""CloudWatch as documented: what a dashboard may contain, and when an alarm goes off."""
 
 from __future__ import annotations
 
@@ -23,31 +23,30 @@ class Point(NamedTuple):
 def state_of(alarm: Mapping[str, Any], points: Iterable[Point], now: int) -> str:
     """``OK`` or ``ALARM`` at ``now`` (epoch milliseconds), by the alarm's resolved properties.
 
-    The last ``EvaluationPeriods`` whole periods are looked at, each by the statistic over what fell
-    into it; ``DatapointsToAlarm`` of them (all, where it says nothing) must break the threshold. A
-    period without data counts as ``TreatMissingData`` says. CloudWatch itself looks back further
-    for data that came late.
+    It evaluates the last ``EvaluationPeriods`` whole periods, each by the statistic of its values;
+    ``DatapointsToAlarm`` of them (by default all) must breach the threshold. A period without data
+    counts as ``TreatMissingData`` says. CloudWatch itself also looks back further for late data.
     """
     period = int(alarm["Period"]) * 1000
-    last = now // period  # the period that goes on
-    looked_at = range(last - int(alarm["EvaluationPeriods"]), last)
+    last = now // period  # the current period
+    evaluated = range(last - int(alarm["EvaluationPeriods"]), last)
     values: dict[int, list[float]] = defaultdict(list)
     for point in points:
         if is_of(alarm, point):
             values[point.at // period].append(point.value)
-    breaking = sum(_breaks(alarm, values.get(number, [])) for number in looked_at)
+    breaching = sum(_breaches(alarm, values.get(number, [])) for number in evaluated)
     needed = int(alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"]))
-    return "ALARM" if breaking >= needed else "OK"
+    return "ALARM" if breaching >= needed else "OK"
 
 
 def is_of(alarm: Mapping[str, Any], point: Point) -> bool:
-    """Whether an alarm is on this metric."""
+    """Whether an alarm watches this metric."""
     dimensions = tuple((one["Name"], one["Value"]) for one in alarm["Dimensions"])
-    asked = (alarm["Namespace"], alarm["MetricName"], dimensions)
-    return asked == (point.namespace, point.metric, point.dimensions)
+    watched = (alarm["Namespace"], alarm["MetricName"], dimensions)
+    return watched == (point.namespace, point.metric, point.dimensions)
 
 
-def _breaks(alarm: Mapping[str, Any], values: list[float]) -> bool:
+def _breaches(alarm: Mapping[str, Any], values: list[float]) -> bool:
     if not values:
         return {"breaching": True, "notBreaching": False}[str(alarm["TreatMissingData"])]
     value = _statistic(str(alarm.get("Statistic") or alarm["ExtendedStatistic"]), values)
@@ -66,7 +65,7 @@ def _statistic(name: str, values: list[float]) -> float:
         return float(plain[name](values))
     if name == "Average":
         return sum(values) / len(values)
-    # A percentile, by the nearest rank: CloudWatch interpolates, which moves nothing past a value.
+    # A percentile by the nearest rank; CloudWatch interpolates, but never beyond the next value.
     rank = math.ceil(float(name.removeprefix("p")) / 100 * len(values))
     return sorted(values)[max(0, rank - 1)]
 
@@ -234,6 +233,6 @@ DASHBOARD: dict[str, Any] = {
     "required": ["widgets"],
     "additionalProperties": False,
 }
-"""The structure of a dashboard's body as CloudWatch's API reference documents it ("Dashboard Body
-Structure and Syntax"), but for the explorer's and custom widgets and for metric math, which are not
-used here."""
+"""The structure of a dashboard's body according to CloudWatch's API reference ("Dashboard Body
+Structure and Syntax"), without explorer and custom widgets and metric math, which are not used
+here."""

@@ -47,7 +47,7 @@ SCHEMA = {
                                     "required": ["Name"],
                                     "properties": {
                                         "Name": _NAME,
-                                        "Unit": {"enum": ["Count", "Milliseconds"]},
+                                        "Unit": {"enum": ["Count", "Milliseconds", "None"]},
                                     },
                                 },
                             },
@@ -58,16 +58,16 @@ SCHEMA = {
         }
     },
 }
-"""The format as CloudWatch documents it, with the units that are used here."""
+"""The documented format, with the units that are used here."""
 
 
 def lines(printed: str) -> list[dict[str, Any]]:
-    """Every line of JSON that was printed."""
+    """Every printed line of JSON."""
     return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
 
 
 def metrics(printed: str) -> list[dict[str, Any]]:
-    """The lines with metrics, checked: what they name is there, as a number or up to 100."""
+    """The lines with metrics, validated: each metric has a number, or up to 100."""
     found = [line for line in lines(printed) if "_aws" in line]
     for line in found:
         Draft4Validator(SCHEMA).validate(line)
@@ -82,7 +82,7 @@ def metrics(printed: str) -> list[dict[str, Any]]:
 
 
 def points(printed: str) -> Iterator[tuple[str, str, tuple[tuple[str, str], ...], int, int]]:
-    """(namespace, metric, dimensions, epoch milliseconds, value) of what the lines set."""
+    """(namespace, metric, dimensions, epoch milliseconds, value) of each metric in the lines."""
     for line in metrics(printed):
         for directive in line["_aws"]["CloudWatchMetrics"]:
             for names in directive["Dimensions"]:
@@ -95,5 +95,5 @@ def points(printed: str) -> Iterator[tuple[str, str, tuple[tuple[str, str], ...]
                         )
 
 
-def _values(said: int | list[int]) -> list[int]:
-    return said if isinstance(said, list) else [said]
+def _values(value: int | list[int]) -> list[int]:
+    return value if isinstance(value, list) else [value]

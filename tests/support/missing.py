@@ -1,4 +1,4 @@
-"""Tests that need a tool this machine may not have."""
+"""For tests that need a tool which this machine may not have."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 
 def missing(what: str, how: str) -> NoReturn:
-    """Skip for want of a tool, or fail where that may not be."""
+    """Skip a test because a tool is missing, or fail it if skipping is not allowed."""
     message = f"{what} is missing: {how}"
     if os.environ.get("CI") == "true" or os.environ.get("HEADCOUNT_NO_SKIPS") == "1":
-        pytest.fail(f"may not be skipped here: {message}")
+        pytest.fail(f"must not be skipped here: {message}")
     pytest.skip(message)

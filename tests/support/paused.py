@@ -1,4 +1,4 @@
-"""A dashboard's frame that is handled step by step."""
+"""A dashboard's frame whose handling pauses at a step."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from threading import Event, Thread, current_thread
 from typing import Any
 
-from tests.support.world import World
+from lab.harness.world import World
 
 
 class Paused:
-    """A dashboard's frame whose handling halts before its n-th step (a call or a post).
+    """Handles a dashboard's frame in a thread that pauses before its n-th step (a call or a post).
 
-    The publisher goes on with it while it waits for it, as the two would side by side.
+    It continues when the publisher sleeps, as if both ran in parallel.
     """
 
     def __init__(self, world: World, connection: str, step: int, message: dict[str, Any]) -> None:
@@ -21,14 +21,17 @@ class Paused:
         self._halted, self._go = Event(), Event()
         events = world.engine.client.meta.events
         events.register("before-parameter-build.dynamodb", self._step, unique_id="paused")
-        world.line.before_post = world.line.after_post = self._step
-        switchboard = world.services("socket").switchboard
-        self._thread = Thread(target=switchboard.hear, args=(connection, json.dumps(message)))
+        world.management.before_post = world.management.after_post = self._step
+        dashboard_socket = world.services("socket").dashboard_socket
+        self._thread = Thread(
+            target=dashboard_socket.receive, args=(connection, json.dumps(message))
+        )
         self._thread.start()
         while self._thread.is_alive() and not self._halted.wait(0.001):
             pass
-        world.restart("publish")
-        world.services("publish").sleep = self._meanwhile
+        for publisher in ("count", "publish"):
+            world.restart(publisher)
+            world.services(publisher).sleep = self._meanwhile
 
     def _step(self, **_: Any) -> None:
         if current_thread() is not self._thread:
@@ -43,7 +46,7 @@ class Paused:
         self.finish()
 
     def finish(self) -> None:
-        """Let it run to its end."""
+        """Let the handling finish."""
         self._go.set()
         self._thread.join()
         events = self._world.engine.client.meta.events

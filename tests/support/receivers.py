@@ -1,4 +1,4 @@
-"""A webhook's receiver on this machine: it keeps what it is sent, and answers as it is told to."""
+"""A webhook receiver on this machine, which keeps the posts and answers as a test says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Post:
-    """What was sent."""
+    """A received post."""
 
     path: str
     headers: Mapping[str, str]
@@ -23,20 +23,20 @@ class Post:
 
     @property
     def event(self) -> dict[str, Any]:
-        """The event it holds."""
+        """The event in the body."""
         event: dict[str, Any] = json.loads(self.body)
         return event
 
     def is_signed_with(self, secret: str) -> bool:
-        """Whether the signature is the documented one of this body."""
-        said = dict(part.split("=", 1) for part in self.headers["headcount-signature"].split(","))
-        text = said["t"].encode() + b"." + self.body
-        return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest() == said["v1"]
+        """Whether the signature matches the body, as documented."""
+        fields = dict(part.split("=", 1) for part in self.headers["headcount-signature"].split(","))
+        text = fields["t"].encode() + b"." + self.body
+        return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest() == fields["v1"]
 
 
 @dataclass
 class Sink:
-    """What came, and the statuses that the next posts are answered with (204 after those)."""
+    """The received posts, and the statuses of the next answers (204 after those)."""
 
     url: str = ""
     posts: list[Post] = field(default_factory=list)
@@ -45,13 +45,13 @@ class Sink:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events that came, in the order they did."""
+        """The received events, in order."""
         return [post.event for post in self.posts]
 
 
 @contextmanager
 def receiver(sees: Callable[[Post], object] = lambda _: None) -> Iterator[Sink]:
-    """A receiver on the loopback."""
+    """A receiver on the loopback interface."""
     sink = Sink()
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,7 +67,7 @@ def receiver(sees: Callable[[Post], object] = lambda _: None) -> Iterator[Sink]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

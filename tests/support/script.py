@@ -1,4 +1,4 @@
-"""A server on this machine that answers what a script says, byte by byte."""
+"""A server on this machine that sends scripted answers, byte by byte."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-HANG_UP = b""
-"""In place of an answer: the connection is closed."""
-SAY_NOTHING = None
-"""In place of an answer: the connection stays open, and nothing comes."""
+CLOSE = b""
+"""Instead of an answer: the connection is closed."""
+NO_ANSWER = None
+"""Instead of an answer: the connection stays open, and nothing is sent."""
 
 
 @dataclass
 class Script:
-    """The connections' answers, and what was asked."""
+    """The server's port, and the received requests."""
 
     port: int
     requests: list[bytes] = field(default_factory=list)
@@ -24,13 +24,13 @@ class Script:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The server's URL."""
         return f"http://127.0.0.1:{self.port}"
 
 
 @contextmanager
 def scripted(*connections: Sequence[bytes | None]) -> Iterator[Script]:
-    """A server whose first connection gets the first answers, and so on; each is then closed."""
+    """A server whose nth connection gets the nth answers; each is then closed."""
     listener = socket.create_server(("127.0.0.1", 0))
     script = Script(listener.getsockname()[1])
     held: list[socket.socket] = []
@@ -47,7 +47,7 @@ def scripted(*connections: Sequence[bytes | None]) -> Iterator[Script]:
                 if not (request := _request(connection)):
                     break  # the other side hung up
                 script.requests.append(request)
-                if answer is SAY_NOTHING:
+                if answer is NO_ANSWER:
                     break
                 connection.sendall(answer)
             else:
@@ -58,7 +58,7 @@ def scripted(*connections: Sequence[bytes | None]) -> Iterator[Script]:
     try:
         yield script
     finally:
-        # Closing alone does not wake whoever waits in accept().
+        # Closing the listener alone does not end a waiting accept().
         with socket.socket() as waker:
             waker.connect_ex(("127.0.0.1", script.port))
         listener.close()

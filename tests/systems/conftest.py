@@ -1,11 +1,11 @@
-"""The systems stand on stores that are known to be alike on every engine: one will do for each
-system by itself. All five at once run on Amazon's own, too."""
+"""Other tests show that the stores behave alike on every engine, so each system's own tests use one
+engine. The tests of all five at once also use DynamoDB Local."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.engines import Engine
+from lab.harness.engines import Engine
 
 
 @pytest.fixture

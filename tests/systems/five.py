@@ -1,6 +1,6 @@
-"""All five systems at once, by their own wires; then each one's numbers beside the native ones.
+"""All five systems at once, by their own protocols; each one's numbers equal the native ones.
 
-Runs in process and against a running stack alike: whoever calls hands in how to call.
+Runs in process and against a running stack alike: the caller passes a function to send requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) Mobile/15E148 Sa
 
 
 class Calls(Protocol):
-    """How to call: the decoded body of an answer that must be a success."""
+    """Send a request that must succeed; returns the decoded body."""
 
     def __call__(
         self,
@@ -62,7 +62,7 @@ class Five:
     # ------------------------------------------------------------------------------------ driving
 
     def arrive(self) -> None:
-        """Everybody comes, and does what people do there."""
+        """Everyone joins and is active."""
         for number in range(6):
             self.activity(number)
         self.activity(5, title="Another", content="c2")  # moves on to something else
@@ -78,15 +78,15 @@ class Five:
         for number in range(3):
             self.watch(number, chat=number)
         events = f"/api/v1/analytics/streams/{self.stream}/events"
-        self.call("POST", events, body={"type": "chat", "count": 5})
-        self.call("POST", events, body={"type": "share"})
+        self.call("POST", events, body={"type": "chat", "count": 5}, admin=True)
+        self.call("POST", events, body={"type": "share"}, admin=True)
         self.call("POST", events, body={"type": "revenue", "amount": 12.5}, admin=True)
         for number in range(5):
             self.visit(number, page="/a" if number < 3 else "/b")
         self.visit(0, page="/b")
 
     def depart(self) -> None:
-        """Some leave as their clients do it; nobody is left but one in each."""
+        """Most leave with their clients' requests; one stays in each system."""
         for number in range(1, 6):
             query = {"id": f"live_{self.run}_u_{number}_{self.run}-a{number}"}
             self.call("DELETE", "/api/analytics/live-activity", query=query)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from lab.harness.engines import Engine
+from lab.harness.world import World
 from tests.conftest import ENGINES, Worlds
-from tests.support.engines import Engine
-from tests.support.world import World
 from tests.systems.five import Five
 
 HERE = {
@@ -20,7 +20,7 @@ HERE = {
     "stream analytics": (3, 3),
     "site traffic": (4, 5),  # one user in two browsers
 }
-"""System -> people and sessions after everybody arrived."""
+"""System -> people and sessions after everyone has joined."""
 
 
 @pytest.fixture(params=ENGINES)
@@ -51,7 +51,7 @@ def five_in(world: World) -> Five:
 
 @pytest.fixture
 def five(world: World) -> Five:
-    """A deployment in which everybody has arrived."""
+    """A deployment that everyone has joined."""
     five = five_in(world)
     five.arrive()
     world.settle()
@@ -91,7 +91,7 @@ def test_the_list_of_live_spaces_adds_up_across_a_kind(five: Five) -> None:
     assert sum(one["people"] for one in listed) == 4
 
 
-def test_whoever_crashes_is_gone_from_every_system(five: Five, world: World) -> None:
+def test_crashed_sessions_are_gone_from_every_system(five: Five, world: World) -> None:
     world.clock.advance(700)
     world.sweep()
     world.settle()
@@ -103,9 +103,7 @@ def test_whoever_crashes_is_gone_from_every_system(five: Five, world: World) -> 
     }
 
 
-def test_the_day_that_is_aggregated_is_what_every_system_tells_of_it(
-    five: Five, world: World
-) -> None:
+def test_every_system_reports_the_aggregated_day(five: Five, world: World) -> None:
     before = {system: five.today(system) for system in five.spaces}
     world.clock.advance(30)
     five.depart()

@@ -6,12 +6,16 @@ import json
 from typing import Any
 
 import pytest
-from headcount.systems.site_traffic_postgrest import MAX_BODY, MAX_ROWS
+from headcount.systems.site_traffic_postgrest import (
+    MAX_INSERT_BODY,
+    MAX_INSERT_ROWS,
+    MAX_STRANGERS_ROWS,
+)
 
+from lab.harness.engines import Engine
+from lab.harness.fakes import aws_error
+from lab.harness.world import Answer, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
-from tests.support.fakes import aws_error
-from tests.support.world import Answer, World
 
 HEARTBEATS = "/rest/v1/heartbeats"
 LIVE = "/rest/v1/rpc/get_live_traffic"
@@ -32,7 +36,7 @@ def sent_by_client(key: str = ANON_KEY, **more: str) -> dict[str, str]:
 
 
 def row(session: str, user: str | None = None, page: str = "/") -> dict[str, Any]:
-    """What ``startHeartbeat`` inserts."""
+    """The row that ``startHeartbeat`` inserts."""
     return {"session_id": session, "user_id": user, "page_path": page}
 
 
@@ -50,7 +54,7 @@ def post(
 
 
 def insert(world: World, *rows: dict[str, Any], key: str = ANON_KEY) -> None:
-    """Heartbeats that must be accepted: one as it is, more as a list."""
+    """Heartbeats that must be accepted: one as an object, several as a list."""
     body: Any = rows[0] if len(rows) == 1 else list(rows)
     answer = post(world, HEARTBEATS, body, key)
     assert (answer.status, answer.body) == (201, None), answer
@@ -58,14 +62,14 @@ def insert(world: World, *rows: dict[str, Any], key: str = ANON_KEY) -> None:
 
 def heartbeat(world: World, session: str, user: str | None = None, page: str = "/") -> Answer:
     """A heartbeat by REST that must be accepted."""
-    said = {"sessionId": session, "userId": user, "pagePath": page}
-    answer = world.http("POST", "/api/heartbeats", body=said)
+    fields = {"sessionId": session, "userId": user, "pagePath": page}
+    answer = world.http("POST", "/api/heartbeats", body=fields)
     assert answer.status == 200, answer
     return answer
 
 
 def rpc(world: World, path: str, **args: Any) -> Any:
-    """The one row that a function returns to an admin."""
+    """The single row that a function returns to an admin."""
     answer = post(world, path, args, world.admin)
     assert answer.status == 200, answer
     (found,) = answer.body
@@ -97,7 +101,7 @@ def daily_by_rest(world: World, **query: str) -> Any:
 
 
 def is_problem(answer: Answer, status: int, code: str, *words: str) -> bool:
-    """PostgREST's shape of an error."""
+    """PostgREST's error format."""
     assert answer.body.keys() == {"code", "message", "details", "hint"}, answer
     return (
         (answer.status, answer.body["code"]) == (status, code)
@@ -106,7 +110,7 @@ def is_problem(answer: Answer, status: int, code: str, *words: str) -> bool:
     )
 
 
-# ------------------------------------------------------------------------------------ live traffic
+# ------------------------------------------------------------------------------------- live traffic
 
 
 def test_live_traffic_has_the_columns_and_numbers_of_the_sql(world: World) -> None:
@@ -133,7 +137,7 @@ def test_live_traffic_has_the_columns_and_numbers_of_the_sql(world: World) -> No
     }
 
 
-def test_a_site_with_nobody_has_zeros_and_no_top_pages(world: World) -> None:
+def test_a_site_without_visitors_has_zeros_and_no_top_pages(world: World) -> None:
     assert rpc(world, LIVE) == {
         "active_users": 0,
         "active_sessions": 0,
@@ -221,7 +225,18 @@ def test_two_tabs_of_a_browser_are_one_session_on_the_page_that_beat_last(world:
     assert world.headcount()["views"]["total"] == 1
 
 
-def test_a_steady_heartbeat_wakes_nobody(memory_world: World) -> None:
+def test_a_late_heartbeat_of_the_page_before_changes_nothing(world: World) -> None:
+    tab = {"sessionId": "s1", "tabId": "one"}
+    for page, seq, status in ("/a", 1, 200), ("/b", 3, 200), ("/a", 2, 200), ("/a", -1, 400):
+        body = {**tab, "pagePath": page, "seq": seq}
+        assert world.http("POST", "/api/heartbeats", body=body).status == status
+    assert rpc(world, LIVE)["top_pages"] == [{"path": "/b", "count": 1}]
+    other = {**tab, "tabId": "two", "pagePath": "/c", "seq": 1}
+    assert world.http("POST", "/api/heartbeats", body=other).status == 200
+    assert rpc(world, LIVE)["top_pages"] == [{"path": "/c", "count": 1}]
+
+
+def test_a_steady_heartbeat_invokes_nothing(memory_world: World) -> None:
     insert(memory_world, row("s1", ADA, "/a"))
     memory_world.settle()
     memory_world.clock.advance(30)
@@ -229,7 +244,7 @@ def test_a_steady_heartbeat_wakes_nobody(memory_world: World) -> None:
     assert memory_world.filtered("count") == []
 
 
-def test_rest_postgrest_and_native_beats_are_of_one_site(memory_world: World) -> None:
+def test_rest_postgrest_and_native_beats_belong_to_one_site(memory_world: World) -> None:
     heartbeat(memory_world, "s1", ADA)
     insert(memory_world, row("s1", ADA))
     memory_world.beat("s2", page="/")
@@ -254,7 +269,7 @@ def test_shards_change_no_number(memory: Engine, worlds: Worlds, shards: str) ->
 def test_a_larger_site_comes_as_published(
     memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headcount.systems.site_traffic._FRESH", 2)
+    monkeypatch.setattr("headcount.usecases.read.LIVE_UP_TO", 2)
     insert(memory_world, *[row(f"s{number}", ADA) for number in range(3)])
     memory_world.settle()
     insert(memory_world, row("s3"))
@@ -264,7 +279,7 @@ def test_a_larger_site_comes_as_published(
     assert live(memory_world) == (1, 4, 3, 1)
 
 
-# ------------------------------------------------------------------------------------------- days
+# --------------------------------------------------------------------------------------------- days
 
 
 def test_a_day_counts_sessions_users_and_heartbeats(world: World) -> None:
@@ -303,11 +318,11 @@ def test_every_user_of_a_shared_browser_is_counted_that_day(world: World) -> Non
     world.clock.advance(61)
     world.sweep()
     world.settle()
-    assert daily(world) == (1, 2, 5), "the same when the visit is over"
+    assert daily(world) == (1, 2, 5), "the same after the visit"
     assert daily_by_rest(world)["uniqueActiveUsers"] == 2
 
 
-def test_a_stay_over_midnight_is_in_both_days_with_its_heartbeats_there(world: World) -> None:
+def test_a_visit_over_midnight_is_in_both_days_with_each_days_heartbeats(world: World) -> None:
     world.clock.set("2026-11-21T23:59:15Z")
     insert(world, row("s1", ADA))
     world.clock.advance(30)
@@ -340,7 +355,7 @@ def test_a_day_is_kept_when_its_heartbeats_are_long_gone(memory_world: World) ->
 
 
 @pytest.mark.parametrize("date", ["2026-11-20", "2020-02-29", "2026-11-22", "0001-01-01"])
-def test_a_day_without_anybody_has_zeros(memory_world: World, date: str) -> None:
+def test_a_day_without_visitors_has_zeros(memory_world: World, date: str) -> None:
     insert(memory_world, row("s1", ADA))
     memory_world.settle()
     assert daily(memory_world, for_date=date) == (0, 0, 0)
@@ -360,7 +375,7 @@ def test_a_date_may_come_as_a_javascript_date_does(memory_world: World, date: st
 @pytest.mark.parametrize(
     ("date", "code"),
     [
-        ("yesterday", "22007"),
+        ("the day before", "22007"),
         ("", "22007"),
         ("2026-1-1", "22007"),
         ("2026-11-21x", "22007"),
@@ -382,7 +397,7 @@ def test_a_wrong_date_is_refused(memory_world: World, date: Any, code: str) -> N
         assert (answer.status, answer.body["success"]) == (400, False)
 
 
-# --------------------------------------------------------------------------------- who may do what
+# ------------------------------------------------------------------------------------------- access
 
 
 ADMINS = [
@@ -414,7 +429,7 @@ def test_an_admins_token_beside_the_sites_key_may_read(memory_world: World) -> N
 
 
 @pytest.mark.parametrize("key", [ANON_KEY, "anon", "sb_publishable_x"])
-def test_any_key_may_insert_and_is_nobody(memory_world: World, key: str) -> None:
+def test_any_key_may_insert_anonymously(memory_world: World, key: str) -> None:
     insert(memory_world, row("s1"), key=key)
     assert live(memory_world) == (0, 1, 0, 1)
 
@@ -433,8 +448,8 @@ def test_where_users_must_be_proven_a_claim_is_refused(memory: Engine, worlds: W
     world = worlds(memory, RequireVerifiedUsers="true")
     answer = post(world, HEARTBEATS, [row("s1"), row("s2", ADA)])
     assert is_problem(answer, 401, "42501")
-    said = {"sessionId": "s1", "userId": ADA, "pagePath": "/"}
-    assert world.http("POST", "/api/heartbeats", body=said).status == 401
+    fields = {"sessionId": "s1", "userId": ADA, "pagePath": "/"}
+    assert world.http("POST", "/api/heartbeats", body=fields).status == 401
     assert world.presence_rows() == []
     insert(world, row("s1"))
     insert(world, row("s2", ADA), key=world.token(sub=ADA))
@@ -511,7 +526,7 @@ def test_an_admin_may_have_the_rows_back(memory_world: World) -> None:
     assert answer.body == {"session_id": "s1", "page_path": "/"}
 
 
-def test_who_may_not_read_rows_may_not_have_theirs_back(memory_world: World) -> None:
+def test_a_caller_who_must_not_read_rows_gets_none_back(memory_world: World) -> None:
     for key, status in ((ANON_KEY, 401), (memory_world.token(sub=ADA), 403)):
         answer = post(memory_world, HEARTBEATS, row("s1"), key, prefer="return=representation")
         assert is_problem(answer, status, "42501")
@@ -526,7 +541,7 @@ def test_a_single_of_two_rows_is_refused_before_anything_is_stored(memory_world:
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "told"),
+    ("change", "code", "detail"),
     [
         ({"session_id": None}, "23502", "session_id"),
         ({"page_path": None}, "23502", "page_path"),
@@ -541,25 +556,23 @@ def test_a_single_of_two_rows_is_refused_before_anything_is_stored(memory_world:
         ({"user_id": "u" * 129}, "22P02", "user_id"),
         ({"page_path": 7}, "22P02", "page_path"),
         ({"page_path": ""}, "22P02", "page_path"),
-        ({"page_path": "/\n"}, "22P02", "page_path"),
-        ({"page_path": "/\ud800"}, "22P02", "page_path"),
-        ({"page_path": "/" * 8193}, "22P02", "page_path"),
+        ({"page_path": "\n"}, "22P02", "page_path"),
         ({"mood": "good"}, "PGRST204", "mood"),
         ({"a\n<b>": 1}, "PGRST204", "a"),
     ],
 )
 def test_one_wrong_row_is_named_and_none_is_stored(
-    memory_world: World, change: dict[str, Any], code: str, told: str
+    memory_world: World, change: dict[str, Any], code: str, detail: str
 ) -> None:
     wrong = row("s1", ADA, "/a") | change
     for body in (wrong, [row("s2"), wrong]):
-        assert is_problem(post(memory_world, HEARTBEATS, body), 400, code, told)
+        assert is_problem(post(memory_world, HEARTBEATS, body), 400, code, detail)
     names = {"session_id": "sessionId", "user_id": "userId", "page_path": "pagePath"}
-    if told in names:
-        said = {names[key]: value for key, value in wrong.items()}
-        answer = memory_world.http("POST", "/api/heartbeats", body=said)
+    if detail in names:
+        fields = {names[key]: value for key, value in wrong.items()}
+        answer = memory_world.http("POST", "/api/heartbeats", body=fields)
         assert (answer.status, answer.body["success"]) == (400, False)
-        assert names[told] in answer.body["error"]
+        assert names[detail] in answer.body["error"]
     assert memory_world.presence_rows() == []
 
 
@@ -587,13 +600,19 @@ def test_a_body_that_is_no_row_is_refused(memory_world: World, body: str | None)
 
 
 def test_too_many_rows_or_bytes_are_refused(memory_world: World) -> None:
-    insert(memory_world, *(row(f"s{number}") for number in range(MAX_ROWS)))
+    server = memory_world.token(headcount_scopes="ingest:site:main")
+    most = [row(f"s{number}") for number in range(MAX_INSERT_ROWS)]
+    insert(memory_world, *most, key=server)
     before = memory_world.snapshot()
-    rows = [row(f"s{number}") for number in range(MAX_ROWS + 1)]
-    assert is_problem(post(memory_world, HEARTBEATS, rows), 413, "54000", str(MAX_ROWS))
-    large = json.dumps(row("s2")) + " " * MAX_BODY
+    rows = [*most, row("one more")]
+    answer = post(memory_world, HEARTBEATS, rows, server)
+    assert is_problem(answer, 413, "54000", str(MAX_INSERT_ROWS))
+    for key in (ANON_KEY, memory_world.token(headcount_scopes="ingest:site:other")):
+        answer = post(memory_world, HEARTBEATS, most[: MAX_STRANGERS_ROWS + 1], key)
+        assert is_problem(answer, 413, "54000", "ingest:site:main")
+    large = json.dumps(row("s2")) + " " * MAX_INSERT_BODY
     assert is_problem(post(memory_world, HEARTBEATS, large), 413, "54000")
-    assert is_problem(post(memory_world, HEARTBEATS, [row("s3")] * 21), 413, "54000", "20")
+    assert is_problem(post(memory_world, HEARTBEATS, [row("s3")] * 21, server), 413, "54000", "20")
     assert memory_world.snapshot() == before
 
 
@@ -635,7 +654,7 @@ def test_another_schema_is_refused(memory_world: World) -> None:
     assert is_problem(memory_world.http("GET", LIVE, headers=headers), 406, "PGRST106")
 
 
-def test_a_dependency_that_is_busy_is_said_in_postgrests_shape(
+def test_a_busy_dependency_is_reported_in_postgrests_shape(
     memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*_: Any, **__: Any) -> None:
@@ -694,12 +713,12 @@ def test_an_argument_that_a_function_does_not_have_is_refused(
     assert is_problem(post(memory_world, path, [1], memory_world.admin), 400, "PGRST102")
 
 
-def test_rest_takes_the_tables_own_column_names_too(memory_world: World) -> None:
+def test_rest_accepts_the_tables_own_column_names_too(memory_world: World) -> None:
     answer = memory_world.http("POST", "/api/heartbeats", body=row("s1", ADA, "/a"))
     assert answer.status == 200
     assert live(memory_world) == (1, 1, 1, 0)
 
 
-def test_a_site_kind_that_is_not_declared_is_named(memory: Engine, worlds: Worlds) -> None:
+def test_an_undeclared_site_kind_is_named(memory: Engine, worlds: Worlds) -> None:
     world = worlds(memory, Kinds="course")
     assert is_problem(post(world, HEARTBEATS, row("s1")), 400, "22P02", "site")

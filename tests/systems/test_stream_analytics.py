@@ -1,4 +1,4 @@
-"""Stream analytics over REST: the registry, the documented numbers, and what reports to them."""
+"""Stream analytics over REST: the registry, the documented numbers, and reports."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import json
 from typing import Any
 
 import pytest
-from headcount.store.history import Point
+from headcount.model.headcount import Point
+from headcount.model.session import MAX_ENGAGED, MAX_GROWTH
 from headcount.store.keys import Streams as Keys
 from headcount.store.visits import VisitsTable
 from headcount.systems.stream_analytics import routes
 from headcount.times import MINUTE
+from headcount.usecases import read as reading
 from pydantic import TypeAdapter
 
+from lab.harness.engines import Engine
+from lab.harness.events import http_event
+from lab.harness.fakes import aws_error
+from lab.harness.world import Answer, World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
-from tests.support.events import http_event
-from tests.support.fakes import aws_error
-from tests.support.world import Answer, World
+from tests.support.moderation import act
 
 STREAM = "stream-123"
 SPACE = f"stream:{STREAM}"
@@ -40,7 +43,7 @@ ADMINS_WRITES = [
 
 
 def read(world: World, path: str, **query: str) -> Any:
-    """What an admin reads."""
+    """A GET as an admin."""
     answer = world.get(path, token=world.admin, **query)
     assert answer.status == 200, answer
     assert answer.body.pop("success") is True
@@ -60,12 +63,12 @@ def comprehensive(world: World, stream: str = STREAM) -> Any:
 
 
 def send(world: World, path: str, body: object = None) -> Answer:
-    """What an admin sends."""
+    """A POST as an admin."""
     return world.http("POST", path, body=body, token=world.admin)
 
 
 def sent(world: World, path: str, body: object = None, status: int = 200) -> Any:
-    """What an admin sends, which must be accepted."""
+    """A POST as an admin that must be accepted."""
     answer = send(world, path, body)
     assert answer.status == status, answer
     assert answer.body.pop("success") is True
@@ -76,9 +79,9 @@ def register(world: World, stream: str = STREAM, **fields: object) -> Any:
     return send(world, "/api/streams", {"id": stream, **fields}).body
 
 
-def happens(world: World, kind: str, stream: str = STREAM, **fields: object) -> None:
-    """An event: revenue by an admin, the rest by anybody."""
-    token = world.admin if kind == "revenue" else None
+def send_event(world: World, kind: str, stream: str = STREAM, **fields: object) -> None:
+    """An event that a server reports."""
+    token = world.token(headcount_scopes=f"ingest:stream:{stream}")
     path = f"{ANALYTICS}/streams/{stream}/events"
     answer = world.http("POST", path, body={"type": kind, **fields}, token=token)
     assert (answer.status, answer.body) == (200, {"success": True})
@@ -90,7 +93,7 @@ def reports(world: World, source: str = "rtmp", stream: str = STREAM, **numbers:
 
 
 def is_error(answer: Answer, status: int) -> bool:
-    """The API's own error shape, and the right status."""
+    """The API's own error format, and the right status."""
     return (
         answer.status == status
         and answer.body["success"] is False
@@ -104,7 +107,7 @@ def stays_as_it_is(world: World, answer: Answer, status: int, before: object) ->
     assert world.snapshot() == before
 
 
-# ---------------------------------------------------------------------------------------- registry
+# ----------------------------------------------------------------------------------------- registry
 
 
 def test_a_registered_stream_is_idle_and_has_every_field(world: World) -> None:
@@ -131,7 +134,7 @@ def test_a_stream_without_an_id_gets_one(memory_world: World) -> None:
     assert sent(memory_world, "/api/streams", {}, 201)["id"] != made["id"]
 
 
-def test_registering_again_changes_what_is_sent_and_keeps_the_rest(memory_world: World) -> None:
+def test_registering_again_changes_the_sent_fields_and_keeps_the_rest(memory_world: World) -> None:
     world = memory_world
     register(world, title="Opening", channelId="channel-1", eventId="event-1")
     sent(world, f"/api/streams/{STREAM}/start")
@@ -205,7 +208,7 @@ def test_at_most_a_thousand_streams_are_listed_the_newest(
     assert [one["id"] for one in found] == ["c", "b"]
 
 
-def test_streams_tell_their_viewers(world: World) -> None:
+def test_streams_report_their_viewers(world: World) -> None:
     register(world)
     for session in ("s1", "s2", "s3"):
         world.beat(session, SPACE)
@@ -285,7 +288,7 @@ def test_an_unknown_stream_is_not_found(memory_world: World, method: str, path: 
     stays_as_it_is(memory_world, answer, 404, before)
 
 
-def test_two_who_start_and_rename_at_once_both_get_their_way(world: World) -> None:
+def test_a_start_and_a_rename_at_once_both_take_effect(world: World) -> None:
     register(world, channelId="channel-1")
 
     def rename() -> None:
@@ -301,7 +304,7 @@ def test_two_who_start_and_rename_at_once_both_get_their_way(world: World) -> No
     )
 
 
-def test_two_who_move_a_stream_at_once_leave_it_in_one_channel(world: World) -> None:
+def test_two_moves_at_once_leave_a_stream_in_one_channel(world: World) -> None:
     register(world, channelId="channel-1")
     name = world.tables["streams"].name
 
@@ -315,7 +318,7 @@ def test_two_who_move_a_stream_at_once_leave_it_in_one_channel(world: World) -> 
     assert channels == ["channel#channel-3"]
 
 
-def test_a_registry_that_is_down_is_said_to_be_busy(memory_world: World) -> None:
+def test_a_registry_that_is_down_is_reported_as_busy(memory_world: World) -> None:
     def down() -> None:
         raise aws_error("ThrottlingException")
 
@@ -360,7 +363,7 @@ def test_a_list_is_of_known_states_and_valid_channels(
     assert is_error(memory_world.get("/api/streams", token=memory_world.admin, **query), 400)
 
 
-# ------------------------------------------------------------------------------------------ access
+# ------------------------------------------------------------------------------------------- access
 
 
 @pytest.mark.parametrize("path", READS)
@@ -400,7 +403,7 @@ def test_a_token_in_the_query_works_too(memory_world: World) -> None:
         ("DELETE", "/api/streams", "GET, POST"),
     ],
 )
-def test_another_method_is_told_which_to_use(
+def test_another_method_is_answered_with_the_right_ones(
     memory_world: World, method: str, path: str, allowed: str
 ) -> None:
     answer = memory_world.http(method, path, token=memory_world.admin)
@@ -447,10 +450,10 @@ def test_where_streams_are_not_declared_they_are_refused(memory: Engine, worlds:
     stays_as_it_is(world, send(world, "/api/streams", {"id": STREAM}), 400, before)
 
 
-# ----------------------------------------------------------------------------------------- numbers
+# ------------------------------------------------------------------------------------------ numbers
 
 
-def test_a_stream_nobody_was_ever_in_has_zeros_and_nulls(world: World) -> None:
+def test_a_stream_without_viewers_has_zeros_and_nulls(world: World) -> None:
     assert metrics(world) == {
         "streamId": STREAM,
         "currentViewers": 0,
@@ -487,8 +490,8 @@ def test_a_stream_nobody_was_ever_in_has_zeros_and_nulls(world: World) -> None:
     assert comprehensive(world) == {
         "streamId": STREAM,
         "stream": None,
-        "metrics": {name: said for name, said in metrics(world).items() if name != "streamId"},
-        "realTime": {name: said for name, said in state.items() if name != "streamId"},
+        "metrics": {name: value for name, value in metrics(world).items() if name != "streamId"},
+        "realTime": {name: value for name, value in state.items() if name != "streamId"},
         "engagement": {
             "chatMessages": None,
             "reactions": None,
@@ -516,7 +519,7 @@ def test_answers_are_as_they_are_documented(memory_world: World) -> None:
     sent(world, "/api/streams", {"id": STREAM, "channelId": "channel-1"}, 201)
     world.beat("s1", SPACE, quality={"latency": 85.5}, engagement={"chat": 1}, page="/")
     reports(world, load=0.5)
-    happens(world, "revenue", amount=9.99)
+    send_event(world, "revenue", amount=9.99)
     world.sweep()
     world.settle()
     for path in READS:
@@ -572,7 +575,7 @@ def test_a_read_right_after_a_beat_finds_it(world: World) -> None:
     assert metrics(world)["currentViewers"] == 0
 
 
-def test_a_viewer_who_falls_silent_is_gone_after_sixty_seconds(memory_world: World) -> None:
+def test_a_viewer_is_gone_after_sixty_seconds_without_a_beat(memory_world: World) -> None:
     world = memory_world
     world.beat("s1", SPACE)
     world.clock.advance(59.999)
@@ -592,8 +595,8 @@ def test_the_mean_duration_is_null_until_the_first_visit_ends(memory_world: Worl
 def test_viewers_quality_numbers_are_averaged_or_added_over_those_who_send_them(
     world: World,
 ) -> None:
-    said = {"bandwidth": 4000, "latency": 100, "buffering": 2, "errors": 1, "quality": 720}
-    world.beat("s1", SPACE, quality=said)
+    measured = {"bandwidth": 4000, "latency": 100, "buffering": 2, "errors": 1, "quality": 720}
+    world.beat("s1", SPACE, quality=measured)
     world.beat("s2", SPACE, quality={"bandwidth": 2001, "latency": 50, "quality": 1080})
     world.beat("s3", SPACE, quality={"buffering": 1, "errors": 2})
     world.beat("s4", SPACE)
@@ -615,13 +618,13 @@ def test_a_number_too_small_to_store_is_zero(world: World) -> None:
     assert real_time(world)["latency"] == 0
 
 
-def test_who_left_takes_its_quality_numbers_along(memory_world: World) -> None:
+def test_a_viewers_quality_numbers_are_gone_once_they_leave(memory_world: World) -> None:
     memory_world.beat("s1", SPACE, quality={"latency": 900})
     memory_world.leave("s1", SPACE)
     assert real_time(memory_world)["latency"] is None
 
 
-def test_devices_and_countries_are_people_by_what_their_browser_and_the_edge_say(
+def test_devices_and_countries_count_people_by_browser_and_edge(
     memory_world: World,
 ) -> None:
     world = memory_world
@@ -649,8 +652,8 @@ def test_larger_streams_are_read_as_published(
     memory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = memory_world
-    assert routes.UP_TO == 2_000
-    monkeypatch.setattr(routes, "UP_TO", 2)
+    assert reading.LIVE_UP_TO == 2_000
+    monkeypatch.setattr(reading, "LIVE_UP_TO", 2)
     for number in range(3):
         world.beat(f"s{number}", SPACE)
     world.settle()
@@ -660,15 +663,15 @@ def test_larger_streams_are_read_as_published(
     assert metrics(world)["currentViewers"] == 4
 
 
-# -------------------------------------------------------------------------------------- engagement
+# --------------------------------------------------------------------------------------- engagement
 
 
-def test_what_viewers_do_is_added_up_from_events_and_beats(world: World) -> None:
-    happens(world, "chat")
-    happens(world, "chat", count=4)
-    happens(world, "reaction", count=1_000)
+def test_engagement_is_added_up_from_events_and_beats(world: World) -> None:
+    send_event(world, "chat")
+    send_event(world, "chat", count=4)
+    send_event(world, "reaction", count=1_000)
     world.beat("s1", SPACE, engagement={"chat": 2, "share": 1})
-    world.beat("s1", SPACE, engagement={"chat": 3, "share": 1})  # so far in this visit
+    world.beat("s1", SPACE, engagement={"chat": 3, "share": 1})  # totals of this visit so far
     world.settle()
     state = real_time(world)
     assert (state["chatMessages"], state["reactions"], state["shares"]) == (8, 1_000, 1)
@@ -677,7 +680,7 @@ def test_what_viewers_do_is_added_up_from_events_and_beats(world: World) -> None
     assert metrics(world)["chatMessages"] == 8
 
 
-def test_a_count_is_null_until_the_first_and_zero_where_clients_say_zero(
+def test_a_count_is_null_until_the_first_and_zero_if_clients_send_zero(
     memory_world: World,
 ) -> None:
     memory_world.beat("s1", SPACE, engagement={"chat": 0})
@@ -685,13 +688,13 @@ def test_a_count_is_null_until_the_first_and_zero_where_clients_say_zero(
     assert (state["chatMessages"], state["reactions"], state["shares"]) == (0, None, None)
 
 
-def test_revenue_is_added_up_refunds_included_in_all_and_today(world: World) -> None:
-    happens(world, "revenue", amount=0.1)
-    happens(world, "revenue", amount=0.2)
+def test_revenue_is_added_up_with_refunds_in_total_and_today(world: World) -> None:
+    send_event(world, "revenue", amount=0.1)
+    send_event(world, "revenue", amount=0.2)
     world.clock.set("2026-11-22T00:00:01Z")
     assert comprehensive(world)["engagement"]["revenueToday"] == 0
-    happens(world, "revenue", amount=20)
-    happens(world, "revenue", amount=-5.5)
+    send_event(world, "revenue", amount=20)
+    send_event(world, "revenue", amount=-5.5)
     engagement = comprehensive(world)["engagement"]
     assert (engagement["revenue"], engagement["revenueToday"]) == (14.8, 14.5)
 
@@ -700,17 +703,17 @@ def test_engagement_per_view_counts_chat_reactions_and_shares_but_no_revenue(
     memory_world: World,
 ) -> None:
     world = memory_world
-    happens(world, "chat")
+    send_event(world, "chat")
     assert comprehensive(world)["engagement"]["perView"] is None
     world.beat("s1", SPACE)
     world.beat("s2", SPACE)
-    happens(world, "reaction")
-    happens(world, "share")
-    happens(world, "revenue", amount=100)
+    send_event(world, "reaction")
+    send_event(world, "share")
+    send_event(world, "revenue", amount=100)
     assert comprehensive(world)["engagement"]["perView"] == 1.5
 
 
-def test_a_beat_can_say_no_revenue(memory_world: World) -> None:
+def test_a_beat_can_not_report_revenue(memory_world: World) -> None:
     world = memory_world
     path = f"/v1/spaces/{SPACE}/presence"
     for name in ("revenue", "$revenue"):
@@ -722,15 +725,15 @@ def test_a_beat_can_say_no_revenue(memory_world: World) -> None:
 
 def test_revenue_is_in_no_public_count(memory_world: World) -> None:
     world = memory_world
-    happens(world, "revenue", amount=10)
-    happens(world, "chat")
+    send_event(world, "revenue", amount=10)
+    send_event(world, "chat")
     world.beat("s1", SPACE)
     world.settle()
     answer = world.get(f"/v1/spaces/{SPACE}")
     assert (answer.status, answer.body["engagement"]) == (200, {"chat": 1})
 
 
-def test_revenue_is_admins_to_report(memory_world: World) -> None:
+def test_only_admins_report_revenue(memory_world: World) -> None:
     world = memory_world
     before = world.snapshot()
     path = f"{ANALYTICS}/streams/{STREAM}/events"
@@ -741,17 +744,59 @@ def test_revenue_is_admins_to_report(memory_world: World) -> None:
 
 
 @pytest.mark.parametrize("verified", ["true", "false"])
-def test_anybody_may_send_events_whatever_their_token(
+def test_a_session_that_is_here_may_send_events_with_any_token(
     memory: Engine, worlds: Worlds, verified: str
 ) -> None:
     world = worlds(memory, RequireVerifiedUsers=verified)
     path = f"{ANALYTICS}/streams/{STREAM}/events"
+    world.beat("s1", f"stream:{STREAM}")
     for token in (None, "nonsense", world.token(sub="u1")):
-        assert world.http("POST", path, body={"type": "chat"}, token=token).status == 200
+        body = {"type": "chat", "sessionId": "s1"}
+        assert world.http("POST", path, body=body, token=token).status == 200
     assert metrics(world)["chatMessages"] == 3
 
 
+def test_nobody_else_sends_events(memory_world: World) -> None:
+    world = memory_world
+    path = f"{ANALYTICS}/streams/{STREAM}/events"
+    world.beat("elsewhere", "stream:another")
+    world.beat("left", f"stream:{STREAM}")
+    world.leave("left", f"stream:{STREAM}")
+    world.beat("lapsed", f"stream:{STREAM}")
+    world.clock.advance(61)
+    before = world.snapshot()
+    for session, status in ((None, 401), *((one, 403) for one in ("elsewhere", "left", "lapsed"))):
+        body = {"type": "share", "count": 1000, **({"sessionId": session} if session else {})}
+        assert world.http("POST", path, body=body).status == status
+    token = world.token(headcount_scopes="ingest:stream:another")
+    assert world.http("POST", path, body={"type": "share"}, token=token).status == 403
+    assert world.snapshot() == before
+
+
+def test_the_events_of_a_session_are_bounded(memory_world: World) -> None:
+    world = memory_world
+    path, space = f"{ANALYTICS}/streams/{STREAM}/events", f"stream:{STREAM}"
+    world.beat("s1", space, visitorId="v1")
+    body = {"type": "chat", "count": 1000, "sessionId": "s1"}
+    statuses = [world.http("POST", path, body=body).status for _ in range(60)]
+    assert 10 <= statuses.count(200) <= 20
+    assert set(statuses) == {200, 429}
+    assert metrics(world)["chatMessages"] <= 20 * MAX_GROWTH
+    for _ in range(MAX_ENGAGED // MAX_GROWTH):
+        world.clock.advance(10)
+        world.beat("s1", space, visitorId="v1")
+        last = world.http("POST", path, body=body)
+    assert last.status == 403
+    assert metrics(world)["chatMessages"] <= MAX_ENGAGED
+    world.settle()
+    act(world, "POST", "removals", {"visitorId": "v1"}, space=space)
+    world.settle()
+    world.clock.advance(20)
+    assert world.http("POST", path, body=body).status == 403
+
+
 def test_an_event_may_come_as_text_with_more_fields(memory_world: World) -> None:
+    memory_world.beat("s1", f"stream:{STREAM}")
     answer = memory_world.http(
         "POST",
         f"{ANALYTICS}/streams/{STREAM}/events",
@@ -795,10 +840,10 @@ def test_an_event_that_is_not_valid_is_refused(memory_world: World, body: object
     assert "Input" not in answer.body["error"]
 
 
-# ---------------------------------------------------------------------------------- infrastructure
+# ----------------------------------------------------------------------------------- infrastructure
 
 
-def test_what_servers_report_counts_for_five_minutes(world: World) -> None:
+def test_servers_reports_count_for_five_minutes(world: World) -> None:
     reports(world, "rtmp", bandwidth=6000, latency=40, errorRate=0.02, uptime=3600, load=0.5)
     reports(world, "cdn", bandwidth=8000, latency=20, uptime=7200)
     world.clock.advance(299.999)
@@ -834,7 +879,7 @@ def test_what_servers_report_counts_for_five_minutes(world: World) -> None:
     }
 
 
-def test_a_new_report_takes_the_place_of_the_one_before(memory_world: World) -> None:
+def test_a_new_report_replaces_the_last_one(memory_world: World) -> None:
     reports(memory_world, latency=40, load=0.5)
     memory_world.clock.advance(1)
     reports(memory_world, latency=30)
@@ -843,7 +888,7 @@ def test_a_new_report_takes_the_place_of_the_one_before(memory_world: World) -> 
     }
 
 
-def test_viewers_say_bandwidth_and_latency_where_they_do_and_servers_the_error_rate(
+def test_bandwidth_and_latency_come_from_viewers_if_they_send_them_and_the_error_rate_from_servers(
     memory_world: World,
 ) -> None:
     world = memory_world
@@ -909,13 +954,13 @@ def test_a_report_that_is_not_valid_is_refused(memory_world: World, body: object
     assert "script" not in str(answer.body)
 
 
-# ---------------------------------------------------------------------------------------- timeline
+# ----------------------------------------------------------------------------------------- timeline
 
 
 def test_the_timeline_has_the_last_hours_minutes_and_this_moment(world: World) -> None:
     for minute in range(3):
         world.beat("s1", SPACE, engagement={"chat": 2 * minute})
-        happens(world, "chat")
+        send_event(world, "chat")
         world.beat("s2", SPACE)
         if minute == 2:
             world.leave("s2", SPACE)
@@ -926,7 +971,7 @@ def test_the_timeline_has_the_last_hours_minutes_and_this_moment(world: World) -
         if minute < 2:
             world.beat("s2", SPACE)
         world.clock.set(f"2026-11-21T12:0{minute + 1}:00Z")
-    happens(world, "chat", count=5)
+    send_event(world, "chat", count=5)
     assert real_time(world)["viewerTimeline"] == [
         {"timestamp": "2026-11-21T12:00:00.000Z", "viewers": 2, "chatActivity": None},
         {"timestamp": "2026-11-21T12:01:00.000Z", "viewers": 2, "chatActivity": 3},
@@ -944,7 +989,7 @@ def test_the_timelines_first_point_counts_from_the_minute_before_the_hour(
         for minute in range(63)
     )
     world.clock.advance(63 * 60)
-    happens(world, "chat", count=70)
+    send_event(world, "chat", count=70)
     found = real_time(world)["viewerTimeline"]
     assert len(found) == 61
     assert found[0] == {"timestamp": "2026-11-21T12:03:00.000Z", "viewers": 1, "chatActivity": 1}
@@ -985,10 +1030,10 @@ def test_a_channels_history_adds_up_its_streams_days(world: World) -> None:
     watch(world, "a", 30, "v1", "v2", "v3")
     watch(world, "b", 10, "v1")
     watch(world, "elsewhere", 10, "v9")
-    happens(world, "chat", "a", count=3)
-    happens(world, "chat", "b", count=4)
-    happens(world, "reaction", "b")
-    happens(world, "revenue", "a", amount=9.9)
+    send_event(world, "chat", "a", count=3)
+    send_event(world, "chat", "b", count=4)
+    send_event(world, "reaction", "b")
+    send_event(world, "revenue", "a", amount=9.9)
     world.clock.set("2026-11-22T01:00:00Z")
     world.daily()
     watch(world, "b", 20, "v4")
@@ -1060,7 +1105,7 @@ def test_a_history_is_of_days_that_exist_and_at_most_400(
     assert is_error(memory_world.get(path, token=memory_world.admin, **query), 400)
 
 
-def test_unexpected_errors_say_nothing_of_our_insides(memory_world: World) -> None:
+def test_unexpected_errors_reveal_no_details(memory_world: World) -> None:
     def fail() -> None:
         raise RuntimeError("a secret")
 
@@ -1080,7 +1125,7 @@ def test_a_body_over_the_limit_is_refused(memory_world: World) -> None:
     assert is_error(Answer.of(memory_world.invoke("api", event)), 413)
 
 
-def test_what_was_done_in_a_visit_that_ran_out_stays_counted(world: World) -> None:
+def test_engagement_of_an_expired_visit_stays_counted(world: World) -> None:
     world.beat("a", SPACE, engagement={"chat": 7})
     world.settle()
     world.clock.advance(61)
@@ -1098,7 +1143,7 @@ def test_what_was_done_in_a_visit_that_ran_out_stays_counted(world: World) -> No
     assert activity <= {0, None}
 
 
-def test_what_was_done_never_falls_while_ends_are_on_their_way(world: World) -> None:
+def test_engagement_never_falls_while_ends_are_on_their_way(world: World) -> None:
     for session in ("a", "b", "c"):
         world.beat(session, SPACE, engagement={"chat": 5})
     world.settle()
@@ -1119,12 +1164,38 @@ def test_a_view_that_is_added_during_a_read_is_not_missed(
     world = memory_world
     world.beat("a", SPACE)
     world.beat("b", SPACE)
-    known = VisitsTable.known
+    known = VisitsTable.recorded
 
     def slow(self: VisitsTable, visits: Any) -> set[str]:
         wanted = list(visits)
         world.settle()
         return known(self, wanted)
 
-    monkeypatch.setattr(VisitsTable, "known", slow)
+    monkeypatch.setattr(VisitsTable, "recorded", slow)
     assert metrics(world)["totalViews"] == 2
+
+
+@pytest.mark.parametrize(("conflicts", "status"), [(3, 200), (99, 503)])
+def test_revenue_of_many_streams_at_once_waits_for_its_turn_at_the_total(
+    memory_world: World, conflicts: int, status: int
+) -> None:
+    world, tries = memory_world, []
+
+    def conflict(**_: object) -> None:
+        tries.append(None)
+        if len(tries) <= conflicts:
+            error: Any = aws_error("TransactionCanceledException", 400, "TransactWriteItems")
+            reasons = [{"Code": "None"}, {"Code": "TransactionConflict"}]
+            error.response["CancellationReasons"] = reasons
+            raise error
+
+    events = world.engine.client.meta.events
+    event = "before-parameter-build.dynamodb.TransactWriteItems"
+    events.register(event, conflict, unique_id="conflict")
+    try:
+        path = f"{ANALYTICS}/streams/{STREAM}/events"
+        revenue = {"type": "revenue", "amount": 5}
+        answer = world.http("POST", path, body=revenue, token=world.admin)
+    finally:
+        events.unregister(event, unique_id="conflict")
+    assert answer.status == status

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from headcount.systems.stream_analytics.feeds import OVERVIEW
 
+from lab.harness.engines import Engine
+from lab.harness.events import socket_event
+from lab.harness.world import World
 from tests.conftest import Worlds
-from tests.support.engines import Engine
-from tests.support.events import socket_event
-from tests.support.world import World
 
 METRICS = "/api/ws/streams/s1/metrics"
 REALTIME = "/api/ws/analytics/realtime"
@@ -19,7 +19,7 @@ STREAM = "stream:s1"
 
 
 def frames(world: World, connection: str) -> list[dict[str, Any]]:
-    return world.line.frames[connection]
+    return world.management.frames[connection]
 
 
 def viewers(world: World, connection: str) -> list[int]:
@@ -29,11 +29,11 @@ def viewers(world: World, connection: str) -> list[int]:
 
 def open_feed(world: World, connection: str, path: str) -> None:
     assert world.connect(connection, path=path) == {"statusCode": 200}
-    assert frames(world, connection) == []  # nothing can be said before the connection is up
-    world.run_errands()
+    assert frames(world, connection) == []  # nothing can be sent before the connection is up
+    world.run_deferred()
 
 
-def test_a_stream_is_heard_at_once_and_with_each_version(world: World) -> None:
+def test_a_stream_is_received_at_once_and_with_each_version(world: World) -> None:
     world.beat("v1", STREAM)
     world.settle()
     open_feed(world, "c1", METRICS)
@@ -60,11 +60,11 @@ def test_a_stream_is_heard_at_once_and_with_each_version(world: World) -> None:
     world.settle()
     assert viewers(world, "c1") == [1, 2, 1]
     last = frames(world, "c1")[-1]["data"]
-    assert last["avgViewDuration"] == 21  # the pace of publishing took a second
+    assert last["avgViewDuration"] == 20
     assert (last["chatMessages"], last["bandwidth"], last["errors"]) == (3, 4.5, 2)
 
 
-def test_other_streams_versions_are_not_heard(memory_world: World) -> None:
+def test_other_streams_versions_are_not_received(memory_world: World) -> None:
     open_feed(memory_world, "c1", METRICS)
     memory_world.beat("v1", "stream:s2")
     memory_world.settle()
@@ -80,8 +80,8 @@ def test_headcounts_and_metrics_of_a_stream_go_out_side_by_side(memory_world: Wo
     assert [frame["type"] for frame in frames(memory_world, "c2")] == ["headcount", "headcount"]
 
 
-def test_chunks_carry_each_form_to_those_who_hear_it(memory: Engine, worlds: Worlds) -> None:
-    world = worlds(memory, InlineFanout="0")
+def test_chunks_carry_each_format_to_its_subscribers(memory: Engine, worlds: Worlds) -> None:
+    world = worlds(memory, Limits="inline-fanout=0")
     open_feed(world, "c1", METRICS)
     world.subscribe("c2", STREAM)
     world.beat("v1", STREAM)
@@ -90,26 +90,26 @@ def test_chunks_carry_each_form_to_those_who_hear_it(memory: Engine, worlds: Wor
     assert frames(world, "c2")[-1]["type"] == "headcount"
 
 
-@pytest.mark.parametrize("said", ["ping", "", '{"type": "heartbeat"}', "[]", "{"])
+@pytest.mark.parametrize("message", ["ping", "", '{"type": "heartbeat"}', "[]", "{"])
 @pytest.mark.parametrize("path", [METRICS, REALTIME])
-def test_whatever_a_feeds_client_says_is_a_heartbeat(
-    memory_world: World, path: str, said: str
+def test_any_message_from_a_feeds_client_is_a_heartbeat(
+    memory_world: World, path: str, message: str
 ) -> None:
     open_feed(memory_world, "c1", path)
-    memory_world.say("c1", said)
+    memory_world.send("c1", message)
     first, second = frames(memory_world, "c1")
     assert second == first
 
 
 def test_a_native_ping_is_answered_on_a_feed_too(memory_world: World) -> None:
     open_feed(memory_world, "c1", METRICS)
-    memory_world.say("c1", {"action": "ping"})
+    memory_world.send("c1", {"action": "ping"})
     assert frames(memory_world, "c1")[-1] == {"type": "pong"}
 
 
-def test_a_dashboard_without_a_feed_is_told_what_is_wrong(memory_world: World) -> None:
+def test_a_heartbeat_without_a_feed_is_answered_with_an_error(memory_world: World) -> None:
     memory_world.subscribe("c1")
-    memory_world.say("c1", {"type": "heartbeat"})
+    memory_world.send("c1", {"type": "heartbeat"})
     assert frames(memory_world, "c1")[-1]["type"] == "error"
 
 
@@ -140,29 +140,29 @@ def test_the_overview_gathers_changes_for_two_seconds(memory_world: World) -> No
         world.beat(f"v{number}", STREAM)
         world.count(world.filtered("count"))
         world.publish(world.filtered("publish"))
-    assert (len(world.queue.errands), world.queue.delays[-1]) == (1, 2)
-    world.run_errands()
+    assert (len(world.queue.deferred), world.queue.delays[-1]) == (1, 2)
+    world.run_deferred()
     assert viewers(world, "c1") == [0, 4]
 
 
-def test_a_version_while_the_overview_is_being_said_is_said_too(memory_world: World) -> None:
+def test_a_version_during_the_sending_of_an_overview_is_sent_too(memory_world: World) -> None:
     world = memory_world
     open_feed(world, "c1", REALTIME)
 
     def somebody_else() -> None:
-        world.line.after_post = lambda: None
+        world.management.after_post = lambda: None
         world.clock.advance(1)
         world.beat("v2", STREAM)
         world.count(world.filtered("count"))
         world.publish(world.filtered("publish"))
 
     world.beat("v1", STREAM)
-    world.line.after_post = somebody_else
+    world.management.after_post = somebody_else
     world.settle()
     assert viewers(world, "c1")[-1] == 2
 
 
-def test_an_overview_that_was_claimed_and_lost_is_claimed_anew_after_a_minute(
+def test_an_overview_that_was_claimed_and_lost_is_claimed_again_after_a_minute(
     memory_world: World,
 ) -> None:
     world = memory_world
@@ -170,14 +170,14 @@ def test_an_overview_that_was_claimed_and_lost_is_claimed_anew_after_a_minute(
     world.beat("v1", STREAM)
     world.count(world.filtered("count"))
     world.publish(world.filtered("publish"))
-    world.queue.errands.clear()  # lost
+    world.queue.deferred.clear()  # lost
     world.clock.advance(61)
     world.leave("v1", STREAM)
     world.settle()
     assert viewers(world, "c1") == [0, 0]
 
 
-def test_the_overview_hears_of_a_version_whose_publisher_died_while_sending_it(
+def test_the_overview_includes_a_version_whose_publisher_died_while_sending_it(
     memory_world: World,
 ) -> None:
     world = memory_world
@@ -193,14 +193,14 @@ def test_the_overview_hears_of_a_version_whose_publisher_died_while_sending_it(
     with world.engine.interrupted("Query", subscriptions, crash), pytest.raises(RuntimeError):
         world.invoke("publish", {"Records": batch})
     world.publish(batch)
-    assert [json.loads(one["body"])["do"] for one in world.queue.errands] == ["say"]
+    assert [json.loads(one["body"])["do"] for one in world.queue.deferred] == ["say"]
 
 
-def test_nobody_listening_to_the_overview_costs_no_errand(memory_world: World) -> None:
+def test_without_subscribers_the_overview_costs_no_deferred_task(memory_world: World) -> None:
     memory_world.beat("v1", STREAM)
     memory_world.count(memory_world.filtered("count"))
     memory_world.publish(memory_world.filtered("publish"))
-    assert memory_world.queue.errands == []
+    assert memory_world.queue.deferred == []
 
 
 def test_other_spaces_leave_the_overview_alone(memory_world: World) -> None:
@@ -212,8 +212,8 @@ def test_other_spaces_leave_the_overview_alone(memory_world: World) -> None:
 
 def test_a_first_frame_waits_until_the_connection_is_up(memory_world: World) -> None:
     memory_world.connect("c1", path=METRICS)
-    memory_world.line.go("c1", times=2)
-    memory_world.run_errands()
+    memory_world.management.set_gone("c1", times=2)
+    memory_world.run_deferred()
     assert viewers(memory_world, "c1") == [0]
 
 
@@ -223,7 +223,7 @@ def test_a_version_that_comes_before_the_first_frame_leaves_no_gap(memory_world:
     world.beat("v1", STREAM)
     world.count(world.filtered("count"))
     world.publish(world.filtered("publish"))
-    world.run_errands()
+    world.run_deferred()
     assert viewers(world, "c1")[-1] == 1
 
 
@@ -263,7 +263,7 @@ def test_a_feed_needs_an_admins_token(memory_world: World, path: str) -> None:
         memory_world.connect("c1", path=path, token=memory_world.token(sub="u"))["statusCode"]
         == 403
     )
-    assert memory_world.queue.errands == []
+    assert memory_world.queue.deferred == []
 
 
 def test_the_overviews_topic_is_no_space() -> None:
@@ -274,12 +274,12 @@ def test_a_start_and_a_stop_are_in_the_overview_at_once(world: World) -> None:
     open_feed(world, "c1", REALTIME)
     for act in ("start", "start", "stop"):
         world.http("POST", f"/api/streams/s1/{act}", token=world.admin)
-        world.run_errands()
+        world.run_deferred()
     active = [frame["data"]["activeStreams"] for frame in frames(world, "c1")]
     assert active == [0, 1, 0]
 
 
-def test_revenue_of_a_stream_that_nobody_watches_is_in_the_overview(world: World) -> None:
+def test_revenue_of_a_stream_without_viewers_is_in_the_overview(world: World) -> None:
     open_feed(world, "c1", REALTIME)
     for stream, amount in (("s1", 12.5), ("s2", 7.25)):
         path = f"/api/v1/analytics/streams/{stream}/events"
@@ -292,7 +292,7 @@ def test_revenue_of_a_stream_that_nobody_watches_is_in_the_overview(world: World
     assert listed == []
 
 
-def test_a_live_streams_load_counts_before_anybody_watches(memory_world: World) -> None:
+def test_a_live_streams_load_counts_before_anyone_watches(memory_world: World) -> None:
     world = memory_world
     world.http("POST", "/api/streams/s1/start", token=world.admin)
     body = {"source": "rtmp", "load": 0.5}

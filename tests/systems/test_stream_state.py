@@ -1,24 +1,24 @@
-"""What stream dashboards are told, from headcounts alone."""
+"""The messages to stream dashboards, computed from headcounts alone."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from headcount.headcounts import Headcount, Peak, Reading, Views
-from headcount.streams import Status, Stream, registered, started, stopped
+from headcount.model.headcount import Headcount, Peak, Reading, Views
+from headcount.model.stream import Status, Stream, registered, started, stopped
+from headcount.model.tally import Tally
 from headcount.systems.stream_analytics.days import days_of
 from headcount.systems.stream_analytics.state import (
-    FRESH,
+    REPORT_LIFETIME,
     REVENUE,
     metrics_data,
     overview_data,
     real_time_data,
 )
-from headcount.tally import Tally
 from headcount.times import DAY, MINUTE
 
-from tests.support.clock import NOON
+from lab.harness.clock import NOON
 
 
 def head(stream: str = "a", people: int = 0, views: int = 0, **fields: Any) -> Headcount:
@@ -96,7 +96,7 @@ def test_error_rate_and_load_are_means_over_the_active_streams_that_have_them() 
     ]
     found = overview_data(heads, registry(idle=Status.IDLE), NOTHING, NOON)
     assert (found["errorRate"], found["serverLoad"]) == (0.3, 0.2)
-    later = overview_data(heads, [], NOTHING, NOON + FRESH)
+    later = overview_data(heads, [], NOTHING, NOON + REPORT_LIFETIME)
     assert (later["errorRate"], later["serverLoad"]) == (0.5, None)
 
 
@@ -106,9 +106,11 @@ def test_the_peak_is_never_below_who_is_here() -> None:
     assert metrics_data(head(people=9, peak=Peak(3, NOON)), NOON)["peakViewers"] == 9
 
 
-@pytest.mark.parametrize(("age", "latency"), [(0, 40), (FRESH - 1, 40), (FRESH, None)])
+@pytest.mark.parametrize(
+    ("age", "latency"), [(0, 40), (REPORT_LIFETIME - 1, 40), (REPORT_LIFETIME, None)]
+)
 def test_a_reading_counts_for_five_minutes(age: int, latency: float | None) -> None:
-    assert FRESH == 5 * MINUTE
+    assert REPORT_LIFETIME == 5 * MINUTE
     stream = head(readings=read(latency=40))
     assert real_time_data(stream, [], NOON + age)["latency"] == latency
 

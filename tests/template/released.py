@@ -1,4 +1,4 @@
-"""What of a release an update must not replace, and how an older template says it.
+"""What an update must not replace, read from the templates of releases.
 
 ``python -m tests.template.released next.json < template.yaml`` keeps a release's facts.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.template import Template, load
+from lab.harness.template import Template, load
 
 FOLDER = Path(__file__).parent / "released"
 
@@ -23,35 +23,37 @@ FIXED: Mapping[str, tuple[str, ...]] = {
     "AWS::ApiGatewayV2::Api": ("ProtocolType",),
     "AWS::Serverless::HttpApi": (),
 }
-"""Of each type that holds something, or an address: what can't be changed without a new one, or not
-without a new secret or another bill."""
+"""Type with data or an address -> properties whose change needs a new resource, a new secret or
+another bill."""
 
 
 def facts(of: Template) -> dict[str, dict[str, Any]]:
-    """Logical id -> what is fixed of it, of the resources that an update must keep."""
+    """Logical id -> fixed properties, of the resources that an update must keep."""
     found: dict[str, dict[str, Any]] = {}
     for name, resource in of.resources.items():
         kind = resource["Type"]
         if kind not in FIXED:
             continue
-        said = of.resolve(resource.get("Properties", {}))
-        found[name] = {"Type": kind} | {key: said[key] for key in FIXED[kind] if key in said}
+        properties = of.resolve(resource.get("Properties", {}))
+        found[name] = {"Type": kind} | {
+            key: properties[key] for key in FIXED[kind] if key in properties
+        }
         if kind == "AWS::DynamoDB::Table":
-            keys = [key["AttributeName"] for key in said["KeySchema"]]
-            indexes = said.get("GlobalSecondaryIndexes", [])
+            keys = [key["AttributeName"] for key in properties["KeySchema"]]
+            indexes = properties.get("GlobalSecondaryIndexes", [])
             found[name]["Indexes"] = {one["IndexName"]: one["KeySchema"] for one in indexes}
             keys += [key["AttributeName"] for one in indexes for key in one["KeySchema"]]
             found[name]["Attributes"] = {
                 one["AttributeName"]: one["AttributeType"]
-                for one in said["AttributeDefinitions"]
+                for one in properties["AttributeDefinitions"]
                 if one["AttributeName"] in keys
             }
-            found[name]["Stream"] = said.get("StreamSpecification")
+            found[name]["Stream"] = properties.get("StreamSpecification")
     return found
 
 
 def replaced(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What an update from those facts to these would replace, delete or rebuild."""
+    """What an update from the old facts to the new ones would replace, delete or rebuild."""
     for name, was in before.items():
         found = now.get(name)
         if found is None:

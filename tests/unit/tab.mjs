@@ -11,6 +11,8 @@ let timers = [];
 let ids = 0;
 const closed = new Set();
 let reachable = true;
+let door; // the address for beats that answers name
+let doorWorks = true;
 
 Date.now = () => now;
 Math.random = () => 0.5;
@@ -48,6 +50,7 @@ const storage = () => {
   };
 };
 const events = new EventTarget();
+const capturing = new EventTarget(); // whose listeners browsers call first
 const page = new EventTarget();
 const stub = (name, value) => Object.defineProperty(globalThis, name, { value, configurable: true });
 
@@ -59,15 +62,19 @@ stub("history", { pushState: () => {}, replaceState: () => {} });
 stub("localStorage", storage());
 stub("sessionStorage", storage());
 stub("navigator", { sendBeacon: (url) => log.push({ beacon: new URL(url).pathname }) });
-stub("addEventListener", events.addEventListener.bind(events));
+stub("addEventListener", (type, react, options) =>
+  (options?.capture ? capturing : events).addEventListener(type, react, options),
+);
 stub("removeEventListener", events.removeEventListener.bind(events));
 stub("dispatchEvent", events.dispatchEvent.bind(events));
 stub("fetch", async (url, { body } = {}) => {
-  const { pathname } = new URL(url);
+  const { pathname, host } = new URL(url);
   if (!body) return { json: async () => ({ socketUrl: "wss://socket.example/live" }) };
-  log.push({ posted: JSON.parse(body).seq });
-  const said = { success: true, count: 1, version: 1, nextBeatIn: 30 };
-  return { ok: true, status: 200, headers: new Headers(), json: async () => said, pathname };
+  const isDoor = host !== "api.example";
+  log.push({ posted: JSON.parse(body).seq, ...(isDoor && { at: String(url) }) });
+  if (isDoor && !doorWorks) throw new TypeError("Failed to fetch");
+  const answer = { success: true, count: 1, version: 1, nextBeatIn: 30, beatAt: isDoor ? undefined : door };
+  return { ok: true, status: 200, headers: new Headers(), json: async () => answer, pathname };
 });
 
 const sockets = [];
@@ -81,7 +88,7 @@ stub(
       setImmediate(() => (reachable ? this.onopen() : this.end()));
     }
     send(frame) {
-      log.push({ over: this.number, said: JSON.parse(frame) });
+      log.push({ over: this.number, frame: JSON.parse(frame) });
     }
     close(code = 1005) {
       log.push({ closed: this.number, code });
@@ -101,22 +108,36 @@ const does = {
   connect: (options) => client.connect({ space: "site:main", presence: "socket", ...options }),
   identify: (person) => client.identify(person),
   update: (change) => client.update(change),
+  /** As an element does. */
+  watch: () => does.connect().subscribe(({ count }) => log.push({ count })),
+  notices: () => addEventListener("headcount-notice", ({ detail: { notice } }) => log.push({ notice })),
   subscribe: () => client.subscribe(({ count }) => log.push({ count })),
   leave: () => client.leave(),
   start: () => client.start(),
   pass,
+  days(number) {
+    now += number * 86_400_000; // of a browser that is closed
+  },
   hide() {
     page.hidden = true;
     page.dispatchEvent(new Event("visibilitychange"));
   },
-  click() {
-    const link = { href: `${location.origin}/next`, target: "", hasAttribute: () => false };
-    events.closest = () => link; // an event's target is whom it is dispatched to
-    events.dispatchEvent(new Event("click"));
+  /** Storage is forbidden from now on, and the page gave the tab a name. */
+  forbid(name) {
+    globalThis.name = name;
+    for (const storage of [localStorage, sessionStorage])
+      storage.getItem = storage.setItem = storage.removeItem = () => {
+        throw new Error("forbidden");
+      };
   },
-  unload: () => events.dispatchEvent(new Event("pagehide")),
+  unload() {
+    for (const target of [capturing, events]) target.dispatchEvent(new Event("pagehide"));
+  },
   lose: () => sockets.at(-1).end(),
-  hear: (message) => sockets.at(-1).onmessage({ data: JSON.stringify(message) }),
+  receive: (message) => sockets.at(-1).onmessage({ data: JSON.stringify(message) }),
+  door(url, works = true) {
+    [door, doorWorks] = [url, works];
+  },
   network(works) {
     reachable = works;
   },

@@ -1,28 +1,30 @@
-"""What explains a difference, and what is drift."""
+"""Which differences are explained, and which are drift."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from typing import Any
 
 import pytest
-from headcount.auditing import SETTLING, Audit, Look
-from headcount.headcounts import Headcount
-from headcount.session import Session, Write
-from headcount.store.counts import Count
-from headcount.tally import Tally, merge, tally
+from headcount.model.headcount import Headcount
+from headcount.model.session import Session, Write
+from headcount.model.tally import Tally, merge
+from headcount.store.counts import ShardCount
 from headcount.times import MINUTE, SECOND
+from headcount.usecases.audit import IN_FLIGHT, ShardScan, SpaceAudit
+from msgspec.structs import replace
 
+from tests.support.tallies import tally
 from tests.unit.test_session import NOON, gone, here
 
 SITE = "site:main"
 LONG_AGO = NOON - 10 * MINUTE
-OLD = NOON - SETTLING - 1
+OLD = NOON - IN_FLIGHT - 1
 WRONG = Tally(sessions=7, anonymous=7)
 
 
 def live(session: str = "s1", **changes: Any) -> Session:
-    """Somebody who came long ago and goes on beating."""
+    """A session that joined long ago and is still beating."""
     since = {"joined_at": LONG_AGO, "changed_at": LONG_AGO, "last_seen": NOON - 5 * SECOND}
     return here(id=session, write=Write.BEAT, **{**since, **changes})
 
@@ -34,9 +36,8 @@ def audit(
     counted_at: int = OLD,
     as_of: int = OLD,
     also: dict[int, list[Session]] | None = None,
-) -> Audit:
-    """An audit of shard 0 with these rows, and of others; all as they should be but for what is
-    said."""
+) -> SpaceAudit:
+    """An audit of shard 0 with these rows, and of other shards; only the arguments are wrong."""
     shards = {0: list(rows), **(also or {})}
     right = {
         shard: tally(row for row in every if row.live(NOON)) for shard, every in shards.items()
@@ -44,27 +45,27 @@ def audit(
     if counted is not None:
         right[0] = counted
     counts = {
-        shard: Count(SITE, shard, 3, numbers, counted_at=counted_at)
+        shard: ShardCount(SITE, shard, 3, numbers, counted_at=counted_at)
         for shard, numbers in right.items()
     }
     head = Headcount(SITE, 3, merge(right.values()) if published is None else published)
-    return Audit(replace(head, as_of=as_of), counts, looks(shards), NOON)
+    return SpaceAudit(dataclasses.replace(head, as_of=as_of), counts, looks(shards), NOON)
 
 
-def looks(shards: dict[int, list[Session]]) -> dict[int, Look]:
+def looks(shards: dict[int, list[Session]]) -> dict[int, ShardScan]:
     """Shards' rows as an audit reads them."""
-    found = {shard: Look(NOON) for shard in shards}
+    found = {shard: ShardScan(NOON) for shard in shards}
     for shard, rows in shards.items():
         for row in rows:
             found[shard].add(row)
     return found
 
 
-def test_what_agrees_is_no_drift_whatever_is_on_its_way() -> None:
+def test_equal_numbers_are_no_drift_during_any_pending_changes() -> None:
     found = audit(live(), live("s2", changed_at=NOON - SECOND))
     assert found.agrees
     assert found.drifted == []
-    assert (found.written, found.run_out, found.counted) == (1, 0, 0)
+    assert (found.written, found.expired, found.counted) == (1, 0, 0)
 
 
 def test_a_wrong_count_that_nothing_explains_is_drift() -> None:
@@ -78,14 +79,14 @@ def test_a_wrong_publication_that_nothing_explains_is_drift() -> None:
     assert (found.miscounted, found.unpublished, found.drifted) == ([], True, [0])
 
 
-@pytest.mark.parametrize("young", [NOON - SETTLING, NOON, NOON + SECOND])
-def test_what_was_written_a_moment_ago_explains_a_wrong_count(young: int) -> None:
+@pytest.mark.parametrize("young", [NOON - IN_FLIGHT, NOON, NOON + SECOND])
+def test_a_recent_write_explains_a_wrong_count(young: int) -> None:
     assert audit(live(changed_at=young), counted=WRONG).drifted == []
     left = gone(ended_at=young, ended_by="leave", expires_at=NOON + MINUTE)
     assert audit(live(), left, counted=WRONG).drifted == []
 
 
-def test_what_was_written_a_moment_ago_in_another_shard_explains_nothing() -> None:
+def test_a_recent_write_in_another_shard_explains_nothing() -> None:
     other = {1: [live("s2", shard=1, changed_at=NOON)]}
     assert audit(live(), counted=WRONG, also=other).drifted == [0]
 
@@ -95,26 +96,26 @@ def test_a_lease_that_ran_out_explains_a_wrong_count_until_a_sweep_ends_it() -> 
     assert audit(live(), run_out, counted=WRONG).drifted == []
     ended = replace(run_out, write=Write.LEAVE, ended_at=NOON, ended_by="expiry")
     assert audit(live(), ended, counted=WRONG).drifted == []
-    before = NOON - SETTLING - MINUTE - 1
+    before = NOON - IN_FLIGHT - MINUTE - 1
     assert audit(live(), replace(ended, ended_at=before), counted=WRONG).drifted == [0]
 
 
-def test_a_count_written_a_moment_ago_explains_what_is_published() -> None:
-    found = audit(live(), published=WRONG, counted_at=NOON - SETTLING)
+def test_a_recent_count_explains_a_wrong_publication() -> None:
+    found = audit(live(), published=WRONG, counted_at=NOON - IN_FLIGHT)
     assert (found.counted, found.drifted) == (1, [])
 
 
-def test_what_no_recount_came_after_in_time_is_drift_however_much_is_on_its_way() -> None:
+def test_a_write_without_a_recount_in_time_is_drift_despite_pending_changes() -> None:
     busy = live("s2", changed_at=NOON - SECOND)
     overdue = live("s3", changed_at=OLD)
     late = {"counted_at": OLD - 2 * SECOND, "as_of": NOON}
     assert audit(live(), busy, overdue, counted=WRONG, **late).drifted == [0]
-    # Within what clocks may differ by, the recount may have seen it.
+    # Within the clocks' possible difference, the recount may have seen it.
     close = {"counted_at": OLD - SECOND, "as_of": NOON}
     assert audit(live(), busy, overdue, counted=WRONG, **close).drifted == []
 
 
-def test_what_no_version_came_after_in_time_is_drift_however_fresh_the_counts_are() -> None:
+def test_a_count_without_a_version_in_time_is_drift_despite_fresh_counts() -> None:
     overdue = live("s3", changed_at=OLD)
     late = {"counted_at": NOON - SECOND, "as_of": OLD - 2 * SECOND}
     assert audit(live(), overdue, published=WRONG, **late).drifted == [0]
@@ -130,12 +131,12 @@ def test_what_no_version_came_after_in_time_is_drift_however_fresh_the_counts_ar
     ],
     ids=["an end that a sweep wrote some time later", "a leave that changed nothing"],
 )
-def test_rows_that_do_not_say_when_count_was_woken_accuse_nobody(row: Session) -> None:
+def test_rows_without_the_time_of_counts_invocation_are_no_drift(row: Session) -> None:
     busy = live("s2", changed_at=NOON - SECOND)
     assert audit(live(), busy, row, counted=WRONG, counted_at=OLD - MINUTE).drifted == []
 
 
-def test_a_session_that_moves_with_its_past_is_overdue_nowhere() -> None:
+def test_a_session_that_moves_between_shards_is_not_overdue() -> None:
     came = live("s2", shard=1, changed_at=OLD)
     farewell = replace(
         live("s2"), write=Write.LEAVE, ended_at=NOON - SECOND, ended_by="move", changed_at=OLD
@@ -150,4 +151,4 @@ def test_a_session_that_moves_with_its_past_is_overdue_nowhere() -> None:
 
 def test_of_a_space_without_counts_any_shard_is_recounted() -> None:
     head = Headcount(SITE, 3, WRONG, as_of=OLD)
-    assert Audit(head, {}, {}, NOON).drifted == [0]
+    assert SpaceAudit(head, {}, {}, NOON).drifted == [0]

@@ -1,4 +1,4 @@
-"""The gate that holds what was reached."""
+"""`make bench-check` fails if a figure is worse than committed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import check
-from tests.bench.check import COMMITTED
-from tests.bench.figures import Figure, compare, dump, load
+from lab.bench import check, cold_start, starts
+from lab.bench.check import COMMITTED
+from lab.bench.figures import Figure, compare, dump, load
+from lab.harness.template import template
 
 
 @pytest.mark.parametrize(
@@ -53,12 +54,12 @@ def test_a_loss_a_missing_and_a_new_figure_do_not_hold(
     assert word in line
 
 
-def test_the_committed_terms_count_not_those_measured_with() -> None:
+def test_the_committed_tolerance_applies_not_the_measured_one() -> None:
     _, holds = compare({"a.x": Figure(10, tolerance=0)}, {"a.x": Figure(11, tolerance=1)})
     assert not holds
 
 
-def test_figures_of_another_python_are_passed_over() -> None:
+def test_figures_of_another_python_are_skipped() -> None:
     (line,), holds = compare({"a.python311.x": Figure(1)}, {}, python="python312")
     assert holds
     assert "passed over: this is python312" in line
@@ -66,9 +67,7 @@ def test_figures_of_another_python_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_python_without_committed_figures_is_passed_over_unless_asked_to_be_strict(
-    *, strict: bool
-) -> None:
+def test_a_python_without_committed_figures_is_skipped_unless_strict(*, strict: bool) -> None:
     found = {"a.python312.x": Figure(1)}
     committed = {"a.python311.x": Figure(1)}
     assert compare(committed, found, python="python312", strict=strict)[1] != strict
@@ -91,7 +90,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return check.main()
 
 
-def test_the_command_fails_on_a_loss_and_accepts_when_told_to(
+def test_the_command_fails_on_a_loss_and_accepts_with_its_option(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     committed = tmp_path / "figures.json"
@@ -104,3 +103,39 @@ def test_the_command_fails_on_a_loss_and_accepts_when_told_to(
     assert run(monkeypatch, "a", "--accept") == 0
     assert load(committed.read_text()) == {"a.x": Figure(2), "b.y": Figure(1)}
     assert run(monkeypatch) == 0
+
+
+def test_a_functions_start_is_held_by_its_ratio_to_a_bare_interpreter() -> None:
+    bare = {cold_start.BARE: 10.0, "plain function": 1_000.0}
+    at_the_limits = {"beat": 70.0, "api": 260.0, "count": 130.0, "socket": 130.0}
+    lines, holds = cold_start.report(bare | at_the_limits)
+    assert holds
+    assert lines[-1].split() == ["socket", "130", "13.0", "13"]
+    for function, most in at_the_limits.items():
+        lines, holds = cold_start.report(bare | at_the_limits | {function: most + 1})
+        assert not holds
+        assert ["TOO SLOW" in line for line in lines].count(True) == 1
+
+
+def test_what_a_first_event_imports_is_a_figure_of_its_own() -> None:
+    found = starts.figures("count", "count_join", 150, ["decimal", "uuid"])
+    python = starts.PYTHON
+    assert found == {
+        f"start.{python}.modules_of_count": Figure(150),
+        f"start.{python}.modules_that_count_join_imports": Figure(2),
+    }
+
+
+def test_every_function_has_an_event_whose_imports_are_counted() -> None:
+    functions = {starts.function_of(event) for event in starts.EVENTS.glob("*.json")}
+    assert functions == set(template().functions)
+
+
+def test_only_a_token_has_a_first_event_import_anything() -> None:
+    deferred = {
+        name: figure.value
+        for name, figure in load(COMMITTED.read_text()).items()
+        if ".modules_that_" in name and figure.value
+    }
+    late = {name.partition("modules_that_")[2].removesuffix("_imports") for name in deferred}
+    assert late <= {"containers_launch", "socket_connect"}  # a token's cryptography

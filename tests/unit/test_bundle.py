@@ -1,4 +1,4 @@
-"""The bundler: only what the lock names, from the registry that npm would ask, and once."""
+"""The bundler: only locked packages, from npm's registry, downloaded once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from local.bundle import Bundler, registry, this_platform
 from local.settings import UsageError
 
-# Stands in for esbuild: writes the names of what it was asked for.
+# A fake esbuild: writes the names of the requested files.
 ESBUILD = """#!/bin/sh
 for word; do
   case $word in
@@ -67,6 +67,9 @@ def npm() -> Registry:
     return Registry(
         {
             "/uplot/-/uplot-1.0.0.tgz": packed(**{"package/LICENSE": "MIT, of uplot's author"}),
+            "/oauth4webapi/-/oauth4webapi-3.0.0.tgz": packed(
+                **{"package/LICENSE.md": "MIT, of oauth4webapi's author"}
+            ),
             f"/{this_platform()}-2.0.0.tgz": packed(**{"package/bin/esbuild": ESBUILD}),
         }
     )
@@ -76,20 +79,21 @@ def npm() -> Registry:
 def bundler(tmp_path: Path, npm: Registry, monkeypatch: pytest.MonkeyPatch) -> Bundler:
     """A site of one page script and one client, with its packages in the registry."""
     monkeypatch.setenv("npm_config_registry", "https://mirror.example.test/npm/")
-    site = tmp_path / "site"
-    for name, text in {"src/dashboard.js": "page()", "static/client.js": "client()"}.items():
-        (site / name).parent.mkdir(parents=True)
-        (site / name).write_text(text)
-    uplot, esbuild = npm.tarballs.values()
+    clients = tmp_path / "clients"
+    (clients / "dashboard").mkdir(parents=True)
+    for name, text in {"dashboard/dashboard.js": "page()", "client.js": "client()"}.items():
+        (clients / name).write_text(text)
+    uplot, oauth, esbuild = npm.tarballs.values()
     packages = {
         "node_modules/uplot": {"version": "1.0.0", "integrity": integrity_of(uplot)},
+        "node_modules/oauth4webapi": {"version": "3.0.0", "integrity": integrity_of(oauth)},
         f"node_modules/@esbuild/{this_platform()}": {
             "version": "2.0.0",
             "integrity": integrity_of(esbuild),
         },
     }
-    (site / "package-lock.json").write_text(json.dumps({"packages": packages}))
-    return Bundler(site, tmp_path / "state", npm.fetch)
+    (clients / "package-lock.json").write_text(json.dumps({"packages": packages}))
+    return Bundler(clients, tmp_path / "site" / "built", tmp_path / "state", npm.fetch)
 
 
 def test_the_page_is_bundled_the_client_minified_and_licences_are_kept(bundler: Bundler) -> None:
@@ -97,10 +101,22 @@ def test_the_page_is_bundled_the_client_minified_and_licences_are_kept(bundler: 
     built = {path.name: path.read_text() for path in bundler.built.iterdir()}
     assert built["dashboard.js"] == "page()"
     assert built["client.js"] == "client()"
-    assert "MIT, of uplot's author" in built["licences.txt"]
+    for name in ("uplot", "oauth4webapi"):
+        assert f"MIT, of {name}'s author" in built["licences.txt"]
 
 
-def test_what_did_not_change_is_not_bundled_again(bundler: Bundler, npm: Registry) -> None:
+def test_the_page_its_icon_and_the_types_are_served_as_they_are(bundler: Bundler) -> None:
+    for name in ("dashboard/index.html", "dashboard/icon.svg", "client.d.ts"):
+        (bundler.clients / name).write_text(name)
+    assert bundler.bundle()
+    for name in ("dashboard/index.html", "dashboard/icon.svg", "client.d.ts"):
+        assert (bundler.built / Path(name).name).read_text() == name
+    (bundler.clients / "client.d.ts").write_text("better")
+    assert bundler.bundle()
+    assert (bundler.built / "client.d.ts").read_text() == "better"
+
+
+def test_unchanged_sources_are_not_bundled_again(bundler: Bundler, npm: Registry) -> None:
     bundler.bundle()
     npm.asked.clear()
     assert not bundler.bundle()
@@ -110,13 +126,13 @@ def test_what_did_not_change_is_not_bundled_again(bundler: Bundler, npm: Registr
 def test_an_edit_is_bundled_without_downloading_again(bundler: Bundler, npm: Registry) -> None:
     bundler.bundle()
     npm.asked.clear()
-    (bundler.site / "static" / "client.js").write_text("better()")
+    (bundler.clients / "client.js").write_text("better()")
     assert bundler.bundle()
     assert (bundler.built / "client.js").read_text() == "better()"
     assert npm.asked == []
 
 
-def test_a_result_that_was_touched_is_made_again(bundler: Bundler) -> None:
+def test_a_changed_result_is_built_again(bundler: Bundler) -> None:
     bundler.bundle()
     (bundler.built / "client.js").write_text("else()")
     (bundler.built / "left-over.js").write_text("old()")
@@ -125,11 +141,9 @@ def test_a_result_that_was_touched_is_made_again(bundler: Bundler) -> None:
     assert not (bundler.built / "left-over.js").exists()
 
 
-def test_a_package_that_is_not_what_the_lock_says_is_refused(
-    bundler: Bundler, npm: Registry
-) -> None:
+def test_a_package_that_differs_from_the_lock_is_refused(bundler: Bundler, npm: Registry) -> None:
     npm.tarballs["/uplot/-/uplot-1.0.0.tgz"] = packed(**{"package/LICENSE": "something else"})
-    with pytest.raises(UsageError, match=r"uplot 1\.0\.0 .* is not what .*package-lock\.json says"):
+    with pytest.raises(UsageError, match=r"uplot 1\.0\.0 .* does not match .*package-lock\.json"):
         bundler.bundle()
     assert not bundler.built.exists()
     assert not (bundler.state / "node_modules" / "uplot").exists()
@@ -139,7 +153,7 @@ def test_a_package_that_is_not_what_the_lock_says_is_refused(
 def test_a_package_without_a_sha512_in_the_lock_is_refused(
     bundler: Bundler, integrity: str
 ) -> None:
-    lock = bundler.site / "package-lock.json"
+    lock = bundler.clients / "package-lock.json"
     packages = json.loads(lock.read_text())
     packages["packages"]["node_modules/uplot"]["integrity"] = integrity
     lock.write_text(json.dumps(packages))
@@ -150,7 +164,7 @@ def test_a_package_without_a_sha512_in_the_lock_is_refused(
 def test_nothing_is_unpacked_outside_of_its_folder(bundler: Bundler, npm: Registry) -> None:
     evil = packed(**{"package/LICENSE": "MIT", "package/../../../outside": "evil"})
     npm.tarballs["/uplot/-/uplot-1.0.0.tgz"] = evil
-    lock = bundler.site / "package-lock.json"
+    lock = bundler.clients / "package-lock.json"
     packages = json.loads(lock.read_text())
     packages["packages"]["node_modules/uplot"]["integrity"] = integrity_of(evil)
     lock.write_text(json.dumps(packages))
@@ -168,21 +182,19 @@ def test_packages_come_from_the_registry_that_the_environment_names(
 
 def test_without_a_network_and_a_bundle_it_says_what_to_do(bundler: Bundler, npm: Registry) -> None:
     npm.tarballs.clear()
-    with pytest.raises(UsageError, match="Connect to it once, or name another registry"):
+    with pytest.raises(UsageError, match="Connect to the registry once, or set another"):
         bundler.bundle()
 
 
-def test_without_a_network_what_is_bundled_already_is_enough(
-    bundler: Bundler, npm: Registry
-) -> None:
+def test_without_a_network_an_existing_bundle_is_used(bundler: Bundler, npm: Registry) -> None:
     bundler.bundle()
     npm.tarballs.clear()
     assert not bundler.bundle()
 
 
-def test_a_mistake_in_a_source_is_told_and_leaves_the_last_result(bundler: Bundler) -> None:
+def test_an_error_in_a_source_is_reported_and_keeps_the_last_result(bundler: Bundler) -> None:
     bundler.bundle()
-    (bundler.site / "src" / "dashboard.js").write_text("broken")
+    (bundler.clients / "dashboard" / "dashboard.js").write_text("broken")
     with pytest.raises(UsageError, match=r"dashboard\.js: broken"):
         bundler.bundle()
     assert (bundler.built / "dashboard.js").read_text() == "page()"
@@ -212,9 +224,9 @@ def test_the_registry_is_npms_own_choice(
 
 
 def test_the_committed_lock_pins_what_the_bundler_needs() -> None:
-    site = Bundler().site
-    lock = json.loads((site / "package-lock.json").read_text())["packages"]
-    manifest = json.loads((site / "package.json").read_text())
+    clients = Bundler().clients
+    lock = json.loads((clients / "package-lock.json").read_text())["packages"]
+    manifest = json.loads((clients / "package.json").read_text())
     for name, version in {**manifest["dependencies"], **manifest["devDependencies"]}.items():
         assert lock[f"node_modules/{name}"]["version"] == version
     for system in ("linux-x64", "linux-arm64", "darwin-x64", "darwin-arm64"):

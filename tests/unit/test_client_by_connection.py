@@ -1,4 +1,4 @@
-"""headcount.js with ``presence: "socket"``: what it sends, and when it closes and opens."""
+"""headcount.js with ``presence: "socket"``: frames, opened and closed connections."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import shutil
 import subprocess
 from typing import Any
 
+from lab.harness.template import ROOT
 from tests.support.missing import missing
-from tests.support.template import ROOT
 
-CLIENT = ROOT / "functions" / "site" / "static" / "headcount.js"
+CLIENT = ROOT / "clients" / "headcount.js"
 TAB = ROOT / "tests" / "unit" / "tab.mjs"
 MINUTE = 60
 
 
 def story(*steps: tuple[Any, ...]) -> list[dict[str, Any]]:
-    """What a tab did, in order: ``opened`` and ``closed`` sockets, what went ``over`` them, what
-    was ``posted``, ``beacon``s, and each ``count`` that a listener heard."""
+    """A tab's actions, in order: ``opened`` and ``closed`` sockets, frames ``over`` them, requests
+    ``posted``, ``beacon``s, and each ``count`` that a listener received."""
     if shutil.which("node") is None:
         missing("Node", "install it, 18 or later.")
-    connects = any(step[0] == "connect" for step in steps)
-    told = json.dumps(steps if connects else [("connect", {}), *steps])
+    connects = any(step[0] in {"connect", "watch"} for step in steps)
+    script = json.dumps(steps if connects else [("connect", {}), *steps])
     ran = subprocess.run(
-        ["node", str(TAB), str(CLIENT)], input=told, capture_output=True, text=True, check=False
+        ["node", str(TAB), str(CLIENT)], input=script, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
     log: list[dict[str, Any]] = json.loads(ran.stdout)
@@ -31,11 +31,11 @@ def story(*steps: tuple[Any, ...]) -> list[dict[str, Any]]:
 
 
 def shape(log: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """The log without what was said."""
+    """The log without the frames' content."""
     return [
         ("closed", one["closed"], one["code"])
         if "closed" in one
-        else next((name, one[name]) for name in one if name not in {"said", "asked"})
+        else next((name, one[name]) for name in one if name not in {"frame", "asked"})
         for one in log
     ]
 
@@ -57,35 +57,35 @@ def test_it_beats_before_the_idle_limit_and_no_sooner() -> None:
     assert shape(quiet) == [("opened", 1)]
     log = story(("pass", 20 * MINUTE))
     assert shape(log) == [("opened", 1), ("over", 1), ("over", 1)]
-    said = log[1]["said"]
-    assert (said["action"], said["page"], said["seq"]) == ("beat", "/a", 2)
-    assert "answer" not in said
+    frame = log[1]["frame"]
+    assert (frame["action"], frame["page"], frame["seq"]) == ("beat", "/a", 2)
+    assert "answer" not in frame
 
 
 def test_it_has_the_next_connection_before_it_closes_the_old_one() -> None:
     log = story(("pass", 120 * MINUTE))
     opened, closed = (shape(log).index(one) for one in (("opened", 2), ("closed", 1, 1000)))
     assert opened < closed
-    assert int(log[opened]["asked"]["seq"]) == max(one["said"]["seq"] for one in log[1:opened]) + 1
+    assert int(log[opened]["asked"]["seq"]) == max(one["frame"]["seq"] for one in log[1:opened]) + 1
     assert shape(log).count(("closed", 1, 1000)) == 1
 
 
 def test_changes_go_out_at_once() -> None:
     log = story(("pass", 10), ("update", {"facets": {"chapter": "2"}}), ("hide",))
     assert shape(log) == [("opened", 1), ("over", 1), ("over", 1)]
-    assert log[1]["said"]["facets"] == {"chapter": "2"}
-    assert log[1]["said"]["changed"] is True
-    assert log[2]["said"]["state"] == "hidden"
+    assert log[1]["frame"]["facets"] == {"chapter": "2"}
+    assert log[1]["frame"]["changed"] is True
+    assert log[2]["frame"]["state"] == "hidden"
 
 
-def test_what_rides_in_beats_goes_with_the_first() -> None:
+def test_telemetry_is_sent_with_the_first_beat() -> None:
     log = story(("connect", {"details": {"title": "x"}}), ("pass", 1))
     assert shape(log) == [("opened", 1), ("over", 1)]
     assert "details" not in log[0]["asked"]
-    assert log[1]["said"]["details"] == {"title": "x"}
+    assert log[1]["frame"]["details"] == {"title": "x"}
 
 
-def test_who_signs_in_opens_another_connection() -> None:
+def test_signing_in_opens_another_connection() -> None:
     log = story(("pass", 1), ("identify", {"userId": "u1", "token": "t1"}))
     assert shape(log) == [("opened", 1), ("opened", 2), ("closed", 1, 1000)]
     assert (log[1]["asked"]["token"], log[1]["asked"]["userId"]) == ("t1", "u1")
@@ -94,17 +94,17 @@ def test_who_signs_in_opens_another_connection() -> None:
 def test_a_lost_connection_is_opened_again() -> None:
     log = story(("pass", 2 * MINUTE), ("lose",), ("pass", 2))
     assert shape(log) == [("opened", 1), ("opened", 2)]
-    assert [one["asked"]["seq"] for one in log] == ["1", "2"]
+    assert [one["asked"]["seq"] for one in log] == ["1", "3"]  # 2 was for a leave
     assert log[0]["asked"]["sessionId"] == log[1]["asked"]["sessionId"]
 
 
-def test_the_sites_next_page_is_no_leave() -> None:
-    log = story(("pass", 1), ("click",), ("unload",))
-    assert shape(log) == [("opened", 1), ("closed", 1, 4000)]
+def test_a_page_that_closes_may_be_followed_by_the_sites_next_one() -> None:
+    assert shape(story(("pass", 1), ("unload",))) == [("opened", 1), ("closed", 1, 4000)]
 
 
-def test_closing_the_tab_is_a_leave_and_needs_no_beacon() -> None:
-    assert shape(story(("pass", 1), ("unload",))) == [("opened", 1), ("closed", 1, 1000)]
+def test_a_page_that_closes_in_a_tab_that_keeps_nothing_is_a_leave() -> None:
+    log = story(("forbid", "taken"), ("connect", {}), ("pass", 1), ("unload",))
+    assert shape(log) == [("opened", 1), ("closed", 1, 1000)]
 
 
 def test_without_an_open_connection_the_leave_is_a_beacon() -> None:
@@ -121,21 +121,81 @@ def test_after_three_connections_that_fail_it_beats_over_http() -> None:
 def test_connections_that_do_not_last_are_given_up_too() -> None:
     steps = [step for _ in range(3) for step in (("pass", 5), ("lose",))]
     log = story(*steps, ("pass", 5))
-    assert shape(log) == [("opened", 1), ("opened", 2), ("opened", 3), ("posted", 4)]
+    assert shape(log) == [("opened", 1), ("opened", 2), ("opened", 3), ("posted", 7)]
 
 
 def test_a_refused_beat_is_settled_over_http() -> None:
-    log = story(("pass", 1), ("hear", {"type": "error", "error": "no"}), ("pass", 1))
+    log = story(("pass", 1), ("receive", {"type": "error", "error": "no"}), ("pass", 1))
     assert shape(log) == [("opened", 1), ("closed", 1, 4000), ("posted", 2)]
 
 
-def test_who_listens_asks_for_the_count() -> None:
-    answer = {"type": "present", "space": "site:main", "count": 7, "version": 3}
-    log = story(("pass", 1), ("subscribe",), ("hear", answer))
-    assert shape(log) == [("opened", 1), ("over", 1), ("count", 7)]
-    assert log[1]["said"]["answer"] is True
+ANSWER = {"type": "present", "space": "site:main", "count": 7, "version": 3}
+COUNT = {"type": "count", "space": "site:main", "count": 8, "version": 4}
 
 
-def test_who_leaves_and_comes_back_opens_a_new_connection() -> None:
+def listens(log: list[dict[str, Any]]) -> list[bool]:
+    """Of each connection, whether it listens to the count."""
+    return [one["asked"].get("listen") == "count" for one in log if "opened" in one]
+
+
+def test_who_subscribes_later_listens_on_the_next_connection_which_replaces_the_first() -> None:
+    log = story(("pass", 1), ("subscribe",), ("pass", 1), ("receive", ANSWER), ("receive", COUNT))
+    assert shape(log) == [
+        *(("opened", 1), ("opened", 2), ("closed", 1, 1000)),
+        *(("over", 2), ("count", 7), ("count", 8)),
+    ]
+    assert log[3]["frame"]["answer"] is True
+    assert listens(log) == [False, True]
+
+
+def test_who_subscribes_at_once_has_one_connection() -> None:
+    log = story(("watch",), ("pass", 1), ("receive", COUNT), ("pass", 1))
+    assert shape(log) == [("opened", 1), ("over", 1), ("count", 8)]
+    assert listens(log) == [True]
+
+
+def test_where_only_admins_may_listen_it_is_present_without() -> None:
+    """The first connection is refused; what the second receives has no count."""
+    refusal = ("network", False), ("watch",), ("pass", 0.5), ("network", True)
+    private = {"type": "present", "space": "site:main"}
+    log = story(*refusal, ("pass", 5), ("receive", private), ("pass", 20 * MINUTE))
+    assert listens(log) == [True, False]
+
+
+def test_a_connection_without_listening_is_replaced_when_the_count_may_be_read() -> None:
+    """The network was gone at first, which looks like a refusal."""
+    gone = ("network", False), ("watch",), ("pass", 0.5), ("network", True)
+    log = story(*gone, ("pass", 5), ("receive", ANSWER), ("pass", 10 * MINUTE))
+    assert listens(log) == [True, False, True]
+
+
+def test_a_count_that_was_overtaken_is_ignored_once() -> None:
+    older, restored = {**COUNT, "count": 5, "version": 2}, {**COUNT, "count": 6, "version": 2}
+    log = story(
+        *(("watch",), ("pass", 1)),
+        *(("receive", one) for one in (ANSWER, COUNT, older, restored)),
+    )
+    assert [one["count"] for one in log if "count" in one] == [7, 8, 6]
+
+
+def test_a_count_does_not_end_a_message_to_everyone() -> None:
+    notice = {"id": "1", "text": "Hello", "level": "info", "until": "2100-01-01T00:00:00Z"}
+    log = story(
+        *(("watch",), ("notices",), ("pass", 1)),
+        *(("receive", {**ANSWER, "notice": notice}), ("receive", COUNT)),
+    )
+    assert [one["notice"] for one in log if "notice" in one] == [notice]
+
+
+def test_leaving_and_coming_back_opens_a_new_connection() -> None:
     log = story(("pass", 1), ("leave",), ("start",), ("pass", 1))
     assert shape(log) == [("opened", 1), ("closed", 1, 1000), ("opened", 2)]
+
+
+def test_a_browser_is_a_new_visitor_after_thirteen_months() -> None:
+    away = ("pass", 1), ("leave",), ("pass", 1)
+    log = story(*away, ("days", 394), ("start",), *away, ("days", 1), ("start",), *away, ("start",))
+    first, still, renewed, then = (one["asked"]["visitorId"] for one in log if "opened" in one)
+    assert first == still
+    assert renewed != first
+    assert then == renewed

@@ -1,4 +1,4 @@
-"""Containers: what ECS says of a task, in our shape; ids; what a deployment lacks."""
+"""Containers: ECS's data of a task in our format; ids; missing parameters of a deployment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from headcount.containers import (
+from headcount.errors import ConflictError, InvalidRequestError
+from headcount.model.container import (
     Container,
     Fleet,
     container_id,
@@ -17,7 +18,6 @@ from headcount.containers import (
     started_by,
     topic,
 )
-from headcount.errors import ConflictError, InvalidRequestError
 from headcount.times import parse_iso
 
 HEX = "c13b4cb40f1f4fe4a2971f76ae5a47ad"
@@ -57,13 +57,11 @@ def task(**values: Any) -> Container:
         ("NOVELTY", "STOPPED", "stopping"),
     ],
 )
-def test_a_status_is_one_of_five_whatever_ecs_calls_it(
-    last: str, desired: str, status: str
-) -> None:
+def test_each_status_of_ecs_is_one_of_our_five(last: str, desired: str, status: str) -> None:
     assert task(lastStatus=last, desiredStatus=desired).status == status
 
 
-def test_a_task_of_the_api_and_one_of_an_event_come_to_the_same() -> None:
+def test_a_task_of_the_api_and_one_of_an_event_give_the_same_result() -> None:
     by_api = task(createdAt=datetime(2026, 11, 21, 12, 0, 1, 702_000, UTC))
     by_event = task(createdAt="2026-11-21T12:00:01.702Z")
     assert by_api == by_event
@@ -71,11 +69,11 @@ def test_a_task_of_the_api_and_one_of_an_event_come_to_the_same() -> None:
 
 
 @pytest.mark.parametrize("text", ["2016-12-06T16:41:06.8Z", "2016-12-06T16:41:06.800123456Z"])
-def test_ecs_cuts_the_fractions_of_seconds_as_it_likes(text: str) -> None:
+def test_ecs_may_send_any_fraction_of_a_second(text: str) -> None:
     assert task(startedAt=text).body()["startedAt"] == "2016-12-06T16:41:06.800Z"
 
 
-def test_what_ecs_does_not_say_is_null() -> None:
+def test_data_that_ecs_does_not_send_is_null() -> None:
     assert task(stoppedReason="").body() == {
         "containerId": HEX,
         "eventId": "event-42",
@@ -101,7 +99,7 @@ def test_a_frame_carries_the_version_and_when_it_was_sent() -> None:
 
 
 @pytest.mark.parametrize("started_by", [None, "", "ecs-svc/9223370556150183303", "headcount"])
-def test_a_task_that_was_not_launched_here_is_none_of_ours(started_by: str | None) -> None:
+def test_a_task_that_was_not_launched_here_is_ignored(started_by: str | None) -> None:
     assert from_task({**TASK, "startedBy": started_by}) is None
 
 
@@ -141,14 +139,17 @@ def test_a_container_by_another_id_is_refused(text: str) -> None:
         container_id(text)
 
 
-def test_what_a_deployment_lacks_is_named() -> None:
+def test_missing_parameters_are_named() -> None:
     with pytest.raises(ConflictError) as caught:
-        Fleet(cluster="live").require()
-    assert caught.value.details == ["ContainerTaskDefinition is empty", "ContainerSubnets is empty"]
-    with pytest.raises(ConflictError, match="ContainerCluster, ContainerTaskDefinition"):
-        Fleet().require("ContainerCluster")
+        Fleet(cluster="live").require_parameters()
+    assert caught.value.details == [
+        "Containers has no task-definition",
+        "Containers has no subnets",
+    ]
+    with pytest.raises(ConflictError, match="Containers, and in it cluster, task-definition"):
+        Fleet().require_parameters("cluster")
 
 
 def test_a_deployment_that_only_has_a_cluster_can_look_containers_up() -> None:
-    Fleet(cluster="live").require("ContainerCluster")
-    Fleet(cluster="live", task_definition="encoder", subnets=("subnet-1",)).require()
+    Fleet(cluster="live").require_parameters("cluster")
+    Fleet(cluster="live", task_definition="encoder", subnets=("subnet-1",)).require_parameters()

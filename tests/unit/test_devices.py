@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from headcount.devices import device_of, is_browser
+from headcount.web.devices import device_of, is_browser
 
 AGENTS = {
     "desktop": [
@@ -32,11 +32,11 @@ AGENTS = {
 @pytest.mark.parametrize(
     ("device", "agent"), [(device, agent) for device, them in AGENTS.items() for agent in them]
 )
-def test_a_device_is_told_by_its_user_agent(device: str, agent: str) -> None:
+def test_a_device_is_derived_from_its_user_agent(device: str, agent: str) -> None:
     assert device_of(agent) == device
 
 
-def test_a_browser_is_told_from_a_library() -> None:
+def test_a_browser_is_distinguished_from_a_library() -> None:
     assert is_browser(AGENTS["mobile"][0])
     assert not is_browser("curl/8.5.0")
     assert not is_browser("python-requests/2.32.0")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from headcount.headcounts import (
-    Change,
+from headcount.model.headcount import (
+    CountsChange,
     Headcount,
     Numbers,
     Peak,
@@ -16,10 +16,10 @@ from headcount.headcounts import (
     next_headcount,
     periods_of,
 )
-from headcount.tally import Tally
+from headcount.model.tally import Tally
 from headcount.times import DAY, HOUR, SECOND, day_start, parse_iso
 
-from tests.support.clock import NOON
+from lab.harness.clock import NOON
 
 
 def people(count: int) -> Tally:
@@ -55,7 +55,7 @@ def test_each_day_has_its_peak() -> None:
     assert head.peak_on("2026-11-23") == 2
 
 
-def test_whoever_stays_over_days_without_publications_is_their_peak() -> None:
+def test_people_who_stay_over_days_without_publications_are_their_peak() -> None:
     head = published(Headcount("site:main"), 4, NOON)
     assert head.peak_on("2026-11-23") == 4
     later = published(head, 1, NOON + 4 * DAY)
@@ -81,7 +81,7 @@ def test_a_published_time_does_not_step_back() -> None:
     assert published(head, 1, NOON - SECOND).as_of == NOON
 
 
-def test_what_a_clock_that_was_wrong_published_is_taken_back() -> None:
+def test_a_time_published_by_a_wrong_clock_is_corrected() -> None:
     head = published(replace(Headcount("site:main"), chunked_at=NOON + DAY), 1, NOON + DAY)
     assert published(head, 1, NOON).as_of == NOON
     assert published(head, 1, NOON).chunked_at == NOON
@@ -89,17 +89,17 @@ def test_what_a_clock_that_was_wrong_published_is_taken_back() -> None:
 
 def test_a_batch_is_a_repeat_when_its_first_record_or_a_later_one_was_published() -> None:
     head = replace(Headcount("site:main"), cause="000000000000000000100")
-    assert is_repeat(head, Change("000000000000000000100"))
-    assert is_repeat(head, Change("99"))
-    assert not is_repeat(head, Change("000000000000000000101"))
-    assert not is_repeat(Headcount("site:main"), Change("1"))
+    assert is_repeat(head, CountsChange("000000000000000000100"))
+    assert is_repeat(head, CountsChange("99"))
+    assert not is_repeat(head, CountsChange("000000000000000000101"))
+    assert not is_repeat(Headcount("site:main"), CountsChange("1"))
 
 
-def test_a_record_made_after_a_version_is_news_whatever_its_number() -> None:
+def test_a_record_made_after_a_version_is_new_with_any_number() -> None:
     head = replace(Headcount("site:main"), cause="999", as_of=NOON)
-    assert is_repeat(head, Change("1", NOON))
-    assert is_repeat(head, Change("1", NOON + SECOND))  # clocks differ
-    assert not is_repeat(head, Change("1", NOON + 2 * SECOND))
+    assert is_repeat(head, CountsChange("1", NOON))
+    assert is_repeat(head, CountsChange("1", NOON + SECOND))  # clocks differ
+    assert not is_repeat(head, CountsChange("1", NOON + 2 * SECOND))
 
 
 def test_views_are_of_today_this_week_and_this_month() -> None:
@@ -133,7 +133,7 @@ def test_a_week_at_new_year_belongs_to_the_year_of_its_thursday(day: str, week: 
     assert Views(1, {week: 4}).at(day_start(day))["week"] == 4
 
 
-def test_a_dashboard_hears_the_body_of_the_headcount() -> None:
+def test_a_dashboard_receives_the_body_of_the_headcount() -> None:
     head = published(Headcount("site:main"), 2, NOON)
     message = head.message(NOON)
     assert message["data"] == head.body(NOON)

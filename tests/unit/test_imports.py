@@ -6,38 +6,35 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from tests.support.template import ROOT, template
+from lab.harness.template import ROOT, template
 
 PACKAGE = ROOT / "layers" / "presence" / "headcount"
-PURE = {
-    "times",
-    "errors",
-    "spaces",
-    "beats",
-    "session",
-    "tally",
-    "visits",
-    "headcounts",
-    "stays",
-    "containers",
-    "streams",
-    "alerts",
-    "moderation",
-    "people",
-    "messages",
-    "events",
-    "causes",
+
+MAY_IMPORT = {
+    "times": set(),
+    "errors": set(),
+    "logs": set(),
+    "metrics": {"times"},
+    "metric_lines": {"logs", "metrics"},
+    "model": {"times", "errors"},
+    "store": {"times", "errors", "logs", "model"},
+    "auth": {"times", "errors", "logs", "model"},
+    "settings": {"model", "auth"},
+    "aws": {"errors"},
+    "usecases": {"times", "errors", "logs", "metric_lines", "model", "store", "aws"},
+    "web": {"times", "errors", "logs", "model", "auth", "usecases"},
+    "systems": {"times", "errors", "logs", "model", "usecases", "web"},
+    "documents": {"times", "errors", "settings", "model", "web", "systems"},
 }
-USE_CASES = {
-    *("presence", "counting", "publishing", "fanning", "sweeping"),
-    *("aggregating", "subscribing", "reading", "launching", "moderating", "erasing"),
-    *("auditing", "explaining", "emitting", "webhooks"),
-}
-WIRING = {"clients", "settings"}
+"""A room (a folder, or a module beside the folders) -> the rooms that it may import. ``wiring`` may
+import all rooms; no room may import it, except for a type."""
+
+NOT_PURE = {"aws_lambda_powertools", "boto3", "botocore", "os", "random", "time", "uuid"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -59,38 +56,50 @@ def imports_of(path: Path) -> set[str]:
 
 
 def ours(path: Path) -> set[str]:
-    """What it imports of the package, without the prefix."""
+    """Its imports from the package, without the prefix."""
     return {
         name.removeprefix("headcount.")
         for name in imports_of(path)
-        if name.split(".")[0] == "headcount"
+        if name.startswith("headcount.")
     }
 
 
-def modules(folder: str = "") -> list[Path]:
-    return sorted((PACKAGE / folder).glob("*.py"))
+def room_of(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
 
 
-@pytest.mark.parametrize("name", sorted(PURE))
-def test_a_pure_module_imports_pure_ones_only(name: str) -> None:
-    path = PACKAGE / f"{name}.py"
-    assert ours(path) <= PURE
-    outside = {module.split(".")[0] for module in imports_of(path)} - {"headcount"}
-    assert not outside & {"boto3", "botocore", "aws_lambda_powertools", "time", "os", "random"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", modules("store"), ids=lambda path: path.stem)
-def test_a_store_imports_no_use_case_and_no_wiring(path: Path) -> None:
-    roots = {name.split(".")[0] for name in ours(path)}
-    assert roots <= PURE | {"store", "logs"}
+def named(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("name", sorted(USE_CASES))
-def test_a_use_case_is_handed_its_clients(name: str) -> None:
-    path = PACKAGE / f"{name}.py"
-    roots = {module.split(".")[0] for module in ours(path)}
-    assert not roots & (WIRING | {"web"})
-    assert "boto3" not in imports_of(path)
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_a_module_imports_only_rooms_below_its_own(path: Path) -> None:
+    room = room_of(named(path))
+    if room not in {"__init__", "wiring"}:
+        assert {room_of(name) for name in ours(path)} - {room} <= MAY_IMPORT[room]
+
+
+def test_no_room_may_import_one_above_it() -> None:
+    """In the table's order, each may import only earlier ones: there is no cycle."""
+    order = list(MAY_IMPORT)
+    for room, others in MAY_IMPORT.items():
+        assert all(order.index(other) < order.index(room) for other in others), room
+
+
+def test_no_two_modules_import_each_other_in_a_cycle() -> None:
+    names = {named(path) for path in MODULES}
+    graph = {named(path): ours(path) & names - {named(path)} for path in MODULES}
+    TopologicalSorter(graph).prepare()  # CycleError names the cycle
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if room_of(named(path)) in {"model", "times"}], ids=named
+)
+def test_a_decision_is_pure(path: Path) -> None:
+    assert not {module.split(".")[0] for module in imports_of(path)} & NOT_PURE
 
 
 def test_one_module_builds_clients() -> None:
@@ -115,13 +124,13 @@ def test_a_function_imports_the_layers_package_and_the_standard_library(name: st
     assert roots <= {"headcount"} | set(sys.stdlib_module_names)
 
 
-def test_the_api_starts_with_all_that_a_beat_needs_and_nothing_else() -> None:
+def test_a_beat_starts_with_all_that_it_needs_and_nothing_else() -> None:
     code = "import sys, app; print(*sys.modules)"
-    folders = (PACKAGE.parent, ROOT / "functions" / "api")
+    folders = (PACKAGE.parent, ROOT / "functions" / "beat")
     env = {
-        **template().environment("api"),
+        **template().environment("beat"),
         "PYTHONPATH": os.pathsep.join(map(str, folders)),
-        "AWS_LAMBDA_FUNCTION_NAME": "api",
+        "AWS_LAMBDA_FUNCTION_NAME": "beat",
         "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
@@ -129,7 +138,10 @@ def test_the_api_starts_with_all_that_a_beat_needs_and_nothing_else() -> None:
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
     ).stdout.split()
-    assert {"headcount.web.native", "headcount.presence", "headcount.aws.dynamodb"} <= set(printed)
-    heavy = {"jwt", "aws_lambda_powertools", "boto3", "pydantic", "typing_extensions"}
-    assert not (heavy | {"headcount.web.documents", "headcount.messages"}) & set(printed)
+    assert {"headcount.web.beats", "headcount.usecases.record", "headcount.aws.dynamodb"} <= set(
+        printed
+    )
+    heavy = {"jwt", "aws_lambda_powertools", "boto3", "botocore", "pydantic", "typing_extensions"}
+    heavy |= {"dataclasses", "inspect", "logging", "pathlib"}
+    assert not (heavy | {"headcount.documents", "headcount.web.bodies"}) & set(printed)
     assert not [name for name in printed if name.startswith("headcount.systems")]

@@ -1,4 +1,4 @@
-"""What `make load` says is what was carried."""
+"""`make load` reports correct numbers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 
-from tests.load import Load, in_process, waits
-from tests.support.world import Answer, World
+from lab.harness.world import Answer, World
+from lab.load import Load, in_process, waits
 
 
 def test_all_sessions_are_held_and_counted_and_their_beats_are_timed() -> None:
@@ -19,7 +19,7 @@ def test_all_sessions_are_held_and_counted_and_their_beats_are_timed() -> None:
     assert "450 beats in 450.0 s = 1 beats/s, 0 errors" in load.lines()[0]
 
 
-def test_a_beat_that_is_not_taken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_beat_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "http", lambda *_, **__: Answer(503, {"error": "busy"}, {}))
     monkeypatch.setattr(World, "headcount", lambda *_: {"sessions": 0})
     load = in_process(3, 60.0)
@@ -33,6 +33,6 @@ def test_a_wrong_count_fails() -> None:
     assert not Load("here", held=2, counted=2).failed
 
 
-def test_a_join_waits_until_a_dashboard_is_told_of_as_many() -> None:
-    heard = [(0, 9.0), (2, 11.0), (3, 12.5)]
-    assert waits([10.5, 10.0, 12.0, 12.2], heard) == [1.0, 0.5, 0.5]
+def test_a_join_waits_until_a_dashboard_receives_its_count() -> None:
+    received = [(0, 9.0), (2, 11.0), (3, 12.5)]
+    assert waits([10.5, 10.0, 12.0, 12.2], received) == [1.0, 0.5, 0.5]

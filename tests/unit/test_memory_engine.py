@@ -1,4 +1,4 @@
-"""The engine in memory does what DynamoDB Local does: the same calls on both, answers compared."""
+"""The engine in memory behaves like DynamoDB Local: the same calls on both, answers compared."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.clock import Clock
-from tests.support.engines import Engine, Table
-from tests.support.expressions import normal
-from tests.support.memory import MemoryDynamoDB
+from lab.harness.clock import Clock
+from lab.harness.engines import Engine, Table
+from lab.harness.expressions import normal
+from lab.harness.memory import MemoryDynamoDB
 
 Values = dict[str, Any]
 _ANSWERS = ("Item", "Attributes", "Items", "Count", "ScannedCount", "LastEvaluatedKey")
@@ -24,7 +24,7 @@ _runs = itertools.count(1)
 both = pytest.mark.dynamodb_local
 
 
-# ------------------------------------------------------------------------------------ two engines
+# -------------------------------------------------------------------------------------- two engines
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Pair:
     local: dict[str, Table]
 
     def call(self, role: str, operation: str, **params: Any) -> Any:
-        """What both answer; they must agree."""
+        """The answer of both, which must be equal."""
         answers = [outcome(tables[role], operation, params) for tables in (self.memory, self.local)]
         assert answers[0] == answers[1], (operation, params)
         return answers[0]
@@ -60,10 +60,10 @@ def outcome(table: Table, operation: str, params: Mapping[str, Any]) -> Any:
         code = error.response["Error"]["Code"]
         reasons: Any = error.response.get("CancellationReasons", [])
         codes = [reason["Code"] for reason in reasons]
-        # DynamoDB has learnt to say which action of a transaction does not fit its item.
+        # Newer versions of DynamoDB name the action of a transaction that does not fit its item.
         return ("ValidationException", []) if "ValidationError" in codes else (code, codes)
     found = {name: answer[name] for name in _ANSWERS if name in answer}
-    if operation == "scan":  # partitions come in an order of the engine's own
+    if operation == "scan":  # each engine has its own order of partitions
         found["Items"] = ordered(found["Items"])
     if operation == "batch_get_item":
         found["Items"] = ordered(answer["Responses"][table.name])
@@ -71,13 +71,13 @@ def outcome(table: Table, operation: str, params: Mapping[str, Any]) -> Any:
 
 
 def ordered(items: list[Values]) -> list[Values]:
-    """Items in an order that depends on what they hold alone."""
+    """Items in an order that depends only on their content."""
     return sorted(items, key=lambda item: json.dumps(item, sort_keys=True, default=str))
 
 
 @pytest.fixture(scope="module")
 def pair(engines: Callable[[str], Engine]) -> Pair:
-    """Tables that the tests share; each has partitions of its own."""
+    """Tables that the tests share; each test has its own partitions."""
     memory, local = engines("memory"), engines("dynamodb-local")
     roles = ("presence", "headcounts")
     return Pair(
@@ -86,7 +86,7 @@ def pair(engines: Callable[[str], Engine]) -> Pair:
     )
 
 
-# --------------------------------------------------------------------------------- any expression
+# ----------------------------------------------------------------------------------- any expression
 
 
 @dataclass
@@ -109,7 +109,7 @@ class Request:
         return name
 
     def attributes(self) -> dict[str, Any]:
-        """What the request must carry of them."""
+        """The request's parameters for them."""
         carried: dict[str, Any] = {}
         if self.names:
             carried["ExpressionAttributeNames"] = self.names
@@ -258,6 +258,9 @@ def steps(draw: st.DrawFn, prefix: str) -> tuple[str, Values]:
     return "batch_write_item", {"requests": requests}
 
 
+SESSIONS = ["s1", "s11", "t"]
+
+
 @st.composite
 def queries(draw: st.DrawFn, partition: str) -> Values:
     """A query of a partition of Presence."""
@@ -275,30 +278,33 @@ def queries(draw: st.DrawFn, partition: str) -> Values:
             start = request.value(draw(bounds))
             keys += f" AND begins_with({request.path(('session',))}, {start})"
     asked: Values = {"KeyConditionExpression": keys, "ConsistentRead": True}
+    # Where a row lies on a bound, Local sees that none follows and ends the pages early; DynamoDB
+    # says so on the next page, for which it takes any key that it returned.
+    on_a_bound = any({"S": session} in request.values.values() for session in SESSIONS)
     if draw(st.booleans()):
         asked["FilterExpression"] = draw(conditions(request))
     if draw(st.booleans()):
         chosen = draw(st.lists(paths, min_size=1, max_size=2, unique=True))
         asked["ProjectionExpression"] = ", ".join(request.path(path) for path in chosen)
-    if draw(st.booleans()):
+    if draw(st.booleans()) and not on_a_bound:
         asked["Limit"] = draw(st.integers(1, 3))
     if draw(st.booleans()):
         asked["ScanIndexForward"] = draw(st.booleans())
-    if draw(st.booleans()):
-        session = draw(st.sampled_from(["s1", "s11", "t"]))
+    if draw(st.booleans()) and not on_a_bound:
+        session = draw(st.sampled_from(SESSIONS))
         asked["ExclusiveStartKey"] = {"partition": {"S": partition}, "session": {"S": session}}
     return {**asked, **request.attributes()}
 
 
+@pytest.mark.slow
 @both
 @given(data=st.data())
 @settings(
     max_examples=25,
-    deadline=None,
-    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # to shrink takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_any_calls_are_answered_alike_and_leave_the_same_rows_and_records(
+def test_any_calls_get_the_same_answers_rows_and_records_from_both(
     pair: Pair, data: st.DataObject
 ) -> None:
     prefix = f"run{next(_runs)}"
@@ -316,17 +322,17 @@ def rows(table: Table) -> list[Any]:
 
 
 def records(table: Table) -> dict[str, list[Any]]:
-    """What the stream has that is new: by item, for only an item's records are in order."""
+    """The stream's new records, by item, because only an item's records are in order."""
     found: dict[str, list[Any]] = {}
     for record in table.new_records():
         written = record["dynamodb"]
-        image = written.get("NewImage", {})  # numbers are in it as they were sent
+        image = written.get("NewImage", {})  # its numbers are as they were sent
         plain = {name: normal(value) for name, value in image.items() if "B" not in value}
         found.setdefault(str(written["Keys"]), []).append((record["eventName"], plain))
     return found
 
 
-# --------------------------------------------------------------------------- what must be refused
+# ----------------------------------------------------------------------------------------- refusals
 
 KEY: Values = {"partition": {"S": "site:main#0"}, "session": {"S": "s1"}}
 ONE: Values = {":one": {"N": "1"}}
@@ -465,7 +471,7 @@ REFUSED: dict[str, tuple[str, Values]] = {
 
 @both
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_not_valid_is_refused_by_both(pair: Pair, what: str) -> None:
+def test_invalid_calls_are_refused_by_both(pair: Pair, what: str) -> None:
     pair.call("presence", "put_item", Item={**KEY, "t": {"S": "text"}, "m": {"M": {}}})
     operation, params = REFUSED[what]
     assert pair.call("presence", operation, **params) == ("ValidationException", [])
@@ -473,7 +479,7 @@ def test_what_is_not_valid_is_refused_by_both(pair: Pair, what: str) -> None:
 
 @both
 @pytest.mark.parametrize("text", ["-0", "1.50", "1e3", "007", "1E-7", "-0.10", "1" * 38, "+5"])
-def test_a_number_comes_back_in_its_one_form(pair: Pair, text: str) -> None:
+def test_a_number_comes_back_in_its_canonical_form(pair: Pair, text: str) -> None:
     pair.call("presence", "put_item", Item={**KEY, "a": {"N": text}})
     pair.call("presence", "get_item", Key=KEY)
     pair.call("presence", "update_item", **update("ADD a :one", ONE))
@@ -481,7 +487,7 @@ def test_a_number_comes_back_in_its_one_form(pair: Pair, text: str) -> None:
 
 
 @both
-def test_a_table_that_is_not_there_is_not_found_by_both(pair: Pair) -> None:
+def test_a_missing_table_is_not_found_by_both(pair: Pair) -> None:
     codes = set()
     for tables in (pair.memory, pair.local):
         missing = Table(tables["presence"].engine, "presence", "nowhere")
@@ -495,7 +501,7 @@ def test_a_consistent_read_of_an_index_is_refused_by_both(pair: Pair) -> None:
     assert pair.call("headcounts", "query", **asked) == ("ValidationException", [])
 
 
-# --------------------------------------------------------------------------- indexes, pages, units
+# ---------------------------------------------------------------------------- indexes, pages, units
 
 
 def put_space(pair: Pair, space: str, live: Values | None, **more: Values) -> Any:
@@ -522,11 +528,11 @@ def test_an_index_holds_the_items_that_have_its_key(pair: Pair) -> None:
 
 
 @both
-def test_an_index_refuses_what_can_be_no_key_of_it(pair: Pair) -> None:
+def test_an_index_refuses_an_invalid_key(pair: Pair) -> None:
     refused = ("ValidationException", [])
     assert put_space(pair, "bad:1", {"N": "1"}) == refused
     assert put_space(pair, "bad:1", {"S": ""}) == refused
-    # DynamoDB refuses this; the build of 2020 took it.
+    # DynamoDB refuses this; the build of 2020 accepted it.
     asked = update("SET live = :one", ONE) | {"Key": {"space": {"S": "bad:1"}}}
     assert outcome(pair.memory["headcounts"], "update_item", asked) == refused
 
@@ -555,17 +561,15 @@ def test_a_page_ends_at_1_mb(pair: Pair) -> None:
             KeyConditionExpression="#p = :p",
             ExpressionAttributeNames={"#p": "partition"},
             ExpressionAttributeValues={":p": partition},
-            PaginationConfig={"MaxItems": 5, "PageSize": 2},
+            Limit=2,
         )
-        assert [len(page["Items"]) for page in few] == [2, 2, 1]
+        assert [len(page["Items"]) for page in few][:3] == [2, 2, 2]
 
 
 @both
 @given(size=st.integers(1, 9000), again=st.integers(1, 3000))
 @settings(
     max_examples=15,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_reads_and_writes_cost_the_same_units(pair: Pair, size: int, again: int) -> None:
@@ -596,12 +600,12 @@ def test_reads_and_writes_cost_the_same_units(pair: Pair, size: int, again: int)
     assert units(pair.memory) == units(pair.local)
 
 
-# ------------------------------------------------------ what DynamoDB Local of 2020 does not know
+# ------------------------------------------------------- features that DynamoDB Local of 2020 lacks
 
 
 @pytest.fixture
 def database(clock: Clock) -> MemoryDynamoDB:
-    """A database whose time is ours."""
+    """A database with the test's clock."""
     return MemoryDynamoDB(clock)
 
 
@@ -617,7 +621,7 @@ def put(table: Table, session: str, **attributes: Values) -> None:
 
 
 def sessions(table: Table, *, consistent: bool) -> list[str]:
-    """Who is in the partition, by a query."""
+    """The items in the partition, by a query."""
     asked = query("#p = :p", HASH, ConsistentRead=consistent)
     answer = table.engine.client.query(
         TableName=table.name, ExpressionAttributeNames={"#p": "partition"}, **asked
@@ -625,7 +629,7 @@ def sessions(table: Table, *, consistent: bool) -> list[str]:
     return [item["session"]["S"] for item in answer["Items"]]
 
 
-def test_a_failed_condition_hands_over_the_item_where_it_is_asked_to(presence: Table) -> None:
+def test_a_failed_condition_returns_the_item_on_request(presence: Table) -> None:
     put(presence, "s1", a={"N": "1"})
     asked: Any = {
         **condition("a = :a", {":a": {"N": "2"}}),
@@ -644,7 +648,7 @@ def test_a_failed_condition_hands_over_the_item_where_it_is_asked_to(presence: T
 
 
 @pytest.mark.parametrize(("actions", "refused"), [(100, False), (101, True)])
-def test_a_transaction_takes_100_actions(presence: Table, actions: int, refused: bool) -> None:
+def test_a_transaction_may_have_100_actions(presence: Table, actions: int, refused: bool) -> None:
     puts: Any = [
         {"Put": {"TableName": presence.name, "Item": {**KEY, "session": {"S": str(number)}}}}
         for number in range(actions)
@@ -657,7 +661,7 @@ def test_a_transaction_takes_100_actions(presence: Table, actions: int, refused:
     assert len(presence.rows()) == (0 if refused else actions)
 
 
-def test_ttl_deletes_what_is_due_and_the_stream_says_who_did(
+def test_ttl_deletes_expired_rows_and_the_stream_says_so(
     presence: Table, database: MemoryDynamoDB, clock: Clock
 ) -> None:
     now = clock() // 1000

@@ -1,21 +1,30 @@
-"""What the published row remembers of admins' words, packed and unpacked."""
+"""Admins' rules and removals in the published row, packed and unpacked."""
 
 from __future__ import annotations
 
-from headcount.alerts import Memory, Milestone, Seen, Spike, State, people_at, rule_from, watch
-from headcount.moderation import (
+from headcount.model.alert import (
+    AlertMemory,
+    LastVersion,
+    Milestone,
+    RuleState,
+    Spike,
+    evaluate,
+    people_at,
+    rule_from,
+)
+from headcount.model.moderation import (
     MAX_DENIED,
     MAX_REMOVALS,
     Removal,
     denied_by,
+    denied_until,
     pack_denied,
     person_hash,
     unpack_denied,
-    until_when,
 )
 from headcount.times import MINUTE, SECOND
 
-from tests.support.clock import NOON
+from lab.harness.clock import NOON
 
 SPIKE = Spike("spike", 2.0, 5, 4)
 
@@ -25,7 +34,7 @@ def removal(number: int, *, until: int = NOON + MINUTE, sessions: int = 0) -> Re
     return Removal("userId", f"u{number}", until, NOON + number, "ada", sessions=hashes)
 
 
-def test_who_is_denied_survives_packing_to_the_second() -> None:
+def test_denied_people_survive_packing_to_the_second() -> None:
     denied = denied_by([removal(1), removal(2, sessions=3)], NOON)
     assert len(denied) == 5
     assert unpack_denied(pack_denied(denied)) == denied
@@ -43,12 +52,12 @@ def test_people_are_denied_before_sessions_and_no_more_than_fit() -> None:
     assert len(packed) == 12 * MAX_DENIED
 
 
-def test_what_ran_out_denies_nobody() -> None:
+def test_an_expired_removal_denies_no_one() -> None:
     denied = denied_by([removal(1, until=NOON), removal(2)], NOON)
     assert list(denied) == [removal(2).id]
-    assert until_when(denied, ["u:u2"], NOON) == NOON + MINUTE
-    assert until_when(denied, ["u:u2"], NOON + MINUTE) is None
-    assert until_when(denied, ["u:u1", "v:u2", "s:u2"], NOON) is None
+    assert denied_until(denied, ["u:u2"], NOON) == NOON + MINUTE
+    assert denied_until(denied, ["u:u2"], NOON + MINUTE) is None
+    assert denied_until(denied, ["u:u1", "v:u2", "s:u2"], NOON) is None
 
 
 def test_a_session_of_two_removals_is_denied_until_the_later_end() -> None:
@@ -57,16 +66,18 @@ def test_a_session_of_two_removals_is_denied_until_the_later_end() -> None:
     assert denied_by([early, late], NOON)["aa" * 8] == NOON + MINUTE
 
 
-def test_memory_survives_packing() -> None:
-    memory = Memory(((1, 2), (3, 4)), {"a": State(on=True, fired_at=NOON), "b": State()})
-    assert Memory.unpack(memory.pack()) == memory
-    assert Memory().pack() is None
-    assert Memory.unpack(None) == Memory()
+def test_alert_state_survives_packing() -> None:
+    memory = AlertMemory(
+        ((1, 2), (3, 4)), {"a": RuleState(on=True, fired_at=NOON), "b": RuleState()}
+    )
+    assert AlertMemory.unpack(memory.pack()) == memory
+    assert AlertMemory().pack() is None
+    assert AlertMemory.unpack(None) == AlertMemory()
 
 
-def test_rules_survive_being_said() -> None:
+def test_rules_survive_the_round_trip_to_json() -> None:
     for rule in (SPIKE, Milestone("m", 7)):
-        assert rule_from(rule.name, rule.said()) == rule
+        assert rule_from(rule.name, rule.fields()) == rule
 
 
 def test_people_of_a_moment_are_those_last_published_before_its_minute() -> None:
@@ -80,13 +91,13 @@ def test_people_of_a_moment_are_those_last_published_before_its_minute() -> None
 
 
 def test_the_same_version_always_sets_off_the_same() -> None:
-    memory, fired = watch([SPIKE], Memory(), Seen(0, 0), 4, NOON)
-    assert watch([SPIKE], Memory(), Seen(0, 0), 4, NOON) == (memory, fired)
+    memory, fired = evaluate([SPIKE], AlertMemory(), LastVersion(0, 0), 4, NOON)
+    assert evaluate([SPIKE], AlertMemory(), LastVersion(0, 0), 4, NOON) == (memory, fired)
     assert [one["before"] for one in fired] == [0]
-    assert watch([SPIKE], memory, Seen(4, NOON), 4, NOON + SECOND)[1] == []
+    assert evaluate([SPIKE], memory, LastVersion(4, NOON), 4, NOON + SECOND)[1] == []
 
 
-def test_without_spikes_no_minutes_are_remembered() -> None:
-    memory, _ = watch([Milestone("m", 7)], Memory(((1, 2),)), Seen(0, 0), 4, NOON)
+def test_without_spike_rules_no_minutes_are_stored() -> None:
+    memory, _ = evaluate([Milestone("m", 7)], AlertMemory(((1, 2),)), LastVersion(0, 0), 4, NOON)
     assert memory.samples == ()
-    assert watch([], memory, Seen(4, NOON), 4, NOON)[0] == Memory()
+    assert evaluate([], memory, LastVersion(4, NOON), 4, NOON)[0] == AlertMemory()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mutants import MUTANTS, Mutant, is_there
-from tests.support.template import ROOT
+from lab.harness.template import ROOT
+from lab.mutants import MUTANTS, Mutant, is_there
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -16,5 +16,5 @@ def test_a_mutation_changes_the_product_and_has_tests_to_notice(mutant: Mutant) 
     assert [test for test in mutant.tests if not is_there(test)] == []
 
 
-def test_no_two_have_a_name_and_there_are_enough() -> None:
+def test_names_are_unique_and_there_are_enough_mutations() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 25

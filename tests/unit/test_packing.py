@@ -1,4 +1,4 @@
-"""What goes into the built layers: bytecode that is used, and the services that are called."""
+"""The content of the built layers: bytecode that is used, and the services that are called."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNCHECKED = 0b01  # the flags of a .pyc: by hash, and the hash is not compared
 
 @pytest.fixture
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A build in small: a function, our layer, and dependencies with three services."""
+    """A small build: a function, our layer, and dependencies with three services."""
     monkeypatch.setattr(packing, "CACHE", tmp_path / "packed")
     files = {
         "ApiFunction/app.py": "import headcount\n",
@@ -24,7 +24,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "DependenciesLayer/python/boto3/data/s3/resources-1.json": "{}",
         "DependenciesLayer/python/botocore/__init__.py": "def fail():\n    raise KeyError\n",
         "DependenciesLayer/python/botocore/data/endpoints.json": "{}",
-        "DependenciesLayer/python/botocore/data/sqs/service-2.json": "{}",
+        "DependenciesLayer/python/botocore/data/sns/service-2.json": "{}",
         "DependenciesLayer/python/botocore/data/s3/service-2.json": "{}",
         "DependenciesLayer/python/botocore/data/ec2/service-2.json": "{}",
     }
@@ -46,16 +46,18 @@ def test_every_module_gets_bytecode_that_lambda_will_use(build: Path) -> None:
         assert int.from_bytes(path.read_bytes()[4:8], "little") == UNCHECKED
 
 
-def test_a_build_is_told_from_another_by_what_its_code_is(build: Path) -> None:
+def test_a_builds_digest_follows_its_code(build: Path) -> None:
     template = build / "template.yaml"
-    said = []
+    stamped = []
     for content in ("import headcount\n", "import headcount  # more\n", "import headcount\n"):
         (build / "ApiFunction" / "app.py").write_text(content)
         template.write_text("Mappings:\n  Build:\n    Code:\n      Digest: unbuilt\n")
         packing.stamp(build)
-        said.append(template.read_text())
-    assert said[0] == said[2] != said[1]
-    assert re.fullmatch(r"Mappings:\n  Build:\n    Code:\n      Digest: '[0-9a-f]{16}'\n", said[0])
+        stamped.append(template.read_text())
+    assert stamped[0] == stamped[2] != stamped[1]
+    assert re.fullmatch(
+        r"Mappings:\n  Build:\n    Code:\n      Digest: '[0-9a-f]{16}'\n", stamped[0]
+    )
 
 
 def test_a_template_without_a_place_for_the_builds_name_is_refused(build: Path) -> None:
@@ -76,11 +78,11 @@ def test_no_path_of_the_machine_that_built_it_is_in_the_bytecode(build: Path) ->
 def test_only_called_services_are_described(build: Path) -> None:
     packing.pack(build, sys.executable)
     data = build / "DependenciesLayer" / "python" / "botocore" / "data"
-    assert sorted(path.name for path in data.iterdir()) == ["endpoints.json", "sqs"]
+    assert sorted(path.name for path in data.iterdir()) == ["endpoints.json", "s3", "sns"]
     assert not (build / "DependenciesLayer" / "python" / "boto3" / "data").exists()
 
 
-def test_packed_dependencies_are_kept_and_another_version_of_them_is_packed_anew(
+def test_packed_dependencies_are_kept_and_another_version_is_packed_again(
     build: Path, tmp_path: Path
 ) -> None:
     packing.pack(build, sys.executable)

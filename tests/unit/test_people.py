@@ -1,14 +1,14 @@
-"""Which visits are a person's, and what is left of them once the person is erased."""
+"""A person's visits, and their rows after an erasure."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from headcount.moderation import NO_SUBJECT
-from headcount.people import Person, hashed_fingerprint, own_id
-from headcount.visits import Visit
+from headcount.model.moderation import NO_SUBJECT
+from headcount.model.person import Person, hashed_fingerprint, own_id
+from headcount.model.visit import Visit
+from msgspec.structs import replace
 
 VISIT = Visit(
     space="site:main",
@@ -31,7 +31,7 @@ def visit(**of: Any) -> Visit:
     return replace(VISIT, **of)
 
 
-LINKED = replace(ADA, linked=frozenset(ADA.linked_by(visit(user="ada", visitor="v1"))))
+LINKED = replace(ADA, linked=frozenset(ADA.links_of(visit(user="ada", visitor="v1"))))
 
 
 @pytest.mark.parametrize(
@@ -67,33 +67,33 @@ LINKED = replace(ADA, linked=frozenset(ADA.linked_by(visit(user="ada", visitor="
 )
 def test_a_visit_is_theirs_or_is_not(person: Person, one: Visit, *, owned: bool) -> None:
     assert person.owns(one) is owned
-    assert (person.disguised(one) != one) is (owned or "ada" in one.former_users)
+    assert (person.pseudonymised(one) != one) is (owned or "ada" in one.former_users)
 
 
 def test_a_user_is_linked_to_the_sessions_they_were_signed_in_to_last() -> None:
-    signed_in = ADA.linked_by(visit(user="ada", visitor="v1"))
-    assert signed_in == ADA.linked_by(visit(former_users=("bob", "ada"), visitor="v2"))
+    signed_in = ADA.links_of(visit(user="ada", visitor="v1"))
+    assert signed_in == ADA.links_of(visit(former_users=("bob", "ada"), visitor="v2"))
     assert len(signed_in) == 1
     assert "s1" not in str(signed_in)
     for one in (visit(user="bob", former_users=("ada",)), visit(visitor="v1"), visit()):
         for person in (ADA, BROWSER, TAB):
-            assert person.linked_by(one) == set()
+            assert person.links_of(one) == set()
     for one in (visit(visitor="v1"), visit(user="bob", visitor="v1")):
-        assert BROWSER.linked_by(one) == set()
+        assert BROWSER.links_of(one) == set()
 
 
-def test_a_user_is_linked_to_the_session_that_their_course_was_told() -> None:
-    told = visit(session=own_id("site:main", "claimed", "ada"), user="ada", visitor="s1")
+def test_a_user_is_linked_to_the_session_that_their_courses_client_sent() -> None:
+    sent = visit(session=own_id("site:main", "claimed", "ada"), user="ada", visitor="s1")
     before = visit(session=own_id("site:main", "session", "s1"), visitor="s1")
-    linked = replace(ADA, linked=frozenset(ADA.linked_by(told)))
+    linked = replace(ADA, linked=frozenset(ADA.links_of(sent)))
     assert linked.owns(before)
     assert not linked.owns(replace(before, user="bob"))
     assert not linked.owns(visit(session="s2", visitor="s1"))
 
 
-def test_what_is_no_id_stays_in_a_visit() -> None:
+def test_data_other_than_ids_stays_in_a_visit() -> None:
     hers = visit(user="ada", visitor="v1", former_users=("bob", "ada"))
-    left = ADA.disguised(hers)
+    left = ADA.pseudonymised(hers)
     ids: Any = {"session": "", "user": "", "visitor": "", "former_users": ()}
     assert replace(left, **ids) == replace(hers, **ids)
     assert not {"ada", "v1", "s1"} & {left.session, left.user, left.visitor, *left.former_users}
@@ -101,36 +101,36 @@ def test_what_is_no_id_stays_in_a_visit() -> None:
     assert left.former_users[1] == left.user
 
 
-def test_of_somebody_elses_visit_only_her_having_been_there_changes() -> None:
+def test_in_another_persons_visit_only_her_own_ids_change() -> None:
     his = visit(user="bob", visitor="v1", former_users=("ada",))
-    left = ADA.disguised(his)
+    left = ADA.pseudonymised(his)
     assert replace(left, former_users=()) == replace(his, former_users=())
     assert left.former_users != ("ada",)
 
 
 def test_a_visit_that_is_disguised_stays_as_it_is() -> None:
     for person, one in ((ADA, visit(user="ada", visitor="v1")), (BROWSER, visit(visitor="v1"))):
-        once = person.disguised(one)
-        assert person.disguised(once) == once
+        once = person.pseudonymised(one)
+        assert person.pseudonymised(once) == once
 
 
 def test_a_visit_that_was_counted_late_gets_the_ids_it_had_been_given() -> None:
-    """The ledger's row gets its user and visitor back, and its session stays disguised."""
+    """The ledger's row gets its user and visitor back, and its session stays pseudonymised."""
     hers = visit(user="ada", visitor="v1")
-    once = ADA.disguised(hers)
-    assert ADA.disguised(replace(once, user="ada", visitor="v1")) == once
+    once = ADA.pseudonymised(hers)
+    assert ADA.pseudonymised(replace(once, user="ada", visitor="v1")) == once
     for person in (LINKED, TAB):
-        once = person.disguised(visit(visitor="v1"))
-        assert person.disguised(replace(once, visitor="v1")) == once
+        once = person.pseudonymised(visit(visitor="v1"))
+        assert person.pseudonymised(replace(once, visitor="v1")) == once
 
 
-def test_who_goes_by_an_alias_is_erased_too() -> None:
+def test_a_person_under_an_alias_is_erased_too() -> None:
     alias = "~erased-0123456789abcdef"
-    assert Person("key", user=alias).disguised(visit(user=alias)).user != alias
+    assert Person("key", user=alias).pseudonymised(visit(user=alias)).user != alias
 
 
 @pytest.mark.parametrize(
-    ("person", "said", "named"),
+    ("person", "fields", "named"),
     [
         (ADA, {"userId": "ada"}, True),
         (ADA, {"userId": "bob", "seconds": 3, "reason": None}, False),
@@ -149,14 +149,14 @@ def test_who_goes_by_an_alias_is_erased_too() -> None:
         (TAB, {"userId": None, "visitorId": None}, False),
     ],
 )
-def test_somebody_is_named_by_the_field_that_their_kind_of_id_stands_in(
-    person: Person, said: dict[str, Any], *, named: bool
+def test_a_person_is_named_by_the_field_of_their_kind_of_id(
+    person: Person, fields: dict[str, Any], *, named: bool
 ) -> None:
-    assert person.is_named("site:main", said) is named
+    assert person.is_named("site:main", fields) is named
 
 
 def test_an_admin_is_known_by_their_subject_and_by_nothing_else() -> None:
-    assert ADA.did("ada")
+    assert ADA.acted_as("ada")
     for person in (Person("key", visitor="ada"), Person("key", session="ada"), BROWSER):
-        assert not person.did("ada")
-    assert not Person("key", user=NO_SUBJECT).did(NO_SUBJECT)
+        assert not person.acted_as("ada")
+    assert not Person("key", user=NO_SUBJECT).acted_as(NO_SUBJECT)

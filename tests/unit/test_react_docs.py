@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-STATIC = ROOT / "functions" / "site" / "static"
+STATIC = ROOT / "clients"
 
 
-def test_what_the_module_exports_has_a_type_and_the_other_way_round() -> None:
+def test_the_modules_exports_and_types_are_the_same() -> None:
     exported = re.compile(r"^export (?:async )?(?:function|const) (\w+)", re.MULTILINE)
     module, types = (
         set(exported.findall((STATIC / f"headcount-react.{ending}").read_text()))

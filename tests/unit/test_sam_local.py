@@ -1,4 +1,4 @@
-"""What `sam local` is given: a way to the emulator, and an image where there is no registry."""
+"""`sam local` gets a path to the emulator, and an image if there is no registry."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ from local import lambda_image, sam_local
 from local.settings import RUNTIME, Settings, UsageError
 from tests.support.script import answer, scripted
 
-# ----------------------------------------------------------------------------------------- the door
+# ------------------------------------------------------------------------------------------ opening
 
 
-def test_containers_reach_the_emulator_by_a_path_that_nobody_can_guess(
+def test_containers_reach_the_emulator_by_a_secret_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sam_local, "bridge_address", lambda: "127.0.0.1")
 
-    async def knock() -> tuple[list[tuple[int, bytes]], set[str]]:
+    async def request_status() -> tuple[list[tuple[int, bytes]], set[str]]:
         settings, answers, urls = Settings(1, script.port, tmp_path), [], set()
         for path in ("", "/_aws/execute-api/a/live/@connections/L0SM9c%3D?x=%20"):
-            async with sam_local.door(settings) as url, aiohttp.ClientSession() as session:
+            async with (
+                sam_local.container_endpoint(settings) as url,
+                aiohttp.ClientSession() as session,
+            ):
                 urls.add(url)
                 outside = url.rpartition("/")[0] + path
                 for where in (outside, url + path):
-                    async with session.post(URL(where, encoded=True), data=b"asked") as said:
-                        answers.append((said.status, await said.read()))
+                    async with session.post(URL(where, encoded=True), data=b"asked") as response:
+                        answers.append((response.status, await response.read()))
         return answers, urls
 
     with scripted([answer(200, b"first")], [answer(410, b"gone")]) as script:
-        answers, urls = asyncio.run(knock())
+        answers, urls = asyncio.run(request_status())
     assert [status for status, _ in answers] == [404, 200, 404, 410]
     assert [body for _, body in answers[1::2]] == [b"first", b"gone"]
     assert len(urls) == 2
@@ -58,24 +61,24 @@ def test_an_emulator_that_is_gone_is_a_502(monkeypatch: pytest.MonkeyPatch, tmp_
     with scripted() as script:
         settings = Settings(1, script.port, tmp_path)
 
-    async def knock() -> int:
+    async def request_status() -> int:
         async with (
-            sam_local.door(settings) as url,
+            sam_local.container_endpoint(settings) as url,
             aiohttp.ClientSession() as session,
-            session.post(url) as said,
+            session.post(url) as response,
         ):
-            return said.status
+            return response.status
 
-    assert asyncio.run(knock()) == 502
+    assert asyncio.run(request_status()) == 502
 
 
-def test_without_a_bridge_docker_desktop_knows_the_way(
+def test_without_a_bridge_docker_desktops_name_is_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sam_local, "bridge_address", lambda: None)
 
     async def url() -> str:
-        async with sam_local.door(Settings(1, 4567, tmp_path)) as url:
+        async with sam_local.container_endpoint(Settings(1, 4567, tmp_path)) as url:
             return url
 
     assert asyncio.run(url()) == "http://host.docker.internal:4567"
@@ -96,7 +99,7 @@ def test_the_bridges_address_is_the_interfaces(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Engine:
-    """A Docker engine without a registry, or with one; it keeps what is imported."""
+    """A fake Docker engine, with or without a registry; it keeps imported images."""
 
     def __init__(self, *, registry: bool = False, present: bool = False) -> None:
         self.imported: dict[str, tuple[bytes, list[str]]] = {}
@@ -119,7 +122,7 @@ class Engine:
 
 
 @pytest.fixture
-def client_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def runtime_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runtime client, without the network."""
 
     def install(folder: Path) -> None:
@@ -129,9 +132,10 @@ def client_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_image, "install_runtime_client", install)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a stand-in is made of a Linux machine's files")
 def test_without_a_registry_a_stand_in_has_the_name_that_sam_looks_for(
-    client_at_hand: None,
+    runtime_client: None,
 ) -> None:
     engine: Any = Engine()
     assert "is a stand-in" in lambda_image.provide(engine)
@@ -151,21 +155,21 @@ def test_without_a_registry_a_stand_in_has_the_name_that_sam_looks_for(
 
 
 @pytest.mark.parametrize(
-    ("engine", "said"),
+    ("engine", "message"),
     [(Engine(registry=True), "is Amazon's"), (Engine(present=True), "is here already")],
 )
-def test_what_is_there_is_taken(engine: Any, said: str) -> None:
-    assert said in lambda_image.provide(engine)
+def test_an_existing_image_is_used(engine: Any, message: str) -> None:
+    assert message in lambda_image.provide(engine)
     assert not engine.imported
 
 
-def test_elsewhere_than_on_linux_no_stand_in_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_on_linux_a_stand_in_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(UsageError, match="Linux"):
         lambda_image.provide(Engine())
 
 
-def test_that_no_engine_answers_is_said_with_a_way_out(
+def test_a_missing_engine_is_reported_with_the_fix(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")

@@ -1,46 +1,53 @@
-"""What a beat, a leave and an expiry make of a session: every branch."""
+"""A session after a beat, a leave or an expiry: every branch."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from headcount.beats import Beat
 from headcount.errors import ForbiddenError, RateLimitError
-from headcount.session import (
+from headcount.model.beat import Beat
+from headcount.model.session import (
+    RETURN_GRACE,
+    RETURN_WINDOW,
     STEADY_MARGIN,
+    Arrival,
     Facts,
     Session,
     Stale,
     Write,
+    after_absence,
     after_beat,
+    after_clock_repair,
     after_expiry,
     after_leave,
+    lease_of,
     person_of,
     tombstone,
 )
-from headcount.spaces import Kinds
+from headcount.model.space import Kinds
 from headcount.times import DAY, SECOND
+from msgspec.structs import replace
 
-from tests.support.clock import NOON
+from lab.harness.clock import NOON
 
 SITE = Kinds("site").kind("site")
 FACTS = Facts(visitor="v1", page="/")
 
 
 def beat(old: Session | None, **changes: Any) -> Session | Stale:
-    asked: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "space": "site:main",
         "shard": 0,
         "session": "s1",
         "facts": FACTS,
-        "kind": SITE,
         "seq": None,
         "request": "r2",
         "now": NOON + 30 * SECOND,
+        **changes,
     }
-    return after_beat(old, **{**asked, **changes})
+    lease = lease_of(SITE, fields["facts"].state, fields.get("connection"))
+    return after_beat(old, Arrival(lease=lease, **fields))
 
 
 def here(**changes: Any) -> Session:
@@ -150,7 +157,7 @@ def test_a_beat_without_a_number_keeps_the_stored_one() -> None:
     assert again.seq == 5
 
 
-def test_a_number_is_taken_where_none_was_stored() -> None:
+def test_a_number_is_accepted_if_none_was_stored() -> None:
     again = beat(here(seq=None), seq=0)
     assert isinstance(again, Session)
     assert again.seq == 0
@@ -202,9 +209,10 @@ def test_a_leave_without_a_number_leaves_an_ended_session_as_it_is() -> None:
     assert after_leave(gone(), seq=None, request="r3", now=NOON + DAY) == Stale()
 
 
-def test_a_later_leave_of_an_ended_session_only_raises_its_number_and_says_when() -> None:
+def test_a_later_leave_of_an_ended_session_only_raises_its_number_and_time() -> None:
     again = after_leave(gone(), seq=12, request="r3", now=NOON + DAY)
-    assert again == gone(write=Write.GONE, request="r3", seq=12, changed_at=NOON + DAY)
+    expected = gone(write=Write.GONE, request="r3", seq=12, changed_at=NOON + DAY)
+    assert again == replace(expected, burst=1)
 
 
 def test_a_leave_that_overtook_its_join_makes_the_join_stale() -> None:
@@ -229,7 +237,7 @@ def test_an_expiry_comes_at_the_lease_and_not_before() -> None:
     assert after_expiry(here(), request="sweep", now=here().expires_at) is not None
 
 
-def test_what_has_ended_does_not_expire() -> None:
+def test_an_ended_session_does_not_expire() -> None:
     assert after_expiry(gone(), request="sweep", now=NOON + DAY) is None
     assert after_expiry(gone(write=Write.GONE), request="sweep", now=NOON + DAY) is None
 
@@ -241,7 +249,8 @@ def test_a_session_is_live_until_its_lease_is_over() -> None:
 
 
 def test_a_person_is_the_user_else_the_visitor_else_the_session() -> None:
-    assert person_of("x", "y", "z") == "u:x"
+    assert person_of("x", "y", "z", verified=True) == "u:x"
+    assert person_of("x", "y", "z") == "c:x", "someone who claims an id is not the proven user"
     assert person_of(None, "x", "z") == "v:x"
     assert person_of(None, None, "x") == "s:x"
 
@@ -263,18 +272,18 @@ def test_fingerprints_are_equal_for_equal_facts_only() -> None:
     assert len(prints) == len(others) + 1
 
 
-def test_facts_are_what_a_beat_says_but_for_the_user() -> None:
-    said = Beat(session_id="s", visitor_id="v", user_id="claimed", page="/", facets={"a": "1"})
-    assert Facts.of(said, user="proven", verified=True) == Facts(
+def test_facts_are_a_beats_fields_except_the_user() -> None:
+    beat = Beat(session_id="s", visitor_id="v", user_id="claimed", page="/", facets={"a": "1"})
+    assert Facts.from_beat(beat, user="proven", verified=True) == Facts(
         user="proven", visitor="v", page="/", facets={"a": "1"}, verified=True
     )
 
 
-# -------------------------------------------------------------------------- how much, and for whom
+# ------------------------------------------------------------------------------------------- limits
 
 
 def flood(old: Session | None, every: float, *, limit: int = 20) -> int:
-    """How many messages are taken, so many seconds apart, before one is refused (at most 200)."""
+    """The number of messages, sent that many seconds apart, before a refusal (at most 200)."""
     for number in range(200):
         try:
             next_ = beat(
@@ -290,15 +299,15 @@ def flood(old: Session | None, every: float, *, limit: int = 20) -> int:
 @pytest.mark.parametrize(
     ("every", "taken"), [(0, 20), (0.1, 20), (0.4, 20), (0.5, 200), (0.7, 200), (30, 200)]
 )
-def test_a_session_may_send_as_many_messages_as_its_limit_lets_it(every: float, taken: int) -> None:
+def test_a_session_may_send_as_many_messages_as_its_limit_allows(every: float, taken: int) -> None:
     assert flood(None, every) == taken
 
 
-def test_without_a_limit_any_number_of_messages_is_taken() -> None:
+def test_without_a_limit_any_number_of_messages_is_accepted() -> None:
     assert flood(None, 0, limit=0) == 200
 
 
-def test_a_refused_message_says_when_the_next_one_will_be_taken() -> None:
+def test_a_refusal_says_when_the_next_message_is_accepted() -> None:
     for limit, wait in ((20, "1"), (2, "5"), (1, "10")):
         full = here(burst=limit)
         with pytest.raises(RateLimitError) as refused:
@@ -313,7 +322,7 @@ def test_a_repeat_and_a_late_message_are_not_refused_as_too_many() -> None:
     assert beat(full, seq=5, now=NOON, limit=20) == Stale()
 
 
-def test_leaving_and_coming_back_does_not_go_round_the_limit() -> None:
+def test_leaving_and_coming_back_does_not_evade_the_limit() -> None:
     old: Session | None = None
     for number in range(200):
         try:
@@ -340,7 +349,7 @@ PROVEN = replace(FACTS, user="u1", verified=True)
     ("facts", "allowed"),
     [
         (PROVEN, True),
-        (replace(PROVEN, user="u2"), True),  # somebody else signs in, by their own token
+        (replace(PROVEN, user="u2"), True),  # another user signs in, with their own token
         (replace(FACTS, user="u2"), False),
         (replace(FACTS, user="u1"), True),
         (FACTS, True),  # signs out
@@ -358,7 +367,74 @@ def test_a_claim_does_not_take_over_a_session_that_a_token_proved(
     assert (after.facts.user, after.facts.verified) == (facts.user, facts.verified)
 
 
-def test_after_its_visit_a_session_is_anybodys() -> None:
+def test_after_its_visit_anyone_may_use_the_session() -> None:
     after = beat(gone(facts=PROVEN), facts=replace(FACTS, user="u2"), seq=9)
     assert isinstance(after, Session)
     assert (after.write, after.facts.user) == (Write.JOIN, "u2")
+
+
+# ------------------------------------------------------------------------------ pages that closed
+
+
+def away(**changes: Any) -> Session:
+    left = after_leave(here(), seq=8, request="r-leave", now=NOON + 10 * SECOND, may_return=True)
+    assert isinstance(left, Session)
+    return replace(left, **changes)
+
+
+def test_a_page_that_closed_only_shortens_the_lease() -> None:
+    assert away() == here(
+        write=Write.CHANGE,
+        request="r-leave",
+        changed_at=NOON + 10 * SECOND,
+        expires_at=NOON + 10 * SECOND + RETURN_GRACE,
+        ended_by="leave",
+        seq=8,
+    )
+    assert away().away
+    assert not here().away
+    assert not gone().away
+
+
+def test_the_next_page_continues_the_visit() -> None:
+    back = beat(away(), seq=9, now=NOON + 11 * SECOND)
+    assert isinstance(back, Session)
+    assert (back.write, back.visit, back.ended_by) == (Write.CHANGE, "r1", None)
+    assert back.live(NOON + 40 * SECOND)
+    assert not back.away
+
+
+def test_a_lease_that_is_about_to_end_is_not_extended_by_closing_the_page() -> None:
+    lease_ends = NOON + 60 * SECOND
+    left = after_leave(here(), seq=8, request="r", now=lease_ends - 200, may_return=True)
+    assert isinstance(left, Session)
+    assert left.expires_at == lease_ends
+    late = after_leave(here(), seq=8, request="r", now=lease_ends, may_return=True)
+    assert isinstance(late, Session)
+    assert (late.ended, late.ended_by) == (True, "expiry")
+
+
+def test_an_absence_ends_at_the_leave_when_nobody_can_return() -> None:
+    over = NOON + 10 * SECOND + RETURN_WINDOW
+    assert after_expiry(away(), request="r", now=over - 1) is None
+    ended = after_expiry(away(), request="r", now=over)
+    assert ended == after_absence(away(), request="r")
+    assert (ended.ended, ended.ended_at, ended.ended_by) == (True, NOON + 10 * SECOND, "leave")
+
+
+@pytest.mark.parametrize("seq", [9, None])
+def test_a_second_leave_for_good_ends_an_absence_at_the_first(seq: int | None) -> None:
+    ended = after_leave(away(), seq=seq, request="r", now=NOON + 11 * SECOND)
+    assert isinstance(ended, Session)
+    assert (ended.ended, ended.ended_at, ended.seq) == (True, NOON + 10 * SECOND, seq or 8)
+
+
+def test_a_second_closed_page_changes_only_the_number() -> None:
+    again = after_leave(away(), seq=9, request="r", now=NOON + 11 * SECOND, may_return=True)
+    assert again == away(request="r", seq=9, write=Write.BEAT)
+    assert again.away
+
+
+def test_a_closed_page_that_a_wrong_clock_wrote_is_repaired_to_a_present_session() -> None:
+    repaired = after_clock_repair(away(), kind=SITE, request="r", now=NOON)
+    assert not repaired.away

@@ -1,29 +1,54 @@
-"""Kinds and spaces: what is declared, what is refused."""
+"""Kinds and spaces: declarations and refusals."""
 
 from __future__ import annotations
 
 import pytest
 from headcount.errors import InvalidRequestError
-from headcount.spaces import TAKEN, Kind, Kinds, shard_of
-from headcount.store.counts import RESERVED
+from headcount.model.space import RESERVED_NAMES, Kind, Kinds, shard_of
+from headcount.store.counts import KEY_ATTRIBUTES
+from msgspec.structs import replace
 
-from tests.support.template import template
+from lab.harness.template import template
 
 
 def test_a_bare_word_is_a_kind_with_every_default() -> None:
     engagement = ("chat", "reaction", "share")
-    assert list(Kinds("doc")) == [Kind("doc", 60, 180, 30, 60, False, "admin", engagement)]
+    assert list(Kinds("doc")) == [
+        Kind(
+            "doc",
+            lease=60,
+            hidden_lease=180,
+            beat=30,
+            hidden_beat=60,
+            names="admin",
+            engagement=engagement,
+        )
+    ]
 
 
 def test_every_setting_is_read() -> None:
     text = (
         "room:lease=90,hidden=600,beat=20,hidden-beat=120,counts=public,names=users,"
-        "engagement=poll+hand"
+        "engagement=poll+hand,accuracy=0.5%"
     )
-    assert list(Kinds(text)) == [Kind("room", 90, 600, 20, 120, True, "users", ("poll", "hand"))]
+    kind = Kind(
+        "room",
+        lease=90,
+        hidden_lease=600,
+        beat=20,
+        hidden_beat=120,
+        fixed=frozenset({"lease", "hidden", "beat", "hidden-beat"}),
+        accuracy=0.5,
+        counts_are_public=True,
+        names="users",
+        engagement=("poll", "hand"),
+    )
+    assert list(Kinds(text)) == [replace(kind, messages_are_public=True)]
+    (silent,) = Kinds(f"{text},messages=admin")
+    assert silent == kind, "by default, messages are for those who may read the counts"
 
 
-def test_a_hidden_tab_never_has_less_lease_than_a_visible_one() -> None:
+def test_a_hidden_tabs_lease_is_never_shorter_than_a_visible_ones() -> None:
     kind = Kinds("room:lease=600,beat=90").kind("room")
     assert (kind.lease_for("hidden"), kind.beat_for("hidden")) == (600, 90)
     assert (kind.lease_for("active"), kind.beat_for("active")) == (600, 90)
@@ -46,10 +71,10 @@ def test_the_templates_kinds_are_the_ones_of_the_five_systems() -> None:
     ("text", "hint"),
     [
         ("", "at least one kind"),
-        ("Site", "is no kind"),
-        ("1st", "is no kind"),
-        ("a" * 33, "is no kind"),
-        (":lease=1", "is no kind"),
+        ("Site", "is not a kind"),
+        ("1st", "is not a kind"),
+        ("a" * 33, "is not a kind"),
+        (":lease=1", "is not a kind"),
         ("site:leese=1", "unknown setting 'leese'"),
         ("site:lease=0", "lease must be"),
         ("site:lease=-1", "lease must be"),
@@ -87,21 +112,22 @@ def test_a_space_is_kind_and_id(text: str) -> None:
         *("site:a\n", "SITE:a", ":a", "a" * 33 + ":a"),
     ],
 )
-def test_a_space_that_is_none_is_refused_with_how_to_write_one(text: str) -> None:
+def test_an_invalid_space_is_refused_with_the_format(text: str) -> None:
     with pytest.raises(InvalidRequestError, match="kind:id"):
         Kinds("site").space(text)
 
 
-def test_an_undeclared_kind_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidRequestError, match="Use one of: link, site"):
+def test_an_undeclared_kind_is_refused_with_the_declared_ones() -> None:
+    with pytest.raises(InvalidRequestError, match="Use one of: link, site") as raised:
         Kinds("site link").space("invented:1")
+    assert "make run KINDS=invented:counts=public on your machine" in str(raised.value)
 
 
-def test_no_engagement_may_be_called_as_its_row_calls_things_of_its_own() -> None:
-    assert {*RESERVED} == TAKEN
+def test_an_engagement_must_not_have_the_name_of_its_rows_attribute() -> None:
+    assert {*KEY_ATTRIBUTES} == RESERVED_NAMES
 
 
-def test_where_a_kinds_ids_are_declared_there_are_no_others() -> None:
+def test_a_kind_with_declared_ids_has_no_others() -> None:
     kinds = Kinds("site:ids=main+blog,lease=90 doc")
     assert kinds.space("site:main").kind == kinds.space("site:blog").kind == kinds.kind("site")
     for id_ in ("other", "main2", "Main", "main+blog", "m"):

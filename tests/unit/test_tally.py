@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from headcount.session import Facts, Session, Write
-from headcount.spaces import shard_of
-from headcount.tally import MAX_FACETS, MAX_VALUES, OTHER, Tally, merge, ranked, tally
+from headcount.model.session import Facts, Session, Write
+from headcount.model.space import shard_of
+from headcount.model.tally import MAX_SPACE_FACETS, MAX_VALUES, OTHER, Tally, merge, ranked
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from tests.support.clock import NOON
+from lab.harness.clock import NOON
+from tests.support.tallies import tally
 
 
 def session(name: str, *, changed_at: int = NOON, **facts: Any) -> Session:
@@ -31,7 +32,7 @@ def session(name: str, *, changed_at: int = NOON, **facts: Any) -> Session:
     )
 
 
-def test_nobody_is_an_empty_tally() -> None:
+def test_no_sessions_are_an_empty_tally() -> None:
     assert tally([]) == merge([]) == Tally()
 
 
@@ -51,7 +52,7 @@ def test_users_visitors_and_bare_sessions_are_different_people() -> None:
     assert (counted.signed_in, counted.anonymous, counted.people) == (1, 2, 3)
 
 
-def test_a_person_counts_under_what_their_latest_change_said() -> None:
+def test_a_person_counts_under_their_latest_change() -> None:
     counted = tally(
         [
             session("s1", visitor="v1", page="/old", changed_at=NOON),
@@ -80,7 +81,7 @@ def test_each_facet_has_its_own_latest() -> None:
     assert counted.facets["page"] == {"/a": (1, 0), "/b": (1, 1)}
 
 
-def test_the_people_of_a_facet_are_each_person_who_said_it_once() -> None:
+def test_the_people_of_a_facets_value_are_counted_once() -> None:
     counted = tally(session(f"s{n}", visitor=f"v{n % 3}", page=f"/{n % 2}") for n in range(12))
     assert sum(people for _, people in counted.facets["page"].values()) == 3
     assert sum(count for count, _ in counted.facets["page"].values()) == 12
@@ -108,7 +109,7 @@ def test_facets_beyond_the_limit_are_dropped_but_never_the_page() -> None:
     ]
     here += [session("more", facets={"f31": "x"})]
     facets = tally(here).facets
-    assert len(facets) == MAX_FACETS
+    assert len(facets) == MAX_SPACE_FACETS
     assert "page" in facets
     assert "f31" in facets
 
@@ -141,12 +142,12 @@ People = st.lists(
 
 
 @given(people=People, shards=st.integers(1, 5))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 def test_the_merge_of_shards_equals_one_tally_of_all(people: list[Any], shards: int) -> None:
     here = []
     for number, (kind, who, page, facets, changed) in enumerate(people):
         facts = {} if kind == "session" else {kind: f"{who}"}
         one = session(f"s{number}", page=page, facets=facets, changed_at=NOON + changed, **facts)
-        here.append(replace(one, shard=shard_of(one.person, shards)))
+        here.append(replace(one, shard=shard_of(one.shard_key, shards)))
     parts = [tally(one for one in here if one.shard == shard) for shard in range(shards)]
     assert merge(parts) == tally(here)

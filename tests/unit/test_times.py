@@ -1,4 +1,4 @@
-"""Epoch milliseconds inside, ISO 8601 UTC outside."""
+"""Epoch milliseconds internally, ISO 8601 UTC in APIs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from headcount.times import DAY, add_days, day_of, day_start, iso, parse_day, pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.clock import NOON
+from lab.harness.clock import NOON
 
 
 def test_a_time_reads_as_iso_with_milliseconds() -> None:
@@ -31,13 +31,13 @@ def test_a_time_may_carry_any_zone_and_is_utc_without_one(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "noon", "1764547200123", "2026-13-01", "2026-11-21T25:00:00"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         parse_iso(text)
 
 
 @pytest.mark.parametrize("text", ["", "20261121", "2026-11-31", "2026-W47-1", "2026-11-21T00:00"])
-def test_what_is_no_day_is_refused(text: str) -> None:
+def test_an_invalid_day_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         parse_day(text)
 

@@ -1,4 +1,4 @@
-"""Tokens: what is accepted, what is refused, and where a request carries one."""
+"""Tokens: which are accepted, which are refused, and where a request carries them."""
 
 from __future__ import annotations
 
@@ -16,31 +16,21 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from headcount.auth.keys import MAX_KEY_SET, MIN_SECRET, KeySet
+from headcount.auth.tokens import LEEWAY, MAX_TOKEN, TokenSettings, Verifier, token_in
 from headcount.errors import BusyError, ForbiddenError, UnauthorizedError
-from headcount.token_keys import MAX_KEY_SET, MIN_SECRET, KeySet
-from headcount.tokens import (
-    LEEWAY,
-    MAX_TOKEN,
-    Action,
-    Caller,
-    Scope,
-    TokenSettings,
-    Verifier,
-    require,
-    require_admin,
-    token_in,
-)
+from headcount.model.access import Action, Caller, Scope, require_admin, require_scope
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from tests.support.clock import Clock
-from tests.support.fakes import SECRET
+from lab.harness.clock import Clock
+from lab.harness.fakes import SECRET
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
 
 
 LIVES = 86_400
-"""Seconds: tokens are made when tests are collected, and it may take long to come to them."""
+"""Seconds: tokens are made at collection, and their tests may run much later."""
 
 
 def claims(**more: Any) -> dict[str, Any]:
@@ -61,12 +51,12 @@ def refused(token: str, **settings: str) -> str:
     return error.value.message
 
 
-def test_a_valid_token_speaks_for_its_subject() -> None:
+def test_a_valid_token_identifies_its_subject() -> None:
     assert verifier().verify(hs256()) == Caller("u1", admin=False)
     assert verifier().verify(hs256({"headcount": "admin"})) == Caller("u1", admin=True)
 
 
-def test_an_expired_token_is_told_so() -> None:
+def test_an_expired_token_is_reported_as_such() -> None:
     assert "expired" in refused(hs256({"exp": int(time.time()) - LEEWAY - 5}))
 
 
@@ -141,11 +131,11 @@ def test_the_admin_claim_equals_or_lists_its_value(
     assert verifier(setting).verify(hs256(claim)).admin is admin
 
 
-# ------------------------------------------------------------------------------ the shared secret
+# -------------------------------------------------------------------------------- the shared secret
 
 
 class Safe:
-    """Secrets Manager: counts how often it is asked, and fails when it is told to."""
+    """Secrets Manager: counts its calls, and fails on demand."""
 
     def __init__(self, secret: str = SECRET) -> None:
         self.secret = secret
@@ -169,7 +159,7 @@ def test_the_secret_is_asked_for_once_and_only_when_needed(clock: Clock) -> None
     assert safe.asked == 0
     for _ in range(3):
         lazy.verify(hs256())
-        clock.advance(3_600)
+        clock.advance(99)
     assert safe.asked == 1
 
 
@@ -187,6 +177,34 @@ def test_a_secret_that_was_rotated_is_read_when_a_token_needs_it(clock: Clock) -
         tokens.verify(hs256())
 
 
+def test_a_secret_that_was_replaced_works_for_five_minutes_at_most(clock: Clock) -> None:
+    safe = Safe()
+    tokens = by_secret(safe, clock)
+    tokens.verify(hs256())
+    safe.secret = "another secret of more than thirty-two bytes"
+    clock.advance(299)
+    assert tokens.verify(hs256())  # nobody has come with a new one
+    clock.advance(1)
+    with pytest.raises(UnauthorizedError):
+        tokens.verify(hs256())
+    assert tokens.verify(hs256(secret=safe.secret))
+
+
+def test_a_known_secret_stays_in_use_while_it_can_not_be_read(clock: Clock) -> None:
+    safe = Safe()
+    tokens = by_secret(safe, clock)
+    tokens.verify(hs256())
+    safe.broken = True
+    for _ in range(20):
+        clock.advance(60)
+        assert tokens.verify(hs256())
+    assert safe.asked == 1 + 16  # from the fifth minute on, once a minute
+    safe.secret, safe.broken = "another secret of more than thirty-two bytes", False
+    clock.advance(60)
+    with pytest.raises(UnauthorizedError):
+        tokens.verify(hs256())
+
+
 def test_bad_tokens_read_the_secret_once_a_minute_at_most(clock: Clock) -> None:
     safe = Safe()
     tokens = by_secret(safe, clock)
@@ -197,18 +215,18 @@ def test_bad_tokens_read_the_secret_once_a_minute_at_most(clock: Clock) -> None:
     assert safe.asked == 5  # in five minutes
 
 
-def test_what_is_no_token_never_reads_the_secret_again(clock: Clock) -> None:
+def test_a_text_that_is_no_token_never_reads_the_secret_again(clock: Clock) -> None:
     safe = Safe()
     tokens = by_secret(safe, clock)
     tokens.verify(hs256())
     for token in ("a.b.c", hs256({"exp": 1}), unsigned()):
-        clock.advance(3_600)
+        clock.advance(99)
         with pytest.raises(UnauthorizedError):
             tokens.verify(token)
     assert safe.asked == 1
 
 
-def test_a_secret_that_cannot_be_read_lets_nobody_in_and_is_not_asked_for_each_token(
+def test_an_unreadable_secret_admits_no_one_and_is_not_read_for_each_token(
     clock: Clock,
 ) -> None:
     safe = Safe()
@@ -223,7 +241,29 @@ def test_a_secret_that_cannot_be_read_lets_nobody_in_and_is_not_asked_for_each_t
     assert tokens.verify(hs256())
 
 
-def test_a_known_secret_goes_on_working_while_it_cannot_be_read(clock: Clock) -> None:
+def test_an_invocation_killed_while_it_read_the_secret_costs_the_next_one_nothing(
+    clock: Clock,
+) -> None:
+    """Its token would be refused, and the beat be of nobody, though the secret can be read."""
+
+    class KilledError(BaseException):
+        pass
+
+    secret = Safe()
+    killed = iter([True])
+
+    def read() -> str:
+        if next(killed, False):
+            raise KilledError
+        return secret()
+
+    tokens = Verifier(TokenSettings("headcount=admin"), read, clock)
+    with pytest.raises(KilledError):
+        tokens.verify(hs256())
+    assert tokens.verify(hs256())
+
+
+def test_a_known_secret_still_works_while_it_cannot_be_read(clock: Clock) -> None:
     safe = Safe()
     tokens = by_secret(safe, clock)
     tokens.verify(hs256())
@@ -236,7 +276,7 @@ def test_a_known_secret_goes_on_working_while_it_cannot_be_read(clock: Clock) ->
 
 
 @pytest.mark.parametrize("secret", ["", "x" * (MIN_SECRET - 1)])
-def test_a_secret_that_could_be_guessed_lets_nobody_in(clock: Clock, secret: str) -> None:
+def test_a_guessable_secret_admits_no_one(clock: Clock, secret: str) -> None:
     token = forged({"alg": "HS256"}, lambda data: hmac_of(data, secret.encode()))
     with pytest.raises(BusyError):
         by_secret(Safe(secret), clock).verify(token)
@@ -246,7 +286,7 @@ def test_a_secret_that_could_be_guessed_lets_nobody_in(clock: Clock, secret: str
 
 
 class Issuer:
-    """A key set on a server of its own. ``answers``: what it does instead of telling its keys."""
+    """A key set on a separate server. ``answers``: its answers instead of the keys."""
 
     def __init__(self) -> None:
         self.keys = {"rsa": RSA.public_key(), "ec": EC.public_key()}
@@ -290,7 +330,7 @@ def respond(to: BaseHTTPRequestHandler, body: bytes, status: int = 200, **header
         to.send_header(name, value)
     to.send_header("Content-Length", str(len(body)))
     to.end_headers()
-    with suppress(OSError):  # who asked may have had enough of it
+    with suppress(OSError):  # the client may have disconnected
         to.wfile.write(body)
 
 
@@ -302,7 +342,7 @@ def issuer() -> Iterator[Issuer]:
 
 
 PATIENT, IMPATIENT = 30.0, 0.2
-"""Seconds: a busy machine must not make a server that is alive look dead."""
+"""Seconds: long enough that a busy machine does not make a live server look dead."""
 
 
 def wait_for(tokens: Verifier, seconds: float) -> None:
@@ -322,7 +362,7 @@ def rs256(kid: str = "rsa", key: Any = RSA, **more: Any) -> str:
 
 
 def forged(head: dict[str, Any], sign: Callable[[bytes], bytes], **more: Any) -> str:
-    """An admin's token with this head, signed some way."""
+    """An admin's token with this header, signed by that function."""
     parts = [{"typ": "JWT", **head}, claims(headcount="admin", **more)]
     data = b".".join(
         base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=") for one in parts
@@ -461,7 +501,7 @@ def down(to: BaseHTTPRequestHandler) -> None:
 
 
 def drip(to: BaseHTTPRequestHandler) -> None:
-    """A byte at a time, for longer than anybody would wait."""
+    """A byte at a time, for longer than any timeout."""
     to.send_response(200)
     to.end_headers()
     with suppress(OSError):
@@ -490,7 +530,7 @@ ENCRYPTS = {**RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True), "kid": "rsa",
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
-def test_an_issuer_in_trouble_lets_nobody_in_at_first(
+def test_without_its_first_keys_a_failing_issuer_admits_no_one(
     issuer: Issuer, clock: Clock, trouble: str
 ) -> None:
     issuer.answer = TROUBLE[trouble]
@@ -499,7 +539,7 @@ def test_an_issuer_in_trouble_lets_nobody_in_at_first(
     for _ in range(3):
         with pytest.raises(BusyError):
             tokens.verify(rs256(headcount="admin"))
-    assert issuer.fetched <= 1, "it is not asked for each token"
+    assert issuer.fetched <= 1, "it is not requested for each token"
     issuer.answer = None
     wait_for(tokens, PATIENT)
     clock.advance(5)
@@ -507,7 +547,7 @@ def test_an_issuer_in_trouble_lets_nobody_in_at_first(
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
-def test_known_keys_go_on_working_while_their_issuer_is_in_trouble(
+def test_known_keys_still_work_while_their_issuer_fails(
     issuer: Issuer, clock: Clock, trouble: str
 ) -> None:
     tokens = by_keys(issuer, clock)
@@ -523,7 +563,7 @@ def test_known_keys_go_on_working_while_their_issuer_is_in_trouble(
         tokens.verify(rs256(key=STRANGER))
 
 
-def test_only_the_place_that_the_parameter_names_is_asked(issuer: Issuer, clock: Clock) -> None:
+def test_only_the_parameters_address_is_requested(issuer: Issuer, clock: Clock) -> None:
     asked: list[str] = []
     issuer.answer = lambda to: (asked.append(to.path), respond(to, b"", 302, Location="/x"))[1]
     with pytest.raises(BusyError):
@@ -554,7 +594,7 @@ def scoped(*scopes: str, **more: Any) -> Caller:
 
 def allows(caller: Caller | None, action: Action, space: str | None) -> bool:
     try:
-        require(caller, Scope(action, space))
+        require_scope(caller, Scope(action, space))
     except ForbiddenError:
         return False
     return True
@@ -588,7 +628,7 @@ def test_a_scope_is_an_action_and_where(
     assert not caller.admin
 
 
-def test_scopes_add_up_and_other_words_mean_nothing() -> None:
+def test_scopes_add_up_and_other_words_are_ignored() -> None:
     caller = scoped("openid", "read:site:main", "people:doc:*", "dance:site:main")
     assert allows(caller, Action.READ, "site:main")
     assert allows(caller, Action.PEOPLE, "doc:1")
@@ -602,10 +642,10 @@ def test_an_admin_may_do_everything_and_another_nothing(action: Action) -> None:
         assert allows(scoped(headcount="admin"), action, space)
         assert not allows(scoped(), action, space)
         with pytest.raises(UnauthorizedError):
-            require(None, Scope(action, space))
+            require_scope(None, Scope(action, space))
 
 
-def test_scopes_may_be_a_list_and_whatever_else_is_none() -> None:
+def test_scopes_may_be_a_list_and_other_types_are_ignored() -> None:
     settings = TokenSettings("headcount=admin", scope_claim="permissions")
     tokens = Verifier(settings, lambda: SECRET, Clock())
     listed = tokens.verify(hs256({"permissions": ["read:site:main", 7, None, "people:*"]}))
@@ -618,14 +658,14 @@ def test_without_a_scope_claim_there_are_no_scopes() -> None:
     assert verifier().verify(hs256({"": "read:*", "headcount_scopes": "read:*"})).scopes == set()
 
 
-def test_who_lacks_a_scope_is_told_which() -> None:
+def test_a_refusal_names_the_missing_scope() -> None:
     with pytest.raises(ForbiddenError, match="it needs the scope people:site:main, or the admin"):
-        require(scoped("read:*"), Scope(Action.PEOPLE, "site:main"))
+        require_scope(scoped("read:*"), Scope(Action.PEOPLE, "site:main"))
     with pytest.raises(ForbiddenError, match="it needs the scope ingest:kind:id, or the admin"):
-        require(scoped("read:*"), Scope(Action.INGEST, None))
+        require_scope(scoped("read:*"), Scope(Action.INGEST, None))
 
 
-# ---------------------------------------------------------------------------------- where they are
+# ---------------------------------------------------------------------------------------- addresses
 
 
 def test_a_missing_token_is_a_401_and_another_s_a_403() -> None:
@@ -656,14 +696,41 @@ def test_a_token_is_in_the_header_the_query_or_the_cookie(
 
 
 @pytest.mark.parametrize("name", ["\ud800", "x\udfff", ["Ada"], ""])
-def test_a_claim_that_can_not_be_stored_as_text_is_none(name: Any) -> None:
+def test_a_claim_that_can_not_be_stored_as_text_is_ignored(name: Any) -> None:
     caller = verifier().verify(hs256({"name": name, "picture": name}))
     assert caller == Caller("u1", admin=False)
 
 
-def test_a_subject_of_half_a_character_is_nobody() -> None:
+def test_a_subject_of_half_a_character_is_ignored() -> None:
     assert verifier().verify(hs256({"sub": "\ud800"})).subject is None
 
 
-def test_no_cookie_is_read_where_none_is_named() -> None:
+def test_no_cookie_is_read_unless_one_is_named() -> None:
     assert token_in({}, {}, ["=a", "t=b"], "") is None
+
+
+DAY = 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("days", "taken"), [(3_649, True), (3_651, False), (2_900_000, False), (10**12, False)]
+)
+def test_a_token_does_not_live_for_ever(days: int, *, taken: bool) -> None:
+    token = jwt.encode(claims(exp=int(time.time()) + days * DAY), SECRET, algorithm="HS256")
+    if taken:
+        assert verifier().verify(token).subject == claims()["sub"]
+    else:
+        refused(token)
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+def test_a_weak_rsa_key_of_the_key_set_verifies_nothing(issuer: Issuer, clock: Clock) -> None:
+    weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - that is it
+    issuer.keys["weak"] = weak.public_key()
+    verifier = by_keys(issuer, clock)
+    assert verifier.verify(rs256()).subject == claims()["sub"]
+    with pytest.raises(UnauthorizedError):
+        verifier.verify(rs256("weak", weak))
+    issuer.keys = {"weak": weak.public_key()}
+    with pytest.raises(BusyError):
+        by_keys(issuer, clock).verify(rs256("weak", weak))

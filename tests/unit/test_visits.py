@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from headcount.aggregating import past_days, past_keeping
-from headcount.headcounts import Engagement
+from headcount.model.headcount import Engagement
+from headcount.model.visit import Day, Visit, summarise
 from headcount.times import DAY, MINUTE, day_of, day_start
-from headcount.visits import Day, Visit, summarise
+from headcount.usecases.daily import past_days, past_keeping
+from msgspec.structs import replace
 
-from tests.support.clock import NOON
+from lab.harness.clock import NOON
 
 TODAY, TOMORROW = "2026-11-21", "2026-11-22"
 LATER = NOON + 2 * DAY
@@ -43,7 +42,7 @@ def people(*visits: Visit) -> int:
     return day.unique_people if day else 0
 
 
-def test_a_day_nobody_beat_in_is_none() -> None:
+def test_a_day_without_beats_is_none() -> None:
     assert summarise(TODAY, [], peak=0, now=LATER) is None
     assert summarise(TOMORROW, [visit("a")], peak=0, now=LATER) is None
 
@@ -91,7 +90,7 @@ def test_people_are_users_else_visitors_else_sessions() -> None:
     assert people(visit("a", session="s"), visit("b", session="s")) == 1
 
 
-def test_somebody_who_signs_in_mid_day_counts_once() -> None:
+def test_a_visitor_who_signs_in_mid_day_counts_once() -> None:
     assert people(visit("a", visitor="v1"), visit("b", visitor="v1", user="u1")) == 1
     assert people(visit("b", visitor="v1", user="u1"), visit("a", visitor="v1")) == 1
     assert people(visit("a", session="s"), visit("b", session="s", user="u1")) == 1
@@ -101,7 +100,7 @@ def test_a_user_on_two_devices_counts_once() -> None:
     assert people(visit("a", visitor="v1", user="u"), visit("b", visitor="v2", user="u")) == 1
 
 
-def test_a_stranger_is_not_taken_for_a_user_without_a_visitor_id() -> None:
+def test_an_anonymous_visitor_is_not_merged_with_a_user_without_a_visitor_id() -> None:
     assert people(visit("a", user="u1"), visit("b"), visit("c", visitor="v")) == 3
 
 
@@ -112,7 +111,7 @@ def test_a_clock_that_stepped_back_makes_no_negative_time() -> None:
     assert day.avg_seconds == 0
 
 
-def test_view_counters_are_kept_while_they_may_be_asked_for() -> None:
+def test_view_counters_are_kept_while_they_may_be_read() -> None:
     kept = ["2026-11-21", "2026-11-14", "2026-W47", "2026-W43", "2026-11", "2025-11"]
     past = ["2026-11-13", "2026-W42", "2025-10", "2020-01-01"]
     assert past_keeping([*kept, *past], TODAY) == sorted(past)

@@ -1,18 +1,19 @@
-"""A deployed stack beside its template. What is expected is the template's word."""
+"""A deployed stack and its template, which says what is expected."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from threading import Lock
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
 
+from headcount_cli.aws import explained
 from headcount_cli.doctor.template import UNKNOWN, Resolver
-from headcount_cli.errors import CommandError
 from headcount_cli.target import Stack
 
 _ARNS = {
@@ -22,12 +23,11 @@ _ARNS = {
     "AWS::IAM::Role": "iam::{account}:role/{name}",
     "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:{name}:*",
 }
-_SUFFIXES = {"aws-cn": "amazonaws.com.cn"}
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource that the template says is there: its properties resolved, its name in AWS."""
+    """A resource of the template, with its properties resolved and its name in AWS."""
 
     id: str
     type: str
@@ -36,53 +36,45 @@ class Resource:
 
 
 class Deployed:
-    """A stack's resources, and what AWS says of them (each asked once)."""
+    """A stack's resources, and AWS's answers about them (each call is made once)."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self._lock = Lock()
-        self._said: dict[tuple[str, str, str], Any] = {}
+        self._answers: dict[tuple[str, str, str], Any] = {}
         _, self.partition, _, self.region, self.account, *_ = stack.described["StackId"].split(":")
-        try:
+        advice = "This needs cloudformation:DescribeStacks, GetTemplate and ListStackResources."
+        with explained(f"The stack {stack.name} can't be examined", advice=advice):
             self.template = self._template()
             self._names = dict(self._physical_ids())
-        except (ClientError, BotoCoreError) as error:
-            raise CommandError(
-                f"The stack {stack.name} can't be examined: {error}. It takes "
-                "cloudformation:DescribeStacks, GetTemplate and ListStackResources."
-            ) from None
         self._resolver = Resolver(self.template, stack.parameters, self._ref, self._attribute)
-        # Made here, because making clients is not safe in threads.
+        # Created here because creating clients is not thread-safe.
         for service in SERVICES:
             stack.client(service)
 
-    def ask(self, service: str, operation: str, **parameters: Any) -> Any:
-        """What AWS answers, asked once. ClientError or BotoCoreError where it refuses."""
+    def call(self, service: str, operation: str, **parameters: Any) -> Any:
+        """AWS's answer; the call is made once. Raises ClientError or BotoCoreError."""
         key = service, operation, json.dumps(parameters, sort_keys=True, default=str)
         with self._lock:
-            if key in self._said:
-                return self._said[key]
+            if key in self._answers:
+                return self._answers[key]
         answer = getattr(self.stack.client(service), operation)(**parameters)
         with self._lock:
-            self._said[key] = answer
+            self._answers[key] = answer
         return answer
 
     @cached_property
     def resources(self) -> list[Resource]:
-        """Every resource whose condition holds."""
-        return [
-            Resource(
-                logical_id,
-                one["Type"],
-                self._names.get(logical_id),
-                self._resolver.resolve(one.get("Properties", {})),
-            )
-            for logical_id, one in self.template["Resources"].items()
-            if self._resolver.holds(one.get("Condition"))
-        ]
+        """The resources whose condition holds."""
+        return self._resources(created=True)
+
+    @cached_property
+    def absent(self) -> list[Resource]:
+        """The resources whose condition does not hold: other parameters would create them."""
+        return self._resources(created=False)
 
     def of_type(self, kind: str) -> list[Resource]:
-        """Those of a type."""
+        """The resources of a type."""
         return [one for one in self.resources if one.type == kind]
 
     def named(self, name: object, kind: str) -> Resource | None:
@@ -92,6 +84,32 @@ class Deployed:
     def arn(self, resource: Resource) -> Any:
         """A resource's ARN."""
         return self._attribute(resource.id, "Arn")
+
+    def parameter_of(self, resource: Resource, *path: str) -> str | None:
+        """Which parameter sets a property: ``Parameter``, or ``Parameter=setting`` if the parameter
+        holds several settings. None if the property is fixed in the template."""
+        value: Any = self.template["Resources"][resource.id].get("Properties", {})
+        for step in path:
+            value = value.get(step, {}) if isinstance(value, Mapping) else {}
+        text = json.dumps(value)
+        named = re.search(r'^{"Ref": "(\w+)"}$|\$\{(\w+)\}', text)
+        parameter = named and (named[1] or named[2])
+        if parameter not in self.template.get("Parameters", {}):
+            return None
+        setting = re.search(r'",([a-z-]+=)"', text)
+        return f"{parameter}={setting[1].rstrip('=')}" if setting else parameter
+
+    def _resources(self, *, created: bool) -> list[Resource]:
+        return [
+            Resource(
+                logical_id,
+                one["Type"],
+                self._names.get(logical_id),
+                self._resolver.resolve(one.get("Properties", {})),
+            )
+            for logical_id, one in self.template["Resources"].items()
+            if self._resolver.holds(one.get("Condition")) is created
+        ]
 
     def _template(self) -> Mapping[str, Any]:
         answer = self.stack.client("cloudformation").get_template(
@@ -112,7 +130,7 @@ class Deployed:
             "AWS::Region": self.region,
             "AWS::AccountId": self.account,
             "AWS::Partition": self.partition,
-            "AWS::URLSuffix": _SUFFIXES.get(self.partition, "amazonaws.com"),
+            "AWS::URLSuffix": _dns_suffix(self.partition),
             "AWS::StackName": self.stack.name,
             "AWS::StackId": self.stack.described["StackId"],
         }
@@ -134,7 +152,16 @@ class Deployed:
         return UNKNOWN
 
 
+@cache
+def _dns_suffix(partition: str) -> str:
+    """The domain of a partition's services, such as amazonaws.com."""
+    known: Any = Session().get_data("partitions")
+    suffixes = {one["id"]: one["outputs"]["dnsSuffix"] for one in known["partitions"]}
+    return str(suffixes.get(partition, "amazonaws.com"))
+
+
 SERVICES = (
+    "apigateway",
     "apigatewayv2",
     "cloudformation",
     "cloudfront",
@@ -142,8 +169,10 @@ SERVICES = (
     "codedeploy",
     "dynamodb",
     "events",
+    "iam",
     "lambda",
     "logs",
+    "route53",
     "scheduler",
     "secretsmanager",
     "sqs",

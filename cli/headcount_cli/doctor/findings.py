@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 
 class Status(StrEnum):
-    """How it is. ``unknown``: it could not be looked at; only ``fail`` makes a stack ill."""
+    """The result of a check. ``unknown``: it could not run. Only ``fail`` makes the exit code 1."""
 
     OK = "ok"
     INFO = "info"
@@ -19,48 +19,50 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at (``check``), of what (``subject``), how it is, and how to mend it."""
+    """A result and its fix. ``check`` names what was checked, ``subject`` on which resource; both
+    are empty until the caller of the check adds them."""
 
-    check: str
-    subject: str
     status: Status
-    said: str
-    mend: str = ""
+    message: str
+    fix: str = ""
+    check: str = ""
+    subject: str = ""
+
+    def about(self, check: str = "", subject: str = "") -> Finding:
+        """With these, unless it has its own."""
+        return replace(self, check=self.check or check, subject=self.subject or subject)
 
     def body(self) -> dict[str, Any]:
         """As JSON."""
-        return asdict(self)
+        return {
+            "check": self.check,
+            "subject": self.subject,
+            "status": self.status,
+            "message": self.message,
+            "fix": self.fix,
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a check says; which check it is, and of what, is added by who calls it."""
-
-    status: Status
-    words: str
-    mend: str = ""
+def ok(message: str) -> Finding:
+    """As expected."""
+    return Finding(Status.OK, message)
 
 
-def ok(words: str) -> Said:
-    """As it should be."""
-    return Said(Status.OK, words)
-
-
-def info(words: str, mend: str = "") -> Said:
+def info(message: str, fix: str = "") -> Finding:
     """Worth knowing."""
-    return Said(Status.INFO, words, mend)
+    return Finding(Status.INFO, message, fix)
 
 
-def unknown(words: str, mend: str = "") -> Said:
-    """It could not be looked at."""
-    return Said(Status.UNKNOWN, words, mend)
+def unknown(message: str, fix: str = "") -> Finding:
+    """The check could not run."""
+    return Finding(Status.UNKNOWN, message, fix)
 
 
-def warn(words: str, mend: str) -> Said:
-    """Not as it should be, and it works all the same."""
-    return Said(Status.WARN, words, mend)
+def warn(message: str, fix: str) -> Finding:
+    """It works, but not as expected."""
+    return Finding(Status.WARN, message, fix)
 
 
-def fail(words: str, mend: str) -> Said:
+def fail(message: str, fix: str) -> Finding:
     """It does not work."""
-    return Said(Status.FAIL, words, mend)
+    return Finding(Status.FAIL, message, fix)

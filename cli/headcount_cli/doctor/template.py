@@ -1,4 +1,4 @@
-"""A deployed template, resolved with the names its resources have got."""
+"""Resolves a deployed template with the names of its resources in AWS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Unknown:
-    """A value that can't be worked out from outside; whatever holds it is not compared."""
+    """A value that can't be derived here. What contains it is not compared."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -17,20 +17,18 @@ class Unknown:
 UNKNOWN = Unknown()
 _NO_VALUE = object()
 
-Look = Callable[[str], Any]
-
 
 class Resolver:
-    """Works intrinsic functions out. ``ref`` and ``attribute`` know the stack's resources.
+    """Evaluates intrinsic functions. ``ref`` and ``attribute`` look up the stack's resources.
 
-    Both give UNKNOWN where they don't know; a value with a part that is UNKNOWN is UNKNOWN.
+    Both return UNKNOWN if they can't; a text or list with an UNKNOWN part is UNKNOWN.
     """
 
     def __init__(
         self,
         template: Mapping[str, Any],
         parameters: Mapping[str, str],
-        ref: Look,
+        ref: Callable[[str], Any],
         attribute: Callable[[str, str], Any],
     ) -> None:
         self._conditions = template.get("Conditions", {})
@@ -38,7 +36,7 @@ class Resolver:
         self._ref, self._attribute = ref, attribute
 
     def resolve(self, value: Any) -> Any:
-        """The value itself."""
+        """A value without intrinsic functions."""
         if isinstance(value, list):
             return [one for one in map(self.resolve, value) if one is not _NO_VALUE]
         if not isinstance(value, Mapping):
@@ -51,7 +49,7 @@ class Resolver:
         return {key: one for key, one in resolved.items() if one is not _NO_VALUE}
 
     def holds(self, name: str | None) -> bool:
-        """Whether a condition holds; without one, it does."""
+        """Whether a condition holds. True without a condition."""
         return name is None or self._holds({"Condition": name})
 
     def _function(self, name: str, inner: Any) -> Any:
@@ -67,9 +65,8 @@ class Resolver:
             case "Fn::If":
                 condition, yes, no = inner
                 return self.resolve(yes if self.holds(condition) else no)
-            case "Fn::Join":
-                parts = [self.resolve(part) for part in inner[1]]
-                return UNKNOWN if UNKNOWN in parts else str(inner[0]).join(map(str, parts))
+            case "Fn::Join" | "Fn::Split" | "Fn::Select":
+                return _of_list(name, inner[0], self.resolve(inner[1]))
         return UNKNOWN
 
     def _named(self, name: str) -> Any:
@@ -110,3 +107,12 @@ class Resolver:
             case "Fn::Equals":
                 return bool(self.resolve(inner[0]) == self.resolve(inner[1]))
         raise ValueError(f"unknown condition {name}")
+
+
+def _of_list(name: str, how: Any, value: Any) -> Any:
+    """Fn::Join, Fn::Split and Fn::Select."""
+    if value is UNKNOWN or (isinstance(value, list) and UNKNOWN in value):
+        return UNKNOWN
+    if name == "Fn::Join":
+        return str(how).join(map(str, value))
+    return str(value).split(how) if name == "Fn::Split" else value[int(how)]

@@ -1,17 +1,15 @@
-"""Errors a client can mend, and the one place that reads AWS's error codes."""
+"""Errors that are returned to clients, and the one place that reads AWS's error codes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
+from typing import Any, cast
 
 
 class RequestError(Exception):
-    """What the caller did wrong, or must wait for, in a sentence that says how to mend it."""
+    """An error for the client: ``message`` is a sentence that says how to fix it."""
 
     status = HTTPStatus.BAD_REQUEST
 
@@ -65,7 +63,7 @@ class MethodNotAllowedError(RequestError):
 
 
 class ConflictError(RequestError):
-    """409: the request is right, the deployment's state does not allow it."""
+    """409: the request is valid, but the current state does not allow it."""
 
     status = HTTPStatus.CONFLICT
 
@@ -86,7 +84,7 @@ class RateLimitError(RequestError):
 
 
 class BusyError(RequestError):
-    """503: a dependency is throttled or down; nothing was stored, the client may try again."""
+    """503: a dependency is throttled or down; nothing was stored, the client may retry."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -95,23 +93,59 @@ class BusyError(RequestError):
 
 
 class UpstreamError(RequestError):
-    """502: a service behind this one refuses; trying again won't help, mending will."""
+    """502: a service behind this one refuses. A retry does not help, a fix does."""
 
     status = HTTPStatus.BAD_GATEWAY
 
 
 class UnexpectedError(RequestError):
-    """500: a fault of ours."""
+    """500: a bug in this service."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
 
+
+class RefusedError(Exception):
+    """A call that AWS refused, as this package's own client of DynamoDB raises it.
+
+    ``response`` is that of botocore's ClientError, whose import takes a tenth of a beat's start.
+    """
+
+    def __init__(self, operation: str, response: Mapping[str, Any]) -> None:
+        error = response["Error"]
+        super().__init__(f"{operation}: {error['Code']}: {error['Message']}")
+        self.response = response
+
+
+class UnansweredError(Exception):
+    """A call of that client without a response, which may have taken effect."""
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What refused calls raise, for an ``except`` clause, which is evaluated when something was
+    raised. A library that was never imported can't have raised it."""
+    botocore = sys.modules.get("botocore.exceptions")
+    return (RefusedError,) if botocore is None else (RefusedError, botocore.ClientError)
+
+
+def failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What failed calls raise: ``refusals``, and calls without a response; and these others."""
+    botocore = sys.modules.get("botocore.exceptions")
+    own = (UnansweredError,) if botocore is None else (UnansweredError, botocore.BotoCoreError)
+    return (*refusals(), *own, *others)
+
+
+CONDITION_FAILED = "ConditionalCheckFailed"
+"""The reason code of a transaction's action whose condition did not hold."""
+
+THROTTLED = "ProvisionedThroughputExceededException"
+"""DynamoDB's error code if it processes nothing of a batch."""
 
 _CONDITION = "ConditionalCheckFailedException"
 _CANCELED = "TransactionCanceledException"
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 _BUSY = frozenset(
     {
-        "ProvisionedThroughputExceededException",
+        THROTTLED,
         "ThrottlingException",
         "ThrottledException",
         "TooManyRequestsException",
@@ -127,46 +161,68 @@ _BUSY = frozenset(
 )
 
 
-def code(error: ClientError) -> str:
-    """The AWS error code of a botocore error."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+def response_of(error: Exception) -> Mapping[str, Any]:
+    """The response to a refused call; empty for an error of another kind."""
+    return cast("Mapping[str, Any]", getattr(error, "response", None) or {})
 
 
-def condition_failed(error: ClientError) -> bool:
+def code(error: Exception) -> str:
+    """The AWS error code of a refused call."""
+    return str(response_of(error).get("Error", {}).get("Code", ""))
+
+
+def condition_failed(error: Exception) -> bool:
     """A write's condition did not hold."""
     return code(error) == _CONDITION
 
 
-def cancellation_reasons(error: ClientError) -> list[str] | None:
-    """One code per action of a cancelled transaction (``None`` = that action was fine)."""
+def cancellation_reasons(error: Exception) -> list[str] | None:
+    """One code per action of a cancelled transaction (``"None"``: that action was fine); None if
+    the error is another one."""
     if code(error) != _CANCELED:
         return None
-    reasons = error.response.get("CancellationReasons", [])
+    reasons = response_of(error).get("CancellationReasons", [])
     return [reason.get("Code", "None") for reason in reasons]
 
 
-def is_denied(error: ClientError) -> bool:
-    """Our role, or what it may pass on, does not allow the call."""
+_PASSING_REASONS = frozenset(
+    {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+)
+
+
+def others_in_the_way(error: Exception) -> bool:
+    """A transaction was cancelled only because of concurrent writes to its rows, or throttling: a
+    retry may succeed in a moment."""
+    reasons = cancellation_reasons(error)
+    return bool(reasons) and _PASSING_REASONS.issuperset(reasons or ())
+
+
+def is_denied(error: Exception) -> bool:
+    """Our role, or a role that it may pass, does not allow the call."""
     return code(error) in _DENIED
 
 
-def token_reused(error: ClientError) -> bool:
+def token_reused(error: Exception) -> bool:
     """The client token was used before, for a call with other parameters."""
     return code(error) == "ConflictException"
 
 
-def is_busy(error: ClientError) -> bool:
-    """Throttled, or down for the moment: worth another try later."""
-    return code(error) in _BUSY or _http_status(error) >= HTTPStatus.INTERNAL_SERVER_ERROR
+def is_busy(error: Exception) -> bool:
+    """Throttled, or temporarily down: worth a retry later."""
+    return (
+        code(error) in _BUSY
+        or _http_status(error) >= HTTPStatus.INTERNAL_SERVER_ERROR
+        or others_in_the_way(error)
+    )
 
 
-def is_gone(error: ClientError) -> bool:
-    """The WebSocket connection does not exist (any more, or not yet)."""
+def is_gone(error: Exception) -> bool:
+    """The WebSocket connection does not exist: no longer, or not yet."""
     return code(error) in {"GoneException", "410"} or _http_status(error) == HTTPStatus.GONE
 
 
-def is_throttled(error: ClientError) -> bool:
-    """The WebSocket API takes no more calls for the moment, whichever connection they are for."""
+def is_throttled(error: Exception) -> bool:
+    """The WebSocket API throttles calls at the moment, for all connections."""
     return _http_status(error) == HTTPStatus.TOO_MANY_REQUESTS
 
 
@@ -174,9 +230,9 @@ _REFUSED_ENTRIES = frozenset({"InvalidArgument", "MalformedDetail"})
 
 
 def refuses_entry(error_code: str) -> bool:
-    """EventBridge will not take this entry however often it is put: the entry is wrong itself."""
+    """EventBridge will never accept this entry, because the entry itself is invalid."""
     return error_code in _REFUSED_ENTRIES
 
 
-def _http_status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def _http_status(error: Exception) -> int:
+    return int(response_of(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,27 +1,24 @@
-"""Metrics by way of the log: CloudWatch reads them from a line in its embedded metric format.
-
-A line needs no library; importing Powertools' Metrics would only make the start slower. The same
-line says what was done for which requests, so that one query follows a beat to the dashboards.
-"""
+"""The metrics of this product, and how beats are counted: without a library, which would only make
+their functions start later. All others count through Powertools, in ``metric_lines``."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
 
 from headcount.times import MINUTE
 
 NAMESPACE = "Headcount"
 DIMENSION = "Stack"
 
-COUNT, MILLISECONDS = "Count", "Milliseconds"
+COUNT, MILLISECONDS, NO_UNIT = "Count", "Milliseconds", "None"
 
 METRICS = {
     "Beats": COUNT,
     "Refused": COUNT,
+    "Robots": COUNT,
     "Joins": COUNT,
     "Leaves": COUNT,
     "JoinToPush": MILLISECONDS,
@@ -32,85 +29,59 @@ METRICS = {
     "Drift": COUNT,
     "Ended": COUNT,
     "Sessions": COUNT,
+    "MonthCents": NO_UNIT,
 }
-"""Every metric of this product's own, with its unit. docs/observability.md says what each is."""
+"""Every metric of this product, with its unit. docs/observability.md describes each."""
 
 BEATS_PER_LINE = 100
-"""A line for every beat would add a quarter to what the beat costs."""
-
-_VALUES = 100
-"""Values that a line may hold of one metric."""
-
-_REQUESTS = 20
-"""Requests that a line names: it has to stay a short one."""
+"""A line for every beat would add a quarter to the cost of the beat."""
 
 
-class Meter:
-    """What this process did since it last said so."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._times: defaultdict[str, list[int]] = defaultdict(list)
-        self._said_at = 0
-
-    def add(self, name: str, number: int = 1) -> None:
-        """So many more."""
-        self._counts[name] += number
-
-    def time(self, name: str, took: int) -> None:
-        """Something took so many milliseconds."""
-        self._times[name].append(took)
-
-    def due(self, now: int) -> bool:
-        """Whether so many beats came that a line does not weigh on them: once a minute at most."""
-        beats = self._counts["Beats"] + self._counts["Refused"]
-        return beats >= BEATS_PER_LINE and not 0 <= now - self._said_at < MINUTE
-
-    def take(self, now: int) -> dict[str, int | list[int]]:
-        """Name -> how many, or the longest times in milliseconds. It begins anew."""
-        taken: dict[str, int | list[int]] = {
-            name: number for name, number in self._counts.items() if number
-        }
-        for name, times in self._times.items():
-            taken[name] = sorted(times)[-_VALUES:]
-        self._counts.clear()
-        self._times.clear()
-        self._said_at = now
-        return taken
-
-
-def say_metrics(
-    values: Mapping[str, int | list[int]], *, stack: str, now: int, **said: Any
-) -> None:
-    """Write a line that sets these metrics of a stack's as of ``now`` (epoch milliseconds), and
-    what else is ``said``; without metrics it is said alone.
-
-    Lambda takes a line that says no level for INFO, which the log must let through.
-    """
-    line: dict[str, Any] = dict(said)
-    if values:
-        line["_aws"] = {
-            "Timestamp": now,
-            "CloudWatchMetrics": [
-                {
-                    "Namespace": NAMESPACE,
-                    "Dimensions": [[DIMENSION]],
-                    "Metrics": [{"Name": name, "Unit": METRICS[name]} for name in values],
-                }
-            ],
-        }
-        line |= {DIMENSION: stack, **values}
-    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+def to_stdout(line: str) -> None:
+    """Write a line of the log, whole: other threads write, too."""
+    sys.stdout.write(line)
     sys.stdout.flush()
 
 
-def say_beats(meter: Meter, *, stack: str, now: int, request: str) -> None:
-    """Say how many beats came, where that is due; ``request`` is the last of them."""
-    if meter.due(now):
-        said = {"message": "beats, up to this one", "request": request}
-        say_metrics(meter.take(now), stack=stack, now=now, **said)
+class BeatMeter:
+    """The beats of a process since its last line. ``clock`` returns milliseconds."""
 
+    def __init__(
+        self, stack: str, clock: Callable[[], int], out: Callable[[str], object] = to_stdout
+    ) -> None:
+        self._stack = stack
+        self._clock = clock
+        self._out = out
+        self._counts: Counter[str] = Counter()
+        self._written_at = 0
 
-def named(requests: Iterable[str]) -> Sequence[str]:
-    """The requests that a line names: the first of them, each once."""
-    return list(dict.fromkeys(requests))[:_REQUESTS]
+    def add(self, name: str) -> None:
+        """Count one more: ``Beats``, ``Refused`` or ``Robots``."""
+        self._counts[name] += 1
+
+    def write_beats(self, request: str) -> None:
+        """Write how many beats arrived, ``request`` the last of them: at most one line a minute,
+        and only for enough beats that it adds little to their cost.
+
+        The line is in CloudWatch's embedded metric format. Lambda takes a line without a level for
+        INFO, which the function's log level must include.
+        """
+        beats = sum(self._counts.values())
+        if beats < BEATS_PER_LINE or 0 <= self._clock() - self._written_at < MINUTE:
+            return
+        self._written_at = self._clock()
+        counts = {name: number for name, number in self._counts.items() if number}
+        self._counts.clear()
+        directive = {
+            "Namespace": NAMESPACE,
+            "Dimensions": [[DIMENSION]],
+            "Metrics": [{"Name": name, "Unit": METRICS[name]} for name in counts],
+        }
+        line = {
+            "message": "beats, up to this one",
+            "request": request,
+            "_aws": {"Timestamp": self._written_at, "CloudWatchMetrics": [directive]},
+            DIMENSION: self._stack,
+            **counts,
+        }
+        self._out(json.dumps(line, separators=(",", ":")) + "\n")

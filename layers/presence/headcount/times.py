@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -11,18 +12,24 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 CLOCKS_DIFFER = SECOND
-"""By how much the clocks of two servers may."""
+"""The largest difference between two servers' clocks that is normal."""
 
 CLOCK_WAS_WRONG = MINUTE
-"""A time that lies farther ahead was written by a clock that was wrong: nobody waits for it."""
+"""A time further in the future than this was written by a wrong clock, and is not waited for."""
 
 LATEST = 2**32 * SECOND
-"""No time that is stored lies behind it, in 2106: some are kept in four bytes of seconds."""
+"""All stored times are before this one, in 2106: some are stored as seconds in four bytes."""
 
 
 def whole_seconds(millis: int) -> int:
-    """Milliseconds as seconds, rounded up: how long to wait for all of them."""
+    """Milliseconds as seconds, rounded up."""
     return -(-millis // SECOND)
+
+
+def growing_wait(tries: int, first: float, longest: float, *, factor: float = 2.0) -> float:
+    """How long to wait after this many failed tries: ``first``, each time ``factor`` times as long,
+    at most ``longest``."""
+    return min(longest, first * factor ** min(tries - 1, 20))  # a higher power could overflow
 
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -41,13 +48,19 @@ def parse_iso(text: str) -> int:
         moment = moment.replace(tzinfo=UTC)
     try:
         return round(moment.timestamp() * 1000)
-    except OverflowError as error:  # an offset that leaves the calendar
+    except OverflowError as error:  # an offset that leads out of the calendar
         raise ValueError(text) from error
 
 
 def day_of(millis: int) -> str:
     """The UTC day, ``2025-12-01``."""
-    return f"{datetime.fromtimestamp(millis // 1000, UTC):%Y-%m-%d}"
+    return _day(millis // DAY)
+
+
+@lru_cache(maxsize=64)
+def _day(number: int) -> str:
+    """The day with this number since 1970: formatting it takes longer than a beat's checks."""
+    return f"{datetime.fromtimestamp(number * DAY // SECOND, UTC):%Y-%m-%d}"
 
 
 def week_of(day: str) -> str:
@@ -62,7 +75,7 @@ def month_of(day: str) -> str:
 
 
 def parse_day(text: str) -> str:
-    """A day as ``YYYY-MM-DD`` and nothing else. Raises ValueError."""
+    """A day in exactly the form ``YYYY-MM-DD``. Raises ValueError."""
     if not _DATE.fullmatch(text):
         raise ValueError(text)
     return date.fromisoformat(text).isoformat()

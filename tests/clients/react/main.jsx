@@ -1,16 +1,16 @@
-// What the tests do with the pages.
+// What the tests call in the browser.
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
-import { ConvexBadge } from "./convex.jsx";
+import { ConvexBadge, LivePage } from "./convex.jsx";
 import { LinkCard } from "./elements.jsx";
 import { configure } from "./headcount-react.js";
 import * as pages from "./pages.tsx";
 
-const components = { ...pages, ConvexBadge, LinkCard };
+const components = { ...pages, ConvexBadge, LinkCard, LivePage };
 const roots = new Map();
 
-/** Show a page at a place of its own, with its effects run twice as in development. */
+/** Render a page into its own element, with effects run twice as in development. */
 function show(name, props, place = name) {
   if (!roots.has(place)) {
     const element = document.body.appendChild(document.createElement("main"));

@@ -1,4 +1,4 @@
-// Pages as they stand in apps that move here: docs/react.md quotes them.
+// Pages as in apps that migrate. Quoted in docs/react.md.
 import { useEffect, useState } from "react";
 
 import {

@@ -1,4 +1,4 @@
-// The pages, rendered where there is no window.
+// The pages, rendered without a window.
 import { renderToString } from "react-dom/server";
 
 import * as pages from "./pages.tsx";

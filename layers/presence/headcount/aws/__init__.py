@@ -1,1 +1,1 @@
-"""AWS's wire, as far as the hot paths need it: signed requests over connections that stay open."""
+"""AWS clients: boto3's, and this package's own for the hot paths."""

@@ -1,30 +1,62 @@
-"""What AWS's services have in common: where they answer, and botocore's errors for them."""
+"""What the clients of AWS services share: endpoints, and botocore's errors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from headcount.aws.http import Endpoint
+from msgspec import json
+
+from headcount.aws.wire import Endpoint, Response
+from headcount.errors import RefusedError
+
+_ALWAYS_FIPS = {"sqs": ("us-gov-", "us-iso-", "us-isob-east-", "us-isof-"), "events": ("us-gov-",)}
+"""Where a service has no other address than a FIPS-validated one: how those regions begin."""
 
 
 def endpoint_of(service: str, environ: Mapping[str, str]) -> Endpoint:
-    """Where a service answers: the address the environment names, or the region's own."""
-    named = environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environ.get("AWS_ENDPOINT_URL")
+    """A service's endpoint: the one that the environment sets, or the region's own.
+
+    ``URL_SUFFIX`` is CloudFormation's AWS::URLSuffix, so botocore's data of regions stays unread.
+    """
+    url = environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environ.get("AWS_ENDPOINT_URL")
+    if url:
+        return Endpoint.from_url(url)
     region = region_of(environ)
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return Endpoint.of(named or f"https://{service}.{region}.{suffix}")
+    fips = environ.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true"
+    named = "-fips" if fips and not region.startswith(_ALWAYS_FIPS.get(service, ())) else ""
+    host = f"{service}{named}.{region}.{environ['URL_SUFFIX']}"
+    return Endpoint.from_url(f"https://{host}")
 
 
 def region_of(environ: Mapping[str, str]) -> str:
-    """The region; Lambda always says it."""
+    """The region, which Lambda always sets."""
     return environ.get("AWS_REGION") or environ["AWS_DEFAULT_REGION"]
 
 
-def error_of(
+def refusal_in(operation: str, response: Response, members: Collection[str] = ()) -> RefusedError:
+    """The error that a response of a JSON service reports, with these members of its body."""
+    try:
+        body = json.decode(response.body)
+    except ValueError:
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    code = str(body.get("__type", "")).rpartition("#")[2] or str(response.status)
+    message = str(body.get("message", body.get("Message", "")))
+    return RefusedError(
+        operation,
+        {
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": {"HTTPStatusCode": response.status},
+            **{name: body[name] for name in members if name in body},
+        },
+    )
+
+
+def client_error(
     operation: str, code: str, status: int, message: str = "", members: Mapping[str, Any] = {}
 ) -> Exception:
-    """A refusal, with the modelled members that came with it."""
+    """botocore's error for a refused call, with the modelled members of the response."""
     from botocore.exceptions import ClientError
 
     response: Any = {
@@ -35,8 +67,8 @@ def error_of(
     return ClientError(response, operation)
 
 
-def out_of_reach(error: OSError, endpoint: Endpoint) -> Exception:
-    """No answer: whether the request had its effect is not known."""
+def connection_error(error: OSError, endpoint: Endpoint) -> Exception:
+    """botocore's error for a call without a response, which may have taken effect."""
     from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
     if isinstance(error, TimeoutError):

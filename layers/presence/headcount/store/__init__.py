@@ -1,1 +1,1 @@
-"""The tables: one module each. Key names live in ``keys``, the wire codec in ``attributes``."""
+"""The tables: one module each. Key names are in ``keys``, the wire codec is in ``attributes``."""

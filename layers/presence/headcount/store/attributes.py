@@ -1,4 +1,4 @@
-"""DynamoDB's typed JSON to plain Python and back: numbers are ints, None is left out."""
+"""DynamoDB's typed JSON to plain Python and back: None is left out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 Item = dict[str, Any]
-"""An item as DynamoDB speaks it: ``{"name": {"S": "x"}}``."""
+"""An item in DynamoDB's JSON: ``{"name": {"S": "x"}}``."""
+
+
+_PLAIN: Mapping[type, str] = {str: "S", bool: "BOOL", bytes: "B"}
 
 
 def encode(values: Mapping[str, Any]) -> Item:
@@ -16,16 +19,15 @@ def encode(values: Mapping[str, Any]) -> Item:
 
 
 def encode_value(value: Any) -> dict[str, Any]:
-    """One plain value to its typed form."""
+    """One plain value to its typed form. Raises TypeError for other types."""
+    name = _PLAIN.get(type(value))  # a beat has a dozen of these
+    if name is not None:
+        return {name: value}
     match value:
-        case bool():
-            return {"BOOL": value}
-        case str():
-            return {"S": value}
         case int() | float():
             return {"N": str(value)}
-        case bytes():
-            return {"B": value}
+        case str():
+            return {"S": value}
         case Mapping():
             return {"M": encode(value)}
         case list() | tuple():
@@ -38,16 +40,16 @@ def decode(item: Mapping[str, Any]) -> dict[str, Any]:
     plain = {}
     for key, value in item.items():
         ((kind, inner),) = value.items()
-        # Most are texts, and a recount decodes millions: those without a call.
+        # Most values are texts, and a recount decodes millions: those need no call.
         plain[key] = inner if kind == "S" else decode_value(value)
     return plain
 
 
 def decode_value(value: Mapping[str, Any]) -> Any:
-    """One typed value to plain Python."""
+    """One typed value to plain Python. Raises TypeError for unknown types."""
     ((kind, inner),) = value.items()
     match kind:
-        case "S" | "BOOL" | "SS" | "NS" | "BS":  # sets are never written: nobody takes them
+        case "S" | "BOOL" | "SS" | "NS" | "BS":  # sets are never written: no reader accepts them
             return inner
         case "N":
             return int(inner) if inner.lstrip("-").isdecimal() else float(inner)

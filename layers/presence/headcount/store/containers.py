@@ -1,38 +1,31 @@
-"""The Streams table's containers: the last state that was heard of each."""
+"""The Streams table's containers: the last known state of each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from botocore.exceptions import ClientError
-
-from headcount.containers import Container
-from headcount.errors import condition_failed
-from headcount.store.attributes import decode, encode
+from headcount.model.container import Container
+from headcount.store.attributes import encode
 from headcount.store.keys import TTL
 from headcount.store.keys import Streams as Keys
+from headcount.store.table import Table, conditional_write
 from headcount.times import DAY, SECOND
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 _RETENTION = 7 * DAY
 
 
-class ContainersTable:
+class ContainersTable(Table):
     """A row per container, kept for 7 days. ECS itself forgets a stopped task after about an hour.
 
     Reads are consistent.
     """
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self._client = client
-        self._table = table
+    _partition = Keys.PARTITION
+    _sort = Keys.SORT
 
     def save(self, container: Container, *, now: int) -> None:
-        """Keep a state, unless one of the same or a later version is kept already."""
-        item = {
-            **_key(container.id),
+        """Store a state, unless the same or a later version is stored."""
+        values = {
             "version": container.version,
             "event": container.event,
             "last_status": container.last_status,
@@ -44,52 +37,39 @@ class ContainersTable:
             "stopped_reason": container.stopped_reason,
             TTL: (now + _RETENTION) // SECOND,
         }
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=encode(item),
-                ConditionExpression="attribute_not_exists(#version) OR #version < :version",
-                ExpressionAttributeNames={"#version": "version"},
-                ExpressionAttributeValues=encode({":version": container.version}),
-            )
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
+        conditional_write(
+            self._client.put_item,
+            TableName=self._table,
+            Item=self._key(Keys.CONTAINER, container.id) | encode(values),
+            ConditionExpression="attribute_not_exists(#version) OR #version < :version",
+            ExpressionAttributeNames={"#version": "version"},
+            ExpressionAttributeValues=encode({":version": container.version}),
+        )
 
     def get(self, container: str) -> Container | None:
-        """The last state; None when nothing was ever heard, or only more than 7 days ago."""
+        """The last state; None if none was stored in the last 7 days."""
         row = self._row(container)
         return _container(row) if row else None
 
     def unannounced(self, container: str) -> Container | None:
-        """The last state if its listeners have not been told of it."""
+        """The last state, if it has not been sent to its subscribers."""
         row = self._row(container)
         return _container(row) if row and row.get("announced") != row["version"] else None
 
-    def announced(self, container: Container) -> None:
-        """Note that the listeners were told of this state, if it is still the last one."""
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=encode(_key(container.id)),
-                ConditionExpression="#version = :version",
-                UpdateExpression="SET #announced = :version",
-                ExpressionAttributeNames={"#version": "version", "#announced": "announced"},
-                ExpressionAttributeValues=encode({":version": container.version}),
-            )
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
+    def mark_announced(self, container: Container) -> None:
+        """Note that this state was sent to its subscribers, if it is still the last one."""
+        conditional_write(
+            self._client.update_item,
+            TableName=self._table,
+            Key=self._key(Keys.CONTAINER, container.id),
+            ConditionExpression="#version = :version",
+            UpdateExpression="SET #announced = :version",
+            ExpressionAttributeNames={"#version": "version", "#announced": "announced"},
+            ExpressionAttributeValues=encode({":version": container.version}),
+        )
 
     def _row(self, container: str) -> dict[str, Any] | None:
-        item = self._client.get_item(
-            TableName=self._table, Key=encode(_key(container)), ConsistentRead=True
-        ).get("Item")
-        return decode(item) if item else None
-
-
-def _key(container: str) -> dict[str, str]:
-    return {Keys.PARTITION: Keys.CONTAINER, Keys.SORT: container}
+        return self._get_row(self._key(Keys.CONTAINER, container), ConsistentRead=True)
 
 
 def _container(row: dict[str, Any]) -> Container:

@@ -1,51 +1,47 @@
-"""The History table: a point a minute, a row a day, and a row for each act of an admin."""
+"""The History table: a sample per minute, a row per day, and the audit log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from headcount.errors import condition_failed
-from headcount.moderation import Act
-from headcount.store.attributes import Item, decode, encode
-from headcount.store.batches import Start, put_many, scan_page
+from headcount.model.headcount import Point
+from headcount.model.moderation import AuditEntry
+from headcount.model.visit import Day
+from headcount.store.attributes import decode, encode
 from headcount.store.keys import TTL
 from headcount.store.keys import History as Keys
+from headcount.store.table import BY_THE_CLOCK, Backoff, RetainedTable, Start, conditional_write
 from headcount.times import DAY, SECOND, day_start, iso, parse_iso
-from headcount.visits import Day
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A space at a full minute (epoch milliseconds)."""
-
-    space: str
-    at: int
-    people: int
-    sessions: int
-    engagement: Mapping[str, float] = field(default_factory=dict)  # totals until then
+    from headcount.model.cost import Use
 
 
-class HistoryTable:
-    """Writes are whole rows, so that writing one again changes nothing."""
+class HistoryTable(RetainedTable):
+    """Writes are whole rows, so that a repeated write changes nothing."""
+
+    _partition = Keys.PARTITION
+    _sort = Keys.SORT
 
     def __init__(
-        self, client: DynamoDBClient, table: str, *, timeline_days: int, day_rows_days: int
+        self,
+        client: DynamoDBClient,
+        table: str,
+        *,
+        timeline_days: int,
+        day_rows_days: int,
+        backoff: Backoff = BY_THE_CLOCK,
     ) -> None:
-        self._client = client
-        self._table = table
+        super().__init__(client, table, day_rows_days=day_rows_days, backoff=backoff)
         self._timeline_retention = timeline_days * DAY
-        self._day_retention = day_rows_days * DAY
 
     def add_points(self, points: Iterable[Point]) -> None:
         """Store samples; a minute's later sample replaces the earlier one."""
-        self._write(
+        self._put_items(
             encode(
                 {
                     Keys.PARTITION: point.space,
@@ -53,6 +49,7 @@ class HistoryTable:
                     "people": point.people,
                     "sessions": point.sessions,
                     "engagement": point.engagement or None,
+                    "since": point.since,
                     TTL: (point.at + self._timeline_retention) // SECOND,
                 }
             )
@@ -69,13 +66,33 @@ class HistoryTable:
                 people=row["people"],
                 sessions=row["sessions"],
                 engagement=row.get("engagement", {}),
+                since=row.get("since"),
             )
             for row in rows
         ]
 
+    def next_point(self, space: str, after: int) -> Point | None:
+        """The first sample after a time."""
+        first = f"{Keys.MINUTE}{iso(after)}$"
+        return self._first_point(self._between(space, first, f"{Keys.MINUTE}~", Limit=1))
+
+    def last_point(self, space: str) -> Point | None:
+        """The last sample."""
+        return self._first_point(
+            self._between(space, Keys.MINUTE, f"{Keys.MINUTE}~", Limit=1, ScanIndexForward=False)
+        )
+
+    def _first_point(self, rows: Iterator[Mapping[str, Any]]) -> Point | None:
+        row = next(rows, None)
+        if row is None:
+            return None
+        at = parse_iso(row[Keys.SORT].removeprefix(Keys.MINUTE))
+        people, sessions = row["people"], row["sessions"]
+        return Point(row[self._partition], at, people, sessions, since=row.get("since"))
+
     def add_days(self, days: Iterable[tuple[str, Day]]) -> None:
-        """Store days' rows, each with its space; a day written again is replaced."""
-        self._write(
+        """Store days, each with its space; a day that is stored already is replaced."""
+        self._put_items(
             encode(
                 {
                     Keys.PARTITION: space,
@@ -88,98 +105,112 @@ class HistoryTable:
                     "avg_seconds": day.avg_seconds,
                     "unique_users": day.unique_users,
                     "engagement": day.engagement or None,
-                    TTL: (day_start(day.date) + self._day_retention) // SECOND,
+                    TTL: self._gone_at(day_start(day.date)),
                 }
             )
             for space, day in days
         )
 
     def days(self, space: str, since: str, until: str) -> list[Day]:
-        """Days' rows from ``since`` to ``until`` (dates), both included, oldest first."""
+        """Days from ``since`` to ``until`` (dates), both included, oldest first."""
         return [day_from(row) for row in self._between(space, Keys.DAY + since, Keys.DAY + until)]
 
-    def add_act(self, act: Act) -> None:
-        """Store what an admin is about to do."""
+    def days_of(self, spaces: Iterable[str], date: str) -> dict[str, Day]:
+        """A day of many spaces, by space; those without a row are left out."""
+        keys = [self._key(space, Keys.DAY + date) for space in spaces]
+        rows = self._get_rows(keys, consistent=True)
+        return {row[self._partition]: day_from(row) for row in rows}
+
+    def add_use(self, date: str, part: int, use: Use, *, parts: int | None = None) -> None:
+        """Store what a day of the spaces in a part used. ``parts``: of how many, in part 0."""
+        row = {
+            Keys.PARTITION: Keys.STACK,
+            Keys.SORT: f"{Keys.USE}{date}#{part:05d}",
+            "beats": use.beats,
+            "views": use.views,
+            "seconds": use.seconds,
+            "parts": parts,
+            TTL: self._gone_at(day_start(date)),
+        }
+        self._put_items([encode(row)])
+
+    def uses(self, since: str, until: str) -> dict[str, Use]:
+        """What the days from ``since`` to ``until`` (dates), both included, used: by date."""
+        from headcount.model.cost import Use
+
+        found: dict[str, Use] = {}
+        parts = 0
+        for row in self._between(Keys.STACK, Keys.USE + since, f"{Keys.USE}{until}$"):
+            date, _, part = row[Keys.SORT].removeprefix(Keys.USE).partition("#")
+            parts = row.get("parts", parts)
+            if int(part) < parts:  # else it is of an earlier run, which had more parts
+                use = found.get(date, Use())
+                found[date] = use.plus(row["beats"], row["views"], row["seconds"])
+        return found
+
+    def add_audit_entry(self, entry: AuditEntry) -> None:
+        """Store an entry of the audit log."""
         self._client.put_item(
             TableName=self._table,
             Item=encode(
                 {
-                    Keys.PARTITION: act.space,
-                    Keys.SORT: _audit_key(act.at, act.id),
-                    "who": act.who,
-                    "what": act.what,
-                    "parameters": act.parameters,
-                    TTL: (act.at + self._day_retention) // SECOND,
+                    Keys.PARTITION: entry.space,
+                    Keys.SORT: _audit_key(entry.at, entry.id),
+                    "who": entry.who,
+                    "what": entry.what,
+                    "parameters": entry.parameters,
+                    TTL: self._gone_at(entry.at),
                 }
             ),
         )
 
-    def acts(self, space: str, since: int, until: int, *, limit: int) -> list[Act]:
-        """What admins did from ``since`` to ``until``, both included: the newest first, at most
-        ``limit``."""
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="#p = :p AND #s BETWEEN :first AND :last",
-            ExpressionAttributeNames={"#p": Keys.PARTITION, "#s": Keys.SORT},
-            ExpressionAttributeValues=encode(
-                {
-                    ":p": space,
-                    ":first": Keys.AUDIT + iso(since),
-                    ":last": f"{Keys.AUDIT}{iso(until)}$",  # "$" comes right after "#"
-                }
-            ),
+    def audit_entries(self, space: str, since: int, until: int, *, limit: int) -> list[AuditEntry]:
+        """The entries of the audit log from ``since`` to ``until``, both included: the newest
+        first, at most ``limit``."""
+        rows = self._between(
+            space,
+            Keys.AUDIT + iso(since),
+            f"{Keys.AUDIT}{iso(until)}$",  # "$" sorts right after "#"
             ScanIndexForward=False,
-            PaginationConfig={"MaxItems": limit},
+            Limit=limit,  # of a page: the newest are mostly in the first
         )
-        return [_act(decode(item)) for page in pages for item in page["Items"]]
+        return [_audit_entry(row) for row in islice(rows, limit)]
 
-    def scanned_acts(self, start: Start, limit: int) -> tuple[list[Act], Start]:
-        """What admins did among up to ``limit`` rows of the table, and where to go on; None: that
-        was all."""
-        rows, start = scan_page(
-            self._client,
-            self._table,
+    def scan_audit_entries(self, start: Start, limit: int) -> tuple[list[AuditEntry], Start]:
+        """The entries of the audit log among up to ``limit`` rows of the table, and where to
+        continue; None: that was all."""
+        rows, start = self._scan_page(
             start,
             limit,
             FilterExpression="begins_with(#s, :audit)",
             ExpressionAttributeNames={"#s": Keys.SORT},
             ExpressionAttributeValues=encode({":audit": Keys.AUDIT}),
         )
-        return [_act(decode(row)) for row in rows], start
+        return [_audit_entry(decode(row)) for row in rows], start
 
-    def rewrite(self, space: str, at: int, id_: str, **said: Any) -> None:
-        """Have an act say something else, ``who`` or ``parameters``, if it is still kept."""
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=encode({Keys.PARTITION: space, Keys.SORT: _audit_key(at, id_)}),
-                ConditionExpression="attribute_exists(#p)",
-                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in said),
-                ExpressionAttributeNames={
-                    "#p": Keys.PARTITION,
-                    **{f"#{name}": name for name in said},
-                },
-                ExpressionAttributeValues=encode({f":{name}": one for name, one in said.items()}),
-            )
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-
-    def _between(self, space: str, first: str, last: str) -> list[dict[str, Any]]:
-        pages = self._client.get_paginator("query").paginate(
+    def update_audit_entry(self, space: str, at: int, id_: str, **values: Any) -> None:
+        """Replace ``who`` or ``parameters`` of an entry, if it is still stored."""
+        conditional_write(
+            self._client.update_item,
             TableName=self._table,
-            KeyConditionExpression="#p = :p AND #s BETWEEN :first AND :last",
-            ExpressionAttributeNames={"#p": Keys.PARTITION, "#s": Keys.SORT},
-            ExpressionAttributeValues=encode({":p": space, ":first": first, ":last": last}),
+            Key=self._key(space, _audit_key(at, id_)),
+            **self._set_if_exists(values),
         )
-        return [decode(item) for page in pages for item in page["Items"]]
 
-    def _write(self, items: Iterable[Item]) -> None:
-        put_many(self._client, self._table, items)
+    def _between(
+        self, space: str, first: str, last: str, **parameters: Any
+    ) -> Iterator[dict[str, Any]]:
+        return self._query_rows(
+            space,
+            condition="#p = :p AND #s BETWEEN :first AND :last",
+            names={"#s": Keys.SORT},
+            values={":first": first, ":last": last},
+            **parameters,
+        )
 
 
 def day_from(row: Mapping[str, Any]) -> Day:
-    """A day's row, decoded, as the day."""
+    """A day from its decoded row."""
     return Day(
         date=row[Keys.SORT].removeprefix(Keys.DAY),
         unique_people=row["unique_people"],
@@ -197,9 +228,9 @@ def _audit_key(at: int, id_: str) -> str:
     return f"{Keys.AUDIT}{iso(at)}#{id_}"
 
 
-def _act(row: Mapping[str, Any]) -> Act:
+def _audit_entry(row: Mapping[str, Any]) -> AuditEntry:
     at, _, id_ = row[Keys.SORT].removeprefix(Keys.AUDIT).partition("#")
-    return Act(
+    return AuditEntry(
         space=row[Keys.PARTITION],
         at=parse_iso(at),
         id=id_,

@@ -1,54 +1,103 @@
-"""The Presence table: a row per session, written once per beat."""
+"""The Presence table: a row per session, written once per beat.
+
+The usual beat changes only its session's lease and telemetry: one conditional update without a
+read, whose condition checks that it is steady. All other writes replace the row on condition that
+no one else wrote it since it was read: each write stores its ``request`` for that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from msgspec import Struct
+from msgspec.structs import replace
 
-from headcount.errors import cancellation_reasons, condition_failed
-from headcount.session import (
-    BIN_AFTER,
-    NOTHING_RIDES,
+from headcount.errors import condition_failed, refusals, response_of
+from headcount.model.beat import Tab
+from headcount.model.session import (
+    MAX_GROWTH,
+    NO_TELEMETRY,
     RATE_PERIOD,
+    RETURN_WINDOW,
+    ROW_RETENTION,
     STEADY_MARGIN,
+    Arrival,
     Facts,
-    Riding,
     Session,
+    Telemetry,
     Write,
     message_drains_in,
+    person_of,
+    place_of,
 )
 from headcount.store.attributes import Item, decode, encode, encode_value
-from headcount.store.batches import WHOLE, Segment, Start, get_items, scan_page
 from headcount.store.keys import TTL, presence_partition, split_presence_partition
 from headcount.store.keys import Presence as Keys
-from headcount.store.rows import NUMBER, NUMBERS, TEXT, Many, Shape, in_calendar, read, require
+from headcount.store.rows import (
+    BYTES,
+    FLAG,
+    NUMBER,
+    NUMBERS,
+    TEXT,
+    Many,
+    Shape,
+    check_shapes,
+    in_calendar,
+    read,
+)
+from headcount.store.table import (
+    BY_THE_CLOCK,
+    WHOLE_TABLE,
+    Backoff,
+    Segment,
+    Start,
+    Table,
+    conditional_write,
+)
 from headcount.times import SECOND, day_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _FACTS = ("user", "visitor", "name", "avatar", "page")
-_RIDING = ("quality", "engagement", "details")
-_BURST, _CONNECTION = "n", "c"  # the largest row has no room for longer names
+_TELEMETRY = ("quality", "engagement", "details")
+_BURST, _CONNECTION = "n", "c"  # longer names don't fit into the largest row
 _ENDED_BY_MOVE = "move"
-_USUAL_STATE = "active"  # goes without saying: every recount reads every row
+_ENOUGH_LEASE = "expires_at > :margin"
+_PAIR = 2
+_USUAL_STATE = "active"  # not stored, because every recount reads every row
 
 
 _SHAPES: Mapping[str, Shape] = {
     **dict.fromkeys(("joined_at", "changed_at", "last_seen", "expires_at", "ended_at"), NUMBER),
-    **dict.fromkeys(("seq", "stayed", _BURST), NUMBER),
-    **dict.fromkeys(("beats", "quality", "engagement"), NUMBERS),
+    **dict.fromkeys(("seq", "stayed", "joins", "events", _BURST), NUMBER),
+    **dict.fromkeys(("beats", "quality", "engagement", "tabs", "tab_seqs"), NUMBERS),
     **dict.fromkeys(("request", "visit", "state", *_FACTS), TEXT),
     "facets": Many(dict, TEXT),
+    "moved_at": NUMBER,
+    "formerly": Many(list, Many(list, TEXT | NUMBER)),
+    "earlier": Many(list, Many(list, NUMBER)),
+    "verified": FLAG,
+    "former_proofs": Many(list, FLAG),
+    Keys.PART: NUMBER,
+    Keys.PERSON: BYTES,
 }
 
 
-def to_item(session: Session) -> Item:
-    """A session as its row."""
+def _attributes(facts: Facts) -> dict[str, Any]:
+    """What a row says of the person and what they do."""
+    return {
+        **{name: getattr(facts, name) for name in _FACTS},
+        "facets": facts.facets or None,
+        "state": _state_of(facts),
+    }
+
+
+def to_item(session: Session, parts: int = 0) -> Item:
+    """A session as its row, with its entry in the index of people, if that has ``parts``."""
     facts = session.facts
+    part, person = session.indexed_in(parts) or (None, None)
     return encode(
         {
             Keys.PARTITION: presence_partition(session.space, session.shard),
@@ -56,9 +105,7 @@ def to_item(session: Session) -> Item:
             "kind": session.write.value,
             "request": session.request,
             "print": facts.fingerprint,
-            **{name: getattr(facts, name) for name in _FACTS},
-            "facets": facts.facets or None,
-            "state": _state_of(facts),
+            **_attributes(facts),
             "verified": facts.verified or None,
             "joined_at": session.joined_at,
             "visit": session.visit or None,
@@ -69,25 +116,35 @@ def to_item(session: Session) -> Item:
             "seq": session.seq,
             "ended_at": session.ended_at,
             "ended_by": session.ended_by,
-            **{name: getattr(session.riding, name) or None for name in _RIDING},
-            "stayed": session.stayed,
+            **{name: getattr(session.telemetry, name) or None for name in _TELEMETRY},
+            "stayed": session.duration,
             "former_users": session.former_users or None,
+            "former_proofs": session.former_proofs or None,
             "moved_to": session.moved_to,
             _BURST: session.burst,
             _CONNECTION: session.connection,
-            TTL: _ttl(session.expires_at),
+            "tabs": session.tabs or None,
+            "tab_seqs": session.tab_seqs or None,
+            "joins": session.joins if session.joins > 1 else None,
+            "moved_at": session.moved_at,
+            "formerly": [list(one) for one in session.formerly] or None,
+            "earlier": [list(visit) for visit in session.earlier] or None,
+            "events": session.events or None,
+            Keys.PART: part,
+            Keys.PERSON: person,
+            TTL: _ttl(max(session.expires_at, session.last_seen)),
         }
     )
 
 
 def from_item(item: Mapping[str, Any]) -> Session:
-    """A row, or a stream record's image of it, as a session.
+    """A session from its row, or from a stream record's image of it.
 
-    Read by name with defaults, so that rows of an older or newer release are understood. Raises
-    one of ``UNREADABLE`` for what none wrote.
+    Read by name with defaults, so that rows of older and newer releases can be read. Raises one of
+    ``UNREADABLE`` for rows that no release wrote.
     """
     row = decode(item)
-    require(row, _SHAPES)
+    check_shapes(row, _SHAPES)
     space, shard = split_presence_partition(row[Keys.PARTITION])
     return Session(
         space=space,
@@ -110,23 +167,77 @@ def from_item(item: Mapping[str, Any]) -> Session:
         seq=row.get("seq"),
         ended_at=in_calendar(row["ended_at"]) if "ended_at" in row else None,
         ended_by=row.get("ended_by"),
-        riding=Riding(**{name: row.get(name, {}) for name in _RIDING}),
-        stayed=row.get("stayed"),
+        telemetry=Telemetry(**{name: row.get(name, {}) for name in _TELEMETRY}),
+        duration=row.get("stayed"),
         former_users=tuple(row.get("former_users", ())),
+        former_proofs=tuple(row.get("former_proofs", ())),
         moved_to=row.get("moved_to"),
         burst=row.get(_BURST, 1),
         connection=row.get(_CONNECTION),
+        tabs=row.get("tabs", {}),
+        tab_seqs=row.get("tab_seqs", {}),
+        joins=row.get("joins", 1),
+        moved_at=in_calendar(row["moved_at"]) if "moved_at" in row else None,
+        formerly=tuple(
+            (str(one[0]), in_calendar(one[1]))
+            for one in row.get("formerly", ())
+            if len(one) == _PAIR
+        ),
+        earlier=tuple((one[0], one[1]) for one in row.get("earlier", ()) if len(one) == _PAIR),
+        events=row.get("events", 0),
+        place=(row[Keys.PART], row[Keys.PERSON]) if Keys.PERSON in row else None,
     )
 
 
 def _sessions(items: Iterable[Item]) -> list[Session]:
-    """The rows that can be read: the others are of nobody, until their TTL takes them away."""
+    """The readable rows: the others don't count, and TTL deletes them."""
     found = (read(from_item, item, item[Keys.PARTITION]["S"]) for item in items)
     return [session for session in found if session is not None]
 
 
+class DecodedRows:
+    """The rows of some shards as they were read last, decoded: most rows of a large shard are the
+    same at its next recount, and to compare one takes a tenth of decoding it."""
+
+    MOST = 30_000
+    """Rows that are kept, each about 8 KB: a shard of the size for which spaces are split."""
+
+    def __init__(self) -> None:
+        self._shards: dict[str, dict[str, tuple[Item, Session]]] = {}
+
+    @property
+    def rows(self) -> int:
+        """The rows that are kept."""
+        return sum(map(len, self._shards.values()))
+
+    def decode(self, partition: str, pages: Iterable[list[Item]]) -> Iterator[list[Session]]:
+        """A shard's readable rows, page by page, of which all have to be read."""
+        before = self._shards.pop(partition, {})
+        rows: dict[str, tuple[Item, Session]] = {}
+        for page in pages:
+            changed = []
+            for item in page:
+                known = before.get(item[Keys.SORT]["S"])
+                if known is not None and known[0] == item:
+                    rows[item[Keys.SORT]["S"]] = known
+                else:
+                    changed.append(item)
+            found = {session.id: session for session in _sessions(changed)}
+            rows |= {
+                id_: (item, found[id_])
+                for item in changed
+                if (id_ := item[Keys.SORT]["S"]) in found
+            }
+            yield [rows[id_][1] for item in page if (id_ := item[Keys.SORT]["S"]) in rows]
+        if len(rows) > self.MOST:
+            return
+        while self._shards and self.rows + len(rows) > self.MOST:
+            del self._shards[next(iter(self._shards))]  # the one that was read least lately
+        self._shards[partition] = rows
+
+
 def moved_away(session: Session) -> bool:
-    """The row's session lives on in another shard: this is no end of a visit."""
+    """Whether the session continues in another shard, so that the row's end is no visit's end."""
     return session.ended_by == _ENDED_BY_MOVE
 
 
@@ -135,43 +246,25 @@ def _state_of(facts: Facts) -> str | None:
 
 
 def _ttl(expires_at: int) -> int:
-    return (expires_at + BIN_AFTER) // SECOND
+    return (expires_at + ROW_RETENTION) // SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """All that a client says which does not repeat who it is; None: not even a page.
+class _Update(Struct, frozen=True):
+    """An update being built: attribute ``a`` has the placeholder ``#a``, its value ``:a``."""
 
-    ``user`` is whom a token proves: a session that was proven to be another's does not go on so.
-    """
-
-    page: str | None
-    user: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Update:
-    """An update in the making: each attribute ``a`` is ``#a`` in it, and its value ``:a``."""
-
+    key: Item
     conditions: list[str]
     actions: dict[str, list[str]]  # SET and REMOVE
     names: dict[str, str]
     values: dict[str, Any]
 
     @classmethod
-    def of_beat(
-        cls,
-        *,
-        lease: int,
-        seq: int | None,
-        request: str,
-        now: int,
-        limit: int,
-        connection: str | None,
-    ) -> _Update:
-        """What every beat of a live session stores, and what it is refused for."""
+    def from_beat(cls, beat: Arrival, write: Write) -> _Update:
+        """What every beat of a live session stores, and the conditions of storing it."""
+        now, limit = beat.now, beat.limit
         update = cls(
-            ["#kind IN (:beat, :join, :change)", "expires_at > :margin", "#request <> :request"],
+            _key(beat.space, beat.shard, beat.session),
+            ["#kind IN (:beat, :join, :change)", _ENOUGH_LEASE, "#request <> :request"],
             {"SET": ["beats.#day = if_not_exists(beats.#day, :zero) + :one"], "REMOVE": []},
             {"#day": day_of(now)},
             {
@@ -183,28 +276,38 @@ class _Update:
                 ":one": 1,
             },
         )
-        expires_at = now + lease * SECOND
-        update.store(request=request, last_seen=now, expires_at=expires_at)
-        update.store(**{TTL: _ttl(expires_at), _BURST: 1, _CONNECTION: connection})
+        expires_at = now + beat.lease * SECOND
+        update.store(
+            kind=write.value,
+            request=beat.request,
+            last_seen=now,
+            expires_at=expires_at,
+            **{TTL: _ttl(expires_at), _BURST: 1, _CONNECTION: beat.connection},
+        )
         if limit:
             update.conditions.append(
                 f"(last_seen <= :empty OR last_seen <= :drained AND #{_BURST} = :one)"
             )
             update.values[":empty"] = now - RATE_PERIOD
             update.values[":drained"] = now - message_drains_in(limit)
-        if seq is not None:
+        if beat.seq is not None:
             update.conditions.append("(attribute_not_exists(seq) OR seq < :seq)")
-            update.store(seq=seq)
+            update.store(seq=beat.seq)
+        if beat.tab is not None:
+            update.add_tab(beat.tab, now)
+        if beat.telemetry is not NO_TELEMETRY:
+            update.store(**_reported(beat.telemetry))
+            update.limit_growth(beat.telemetry.engagement)
         return update
 
     def value(self, name: str, value: Any) -> str:
-        """An attribute beside a value of its name: to be stored, or there already."""
+        """``#name = :name``: an assignment in an action, a comparison in a condition."""
         self.names[f"#{name}"] = name
         self.values[f":{name}"] = value
         return f"#{name} = :{name}"
 
     def store(self, **values: Any) -> None:
-        """Store these; None is no attribute."""
+        """Store these attributes; None removes one."""
         for name, value in values.items():
             if value is not None:
                 self.actions["SET"].append(self.value(name, value))
@@ -212,8 +315,27 @@ class _Update:
                 self.names[f"#{name}"] = name
                 self.actions["REMOVE"].append(f"#{name}")
 
-    def require(self, **values: Any) -> None:
-        """Only where these are there; None is no attribute."""
+    def add_tab(self, tab: Tab, now: int) -> None:
+        """Write only if this tab is known, open and not ahead; store when it was seen."""
+        self.names["#tab"] = tab.key
+        self.values[":seen"] = now // SECOND
+        self.conditions.append("tabs.#tab > :zero")
+        self.actions["SET"].append("tabs.#tab = :seen")
+        if tab.seq is not None:
+            self.values[":tab_seq"] = tab.seq
+            self.conditions.append("tab_seqs.#tab < :tab_seq")
+            self.actions["SET"].append("tab_seqs.#tab = :tab_seq")
+
+    def limit_growth(self, engagement: Mapping[str, int]) -> None:
+        """Write only if no total grows by more than it may."""
+        large = [name for name, number in engagement.items() if number > MAX_GROWTH]
+        for place, name in enumerate(large):
+            self.names[f"#e{place}"] = name
+            self.values[f":e{place}"] = engagement[name] - MAX_GROWTH
+            self.conditions.append(f"#engagement.#e{place} >= :e{place}")
+
+    def expect(self, **values: Any) -> None:
+        """Write only if the row has these attributes; None: does not have it."""
         for name, value in values.items():
             if value is not None:
                 self.conditions.append(self.value(name, value))
@@ -222,9 +344,10 @@ class _Update:
                 self.conditions.append(f"attribute_not_exists(#{name})")
 
     def parameters(self) -> dict[str, Any]:
-        """As the API has it."""
+        """The parameters of UpdateItem."""
         parts = [f"{verb} {', '.join(acts)}" for verb, acts in self.actions.items() if acts]
         return {
+            "Key": self.key,
             "ConditionExpression": " AND ".join(self.conditions),
             "UpdateExpression": " ".join(parts),
             "ExpressionAttributeNames": self.names,
@@ -232,145 +355,138 @@ class _Update:
         }
 
 
-def _said(riding: Riding) -> dict[str, Any]:
-    return {name: said for name in _RIDING if (said := getattr(riding, name))}
+def _reported(telemetry: Telemetry) -> dict[str, Any]:
+    return {name: values for name in _TELEMETRY if (values := getattr(telemetry, name))}
 
 
-class PresenceTable:
-    """Reads are consistent: every decision and every count rests on them.
+class PresenceTable(Table):
+    """Reads are consistent, because every decision and every count depends on them.
 
-    Reading many leaves out the rows that can't be read.
+    Reads of several rows leave out those that can't be read. ``parts``: of the index of people,
+    in which each present session then has an entry; 0: there is no index.
     """
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self._client = client
-        self._table = table
+    _partition = Keys.PARTITION
 
-    def steady(
+    def __init__(
         self,
+        client: DynamoDBClient,
+        table: str,
         *,
-        space: str,
-        shard: int,
-        session: str,
-        facts: Facts | Page,
-        lease: int,
-        seq: int | None,
-        request: str,
-        now: int,
-        riding: Riding = NOTHING_RIDES,
-        limit: int = 0,
-        connection: str | None = None,
-    ) -> tuple[bool, Session | None]:
-        """The steady beat: one conditional write that needs no read.
+        backoff: Backoff = BY_THE_CLOCK,
+        parts: int = 0,
+    ) -> None:
+        super().__init__(client, table, backoff=backoff)
+        self.parts = parts
 
-        Returns (True, None) when the session was there with the same facts (or, of a client that
-        does not repeat them, the same page) and lease to spare; else (False, the row that is
-        there, or None) and nothing was written. Where ``limit`` messages are taken in a rate
-        period, a beat that may be one of a burst is not steady: it has to be counted.
+    def steady(self, beat: Arrival) -> tuple[bool, Session | None]:
+        """Write a steady beat: one conditional write without a read.
+
+        Returns (True, None) if the session is stored with the same facts and enough lease left;
+        otherwise (False, the stored row, or None), and nothing was written. With a rate limit, a
+        beat that may belong to a burst is not steady, because it has to be counted.
         """
-        update = _Update.of_beat(
-            lease=lease, seq=seq, request=request, now=now, limit=limit, connection=connection
-        )
-        update.store(kind=Write.BEAT.value, **_said(riding))
-        if isinstance(facts, Facts):
-            update.require(print=facts.fingerprint)
-        else:
-            same_user = "attribute_not_exists(verified)"
-            if facts.user is not None:
-                same_user += f" OR {update.value('user', facts.user)}"
-            update.conditions.append(f"({same_user})")
-            if facts.page is not None:
-                update.require(page=facts.page)
-        return self._update(space, shard, session, update)
+        update = _Update.from_beat(beat, Write.BEAT)
+        update.expect(print=beat.facts.fingerprint)
+        return self._write(self._client.update_item, update.parameters())
 
-    def change(
-        self,
-        *,
-        space: str,
-        shard: int,
-        session: str,
-        facts: Facts,
-        lease: int,
-        seq: int | None,
-        request: str,
-        now: int,
-        riding: Riding = NOTHING_RIDES,
-        limit: int = 0,
-        connection: str | None = None,
+    def touch(
+        self, beat: Arrival, *, page: str | None, user: str | None
     ) -> tuple[bool, Session | None]:
-        """A person who is the same does something else: one conditional write that needs no read.
+        """Write the steady beat of a client that does not repeat its facts, as ``steady`` does.
 
-        Returns (True, None) when the session was there, of the same user and visitor, with other
-        facts and lease to spare; else, and where messages are limited, as ``steady``. Whoever
-        becomes another person has to be looked at: who they were, and what a token proved.
+        The stored session must be on ``page`` (None: on any). If a token proved its user, ``user``,
+        the one that this request's token proves, must be the same.
         """
-        update = _Update.of_beat(
-            lease=lease, seq=seq, request=request, now=now, limit=limit, connection=connection
-        )
-        update.require(user=facts.user, visitor=facts.visitor, verified=facts.verified or None)
-        update.store(
-            kind=Write.CHANGE.value,
-            name=facts.name,
-            avatar=facts.avatar,
-            page=facts.page,
-            facets=facts.facets or None,
-            state=_state_of(facts),
-            print=facts.fingerprint,
-            changed_at=now,
-            **_said(riding),
-        )
-        # A steady beat that is called a change would wake everybody.
-        update.conditions.append("#print <> :print")
-        return self._update(space, shard, session, update)
+        update = _Update.from_beat(beat, Write.BEAT)
+        same_user = "attribute_not_exists(verified)"
+        if user is not None:
+            same_user += f" OR {update.value('user', user)}"
+        update.conditions.append(f"({same_user})")
+        if page is not None:
+            update.expect(page=page)
+        return self._write(self._client.update_item, update.parameters())
 
-    def _update(
-        self, space: str, shard: int, session: str, update: _Update
-    ) -> tuple[bool, Session | None]:
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=self._key(space, shard, session),
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **update.parameters(),
-            )
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            return False, _returned_row(error)
-        return True, None
+    def change(self, beat: Arrival) -> tuple[bool, Session | None]:
+        """Write new facts of the same person: one conditional write without a read.
+
+        Returns (True, None) if the session is stored with the same user and visitor, and either
+        with other facts and enough lease left, or away and in time to return; otherwise, and with a
+        rate limit, as ``steady``. A beat of another person needs a read: it depends on who they
+        were and on what a token proved.
+        """
+        facts = beat.facts
+        stored = _attributes(facts)
+        update = _Update.from_beat(beat, Write.CHANGE)
+        update.expect(
+            user=stored.pop("user"),
+            visitor=stored.pop("visitor"),
+            verified=facts.verified or None,
+        )
+        update.store(**stored, print=facts.fingerprint, changed_at=beat.now)
+        if self.parts:  # one that was away has no entry
+            verified = facts.verified
+            person = person_of(facts.user, facts.visitor, beat.session, verified=verified)
+            part, name = place_of(person, self.parts)
+            update.store(**{Keys.PART: part, Keys.PERSON: name})
+        update.conditions.remove(_ENOUGH_LEASE)
+        # A steady beat written as a change would wake ``count`` for nothing.
+        changes = f"{_ENOUGH_LEASE} AND #print <> :print"
+        returns = "#ended_by = :left AND changed_at > :window"
+        if beat.connection is not None:  # a late frame of the connection that has closed is none
+            other = f"attribute_not_exists(#{_CONNECTION}) OR #{_CONNECTION} <> :{_CONNECTION}"
+            returns += f" AND ({other})"
+        update.conditions.append(f"({changes} OR {returns})")
+        update.values[":left"] = "leave"
+        update.values[":window"] = beat.now - RETURN_WINDOW
+        update.store(ended_by=None, stayed=None)
+        return self._write(self._client.update_item, update.parameters())
 
     def replace(self, old: Session | None, new: Session) -> tuple[bool, Session | None]:
-        """Write ``new`` if the row is still ``old`` (None: no row).
+        """Write ``new`` if the stored row is still ``old`` (None: no row).
 
-        Returns (True, None), or (False, the row that is there if the engine said it).
+        Returns (True, None), or (False, the stored row if the engine returned it).
         """
         if old is not None and old.shard != new.shard:
             return self._move(old, new), None
+        return self._write(
+            self._client.put_item, {"Item": to_item(new, self.parts), **_unchanged(old)}
+        )
+
+    def _write(
+        self, write: Callable[..., object], parameters: Mapping[str, Any]
+    ) -> tuple[bool, Session | None]:
+        """Make a conditional write. Returns (True, None), or (False, the stored row if the engine
+        returned it)."""
         try:
-            self._client.put_item(
+            write(
                 TableName=self._table,
-                Item=to_item(new),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **_unchanged(old),
+                **parameters,
             )
-        except ClientError as error:
+        except refusals() as error:
             if not condition_failed(error):
                 raise
             return False, _returned_row(error)
         return True, None
 
     def _move(self, old: Session, new: Session) -> bool:
-        """Both shards in one transaction: a session is never in two of them, nor in none."""
+        """Write both shards in one transaction, so that a session is always in exactly one."""
         unchanged = _unchanged(old)
-        farewell = replace(
+        # A visit that had ended is no longer this row's, but was there. A row of a leave that came
+        # before its visit had none.
+        was = () if old.ended_at is None or not old.visit else ((old.began_here, old.ended_at),)
+        left_behind = replace(
             old,
+            visit="" if old.ended else old.visit,
+            earlier=(*old.earlier, *was),
             write=Write.LEAVE,
             request=new.request,
-            ended_at=new.last_seen,
+            ended_at=new.last_seen if new.moved_at is None else new.moved_at,
             ended_by=_ENDED_BY_MOVE,
             moved_to=new.shard,
         )
-        # A row left over in the new shard from an earlier move may be overwritten.
+        # A row in the new shard that an earlier move left behind may be overwritten.
         free = {
             "ConditionExpression": "attribute_not_exists(#p) OR #kind IN (:leave, :gone)",
             "ExpressionAttributeNames": {"#p": Keys.PARTITION, "#kind": "kind"},
@@ -379,92 +495,96 @@ class PresenceTable:
             ),
         }
         actions: Any = [
-            {"Put": {"TableName": self._table, "Item": to_item(farewell), **unchanged}},
-            {"Put": {"TableName": self._table, "Item": to_item(new), **free}},
+            {"Put": {"TableName": self._table, "Item": to_item(left_behind), **unchanged}},
+            {"Put": {"TableName": self._table, "Item": to_item(new, self.parts), **free}},
         ]
-        try:
-            self._client.transact_write_items(TransactItems=actions)
-        except ClientError as error:
-            if cancellation_reasons(error) is None:
-                raise
-            return False
-        return True
+        return not self._transact(actions)
 
     def delete_ended(self, session: Session) -> bool:
-        """Bin a row whose visit has ended, unless it was written since; True when deleted."""
-        try:
-            self._client.delete_item(
-                TableName=self._table,
-                Key=self._key(session.space, session.shard, session.id),
-                **_unchanged(session),
-            )
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            return False
-        return True
+        """Delete a row whose visit has ended, unless it was written since; whether it was
+        deleted."""
+        return conditional_write(
+            self._client.delete_item,
+            TableName=self._table,
+            Key=_key(session.space, session.shard, session.id),
+            **_unchanged(session),
+        )
 
     def get(self, space: str, shard: int, session: str) -> Session | None:
-        """One row."""
-        item = self._client.get_item(
-            TableName=self._table, Key=self._key(space, shard, session), ConsistentRead=True
-        ).get("Item")
+        """One row; None if there is none."""
+        item = self._get_item(_key(space, shard, session), ConsistentRead=True)
         return from_item(item) if item else None
 
+    def many(
+        self, keys: Iterable[tuple[str, int, str]], *, consistent: bool
+    ) -> dict[tuple[str, int, str], Session]:
+        """The rows of these spaces, shards and sessions that there are."""
+        items = self._get_items([_key(*key) for key in keys], consistent=consistent)
+        return {(row.space, row.shard, row.id): row for row in _sessions(items)}
+
     def find(self, space: str, shards: int, session: str) -> Session | None:
-        """The session in whichever shard holds it: a running visit before an ended one."""
+        """A session's row in any of the shards: of a running visit rather than an ended one."""
         for _ in range(2):
             found = self.in_shards(space, range(shards), session)
             best = min(found, key=lambda row: (row.ended, moved_away(row)), default=None)
             if best is None or not moved_away(best):
                 break
-            # It went to a shard that had been looked at already: look again.
+            # It moved to a shard that had been read already: read again.
         return best
 
     def in_shards(self, space: str, shards: Collection[int], session: str) -> list[Session]:
-        """The session's rows in these shards: several where it moved. A call for a hundred."""
+        """A session's rows in these shards: several if it moved. One call for 100 shards."""
         if len(shards) == 1:
             row = self.get(space, next(iter(shards)), session)
             return [] if row is None else [row]
-        keys = [self._key(space, shard, session) for shard in shards]
-        items = get_items(self._client, self._table, keys, consistent=True)
+        keys = [_key(space, shard, session) for shard in shards]
+        items = self._get_items(keys, consistent=True)
         return sorted(map(from_item, items), key=lambda row: row.shard)
 
     def partition(self, space: str, shard: int) -> list[Session]:
-        """Every row of one shard, live or not."""
+        """All rows of a shard, live or not."""
         return [row for page in self.pages(space, shard) for row in page]
 
-    def pages(self, space: str, shard: int) -> Iterator[list[Session]]:
-        """Every row of one shard, live or not, page by page."""
+    def pages(
+        self, space: str, shard: int, decoded: DecodedRows | None = None
+    ) -> Iterator[list[Session]]:
+        """All rows of a shard, live or not, page by page. ``decoded``: as they were read last."""
+        partition = presence_partition(space, shard)
+        pages = self._query(partition, ConsistentRead=True)
+        return map(_sessions, pages) if decoded is None else decoded.decode(partition, pages)
+
+    def with_identity(self, space: str, shard: int, name: str, value: str) -> list[Session]:
+        """The rows of a shard with this ``user`` or ``visitor``, live or not."""
+        pages = self._query(
+            presence_partition(space, shard),
+            ConsistentRead=True,
+            FilterExpression="#name = :value",
+            names={"#name": name},
+            values={":value": value},
+        )
+        return _sessions(item for page in pages for item in page)
+
+    def people(self, part: int) -> Iterator[tuple[str, bytes]]:
+        """The entries of a part of the index of people: for each present session its space, and
+        its person's name there. Eventually consistent, as all reads of an index are."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
-            ConsistentRead=True,
-            KeyConditionExpression="#p = :p",
-            ExpressionAttributeNames={"#p": Keys.PARTITION},
-            ExpressionAttributeValues=encode({":p": presence_partition(space, shard)}),
+            IndexName=Keys.PEOPLE_INDEX,
+            KeyConditionExpression="#r = :r",
+            ExpressionAttributeNames={"#r": Keys.PART},
+            ExpressionAttributeValues=encode({":r": part}),
         )
         for page in pages:
-            yield _sessions(page["Items"])
-
-    def said_by(self, space: str, shard: int, name: str, value: str) -> list[Session]:
-        """The rows of one shard with that ``user`` or ``visitor``, live or not."""
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            ConsistentRead=True,
-            KeyConditionExpression="#p = :p",
-            FilterExpression="#name = :value",
-            ExpressionAttributeNames={"#p": Keys.PARTITION, "#name": name},
-            ExpressionAttributeValues=encode(
-                {":p": presence_partition(space, shard), ":value": value}
-            ),
-        )
-        return _sessions(item for page in pages for item in page["Items"])
+            for item in page["Items"]:
+                row = decode(item)
+                yield split_presence_partition(row[Keys.PARTITION])[0], row[Keys.PERSON]
 
     def page(
         self, space: str, shard: int, *, limit: int, after: str | None
     ) -> tuple[list[Session], str | None]:
-        """Up to ``limit`` rows of one shard behind the session ``after``, and where to go on."""
-        start = {"ExclusiveStartKey": self._key(space, shard, after)} if after else {}
+        """Up to ``limit`` rows of a shard after the session ``after`` (None: from the first), and
+        where to continue; None: that was all."""
+        start = {"ExclusiveStartKey": _key(space, shard, after)} if after else {}
         answer = self._client.query(
             TableName=self._table,
             Limit=limit,
@@ -479,33 +599,30 @@ class PresenceTable:
         return rows, str(decode(last)[Keys.SORT]) if last else None
 
     def scan(
-        self, segment: Segment = WHOLE, after: tuple[str, int, str] | None = None
+        self, segment: Segment = WHOLE_TABLE, after: tuple[str, int, str] | None = None
     ) -> Iterator[list[Session]]:
-        """Every row of the table or of a segment of it, page by page, each shard's together.
+        """All rows of the table or of a segment, page by page, each shard's rows together.
 
-        With ``after``, a row's space, shard and session, only those behind it.
+        With ``after``, a row's space, shard and session: only those after it.
         """
-        start: Any = {"ExclusiveStartKey": self._key(*after)} if after else {}
-        pages = self._client.get_paginator("scan").paginate(
-            TableName=self._table, ConsistentRead=True, **segment.parameters(), **start
-        )
-        for page in pages:
-            yield _sessions(page["Items"])
+        start: Any = {"ExclusiveStartKey": _key(*after)} if after else {}
+        return map(_sessions, self._scan(segment, ConsistentRead=True, **start))
 
-    def scanned(self, start: Start, limit: int) -> tuple[list[Session], Start]:
-        """Up to ``limit`` rows of the table and where to go on; None: that was all."""
-        rows, start = scan_page(self._client, self._table, start, limit)
+    def scan_page(self, start: Start, limit: int) -> tuple[list[Session], Start]:
+        """Up to ``limit`` rows of the table, and where to continue; None: that was all."""
+        rows, start = self._scan_page(start, limit)
         return _sessions(rows), start
 
-    def _key(self, space: str, shard: int, session: str) -> Item:
-        return {
-            Keys.PARTITION: encode_value(presence_partition(space, shard)),
-            Keys.SORT: encode_value(session),
-        }
+
+def _key(space: str, shard: int, session: str) -> Item:
+    return {
+        Keys.PARTITION: encode_value(presence_partition(space, shard)),
+        Keys.SORT: encode_value(session),
+    }
 
 
 def _unchanged(old: Session | None) -> Any:
-    """The condition that nobody has written the row since it was read."""
+    """The condition that the row was not written since it was read."""
     if old is None:
         return {
             "ConditionExpression": "attribute_not_exists(#p)",
@@ -518,6 +635,6 @@ def _unchanged(old: Session | None) -> Any:
     }
 
 
-def _returned_row(error: ClientError) -> Session | None:
-    item: Mapping[str, Any] | None = error.response.get("Item")  # type: ignore[assignment]
+def _returned_row(error: Exception) -> Session | None:
+    item: Mapping[str, Any] | None = response_of(error).get("Item")
     return from_item(item) if item else None

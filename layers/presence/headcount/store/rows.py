@@ -1,4 +1,4 @@
-"""Rows that no release wrote like that, and versions: a row that can't be read stops nobody."""
+"""Row validation and row versions. A damaged row is skipped with a warning, never an obstacle."""
 
 from __future__ import annotations
 
@@ -20,48 +20,49 @@ UNREADABLE = (
     ValueError,
     zlib.error,
 )
-"""What reading a row raises that holds what no release writes."""
+"""The errors of reading a row with content that no release writes."""
 
 
 class Many(NamedTuple):
-    """A ``dict`` or ``list`` whose values are all of a shape."""
+    """A ``dict`` or ``list`` whose values all have one shape."""
 
     kind: type[Any]
-    of: Shape
+    element: Shape
 
 
 class Between(NamedTuple):
-    """A whole number from ``first`` on, below ``end``."""
+    """A whole number from ``first`` to below ``end``."""
 
     first: int
     end: int
 
 
 Shape = frozenset[type] | Many | Between
-NUMBER = frozenset({int, float})  # True is none
+NUMBER = frozenset({int, float})  # without bool
 TIME = Between(0, LATEST)
-"""Epoch milliseconds: others are in no calendar, and nobody could say them."""
+"""Epoch milliseconds: other numbers can't be formatted as a date."""
 TEXT = frozenset({str})
 BYTES = frozenset({bytes})
+FLAG = frozenset({bool})
 NUMBERS = Many(dict, NUMBER)
 
 _Read = TypeVar("_Read")
 
 
-def require(row: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
-    """Raise TypeError if an attribute is there that is not of its shape."""
+def check_shapes(row: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+    """Raise TypeError if an attribute does not have its shape. Missing ones are fine."""
     for name, value in row.items():
         shape = shapes.get(name)
         if shape is None:
             continue
-        # Here rather than in a call: a recount asks this of a million attributes.
+        # Inline instead of a call: a recount checks millions of attributes.
         if not (type(value) in shape if isinstance(shape, frozenset) else _are(value, shape)):
-            raise TypeError(f"{name} is not as it is written")
+            raise TypeError(f"{name} has another shape than releases write")
 
 
 def in_calendar(time: int) -> int:
-    """A time, or the nearest that can be said: of a row that something else can put right."""
-    # Nothing is called for the usual one: a recount asks this, too, of every row.
+    """A time, or the nearest valid one: for rows that a later write repairs."""
+    # No call in the usual case: a recount does this for every row.
     return time if 0 <= time < LATEST else min(max(time, 0), LATEST - 1)
 
 
@@ -70,31 +71,31 @@ def _are(value: Any, many: Many | Between) -> bool:
         return type(value) is int and many.first <= value < many.end
     if not isinstance(value, many.kind):
         return False
-    of = many.of
+    element = many.element
     for part in value.values() if many.kind is dict else value:
-        if not (type(part) in of if isinstance(of, frozenset) else _are(part, of)):
+        if not (type(part) in element if isinstance(element, frozenset) else _are(part, element)):
             return False
     return True
 
 
 def read(reader: Callable[[Any], _Read], row: Mapping[str, Any], where: str) -> _Read | None:
-    """What a reader makes of a row; None where it can't be read, with a warning that says where."""
+    """What a reader makes of a row; None if it can't be read, with a warning about ``where``."""
     try:
         return reader(row)
     except UNREADABLE as error:
-        # Not what the error says: it may quote the row.
+        # Without the error's text: it may quote the row.
         logger().warning("a row can't be read", extra={"row": where, "error": type(error).__name__})
         return None
 
 
 def version_of(row: Mapping[str, Any]) -> int:
-    """A row's version; 0 where it has none that another can follow."""
+    """A row's version; 0 if it has no valid one."""
     version: Any = row.get("version")
     return version if type(version) in NUMBER and version > 0 else 0
 
 
-def follows(version: int) -> dict[str, Any]:
-    """The condition that ``version_of`` the row is the one before this version."""
+def follows_version(version: int) -> dict[str, Any]:
+    """The condition that the row's ``version_of`` is the version before this one."""
     condition = "#version = :before"
     values: dict[str, Any] = {":before": version - 1}
     if version == 1:

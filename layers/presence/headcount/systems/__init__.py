@@ -1,1 +1,4 @@
-"""The five systems Headcount replaces: a thin adapter each, over the native core."""
+"""The five systems that Headcount replaces, each a thin adapter of the native core.
+
+``web/routing.py`` says which paths a module handles.
+"""

@@ -1,4 +1,4 @@
-"""Link analytics: who views a shared link right now, and how often and how long it was viewed.
+"""Link analytics: who views a shared link right now, how often and how long it was viewed.
 
 ``GET|POST /api/send/realtime/<linkId>``; the space is ``link:<linkId>``.
 """
@@ -10,13 +10,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from headcount.beats import Beat, Leave, check_size
-from headcount.messages import Message, SessionId, parse, text_up_to
-from headcount.people import hashed_fingerprint
-from headcount.session import Session
-from headcount.spaces import Space
+from headcount.model.access import Action, Scope
+from headcount.model.beat import Beat, Leave, fitted
+from headcount.model.session import Session
+from headcount.model.space import Space
 from headcount.times import SECOND
-from headcount.tokens import Action, Scope
+from headcount.web.bodies import SessionId, TabMessage, cut_to, parse, text_up_to
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
 from headcount.web.routing import Route, Who
@@ -26,26 +25,31 @@ shape_error = respond_error
 _PATH = "/api/send/realtime/<linkId>"
 _EXAMPLE = '{"action": "join", "sessionId": "s1", "fingerprint": "f1"}'
 
-MAX_READ = 2_000
-"""Sessions that the numbers are made from; of a larger space they come as published."""
-MAX_LISTED = 1_000
-_LONGEST = 86_400  # seconds
+MAX_LINK_VIEWERS = 1_000
+"""Viewers in a list."""
+_MAX_DURATION = 86_400  # seconds
 _FIRST_PAGE = 1
 
 
-class ViewerMessage(Message):
-    """A viewer joins (which says who it is), goes on viewing, or leaves."""
+class ViewerMessage(TabMessage):
+    """A viewer joins (with their fingerprint, email and page), keeps viewing, or leaves.
+
+    ``tabId`` tells tabs with one ``sessionId`` apart, ``seq`` orders a tab's messages: a late one
+    changes nothing. ``mayReturn``: only a page has closed, and a join within 10 seconds continues
+    the view.
+    """
 
     action: Literal["join", "heartbeat", "leave"]
     session_id: SessionId
     fingerprint: Annotated[str, text_up_to(4096)] | None = None
-    email: Annotated[str, text_up_to(254)] | None = None
+    email: Annotated[str, cut_to(254)] | None = None
     current_page: Annotated[int, Field(ge=1, le=2**31)] | None = None
-    duration: Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False)] | None = None
+    duration: Annotated[float, Field(ge=0, le=_MAX_DURATION, allow_inf_nan=False)] | None = None
+    may_return: bool = False
 
 
 class Done(TypedDict):
-    """The message was taken."""
+    """The message is stored."""
 
     success: bool
 
@@ -74,7 +78,7 @@ class Viewer(TypedDict):
 
 
 class Analytics(TypedDict):
-    """The longest here comes first."""
+    """Viewers are in the order in which they joined."""
 
     success: bool
     metrics: Metrics
@@ -82,23 +86,31 @@ class Analytics(TypedDict):
 
 
 def report(call: Call) -> Done:
-    """Take a viewer's join, heartbeat or leave."""
-    said = parse(ViewerMessage, call.request.json(), _EXAMPLE)
-    space = _space(call)
-    if said.action == "join":
-        _join(call, space, said)
-    elif said.action == "heartbeat":
-        page = None if said.current_page is None else str(said.current_page)
-        call.record_touch(space, said.session_id, page)
+    """Record a viewer's join, heartbeat or leave."""
+    message = parse(ViewerMessage, call.request.json(), _EXAMPLE)
+    space = _link_space(call)
+    if message.action == "join":
+        _join(call, space, message)
+    elif message.action == "heartbeat":
+        page = None if message.current_page is None else str(message.current_page)
+        call.record_touch(space, message.session_id, page, tab=message.tab_or())
     else:
-        stayed = None if said.duration is None else round(said.duration)
-        call.record_leave(space, Leave(session_id=said.session_id), stayed=stayed)
+        duration = None if message.duration is None else round(message.duration)
+        call.record_leave(
+            space,
+            Leave(session_id=message.session_id, may_return=message.may_return),
+            duration=duration,
+            tab=message.tab_or(),
+            shared=True,
+            # The view counts: a client whose join is still under way leaves once more after it.
+            may_overtake=False,
+        )
     return {"success": True}
 
 
 def analytics(call: Call) -> Analytics:
-    """A link's viewers of this moment, its views, peak and mean duration."""
-    now = call.services.reader.now(_space(call), up_to=MAX_READ)
+    """A link's current viewers, its views, peak and mean duration."""
+    now = call.services.reader.now(_link_space(call))
     at = call.now
     views = now.head.views.at(at)
     here = sorted(now.sessions, key=lambda session: (session.joined_at, session.id))
@@ -113,23 +125,24 @@ def analytics(call: Call) -> Analytics:
             "peakConcurrentViewers": now.head.peak_sessions,
             "avgViewDuration": now.head.avg_seconds or 0,
         },
-        "activeViewers": [_viewer(session, at) for session in here[:MAX_LISTED]],
+        "activeViewers": [_viewer(session, at) for session in here[:MAX_LINK_VIEWERS]],
     }
 
 
-def _space(call: Call) -> Space:
+def _link_space(call: Call) -> Space:
     return call.space("link", call.params["linkId"])
 
 
-def _join(call: Call, space: Space, said: ViewerMessage) -> None:
+def _join(call: Call, space: Space, message: ViewerMessage) -> None:
+    fingerprint = message.fingerprint
     beat = Beat(
-        session_id=said.session_id,
-        visitor_id=hashed_fingerprint(said.fingerprint) if said.fingerprint else None,
-        name=said.email or None,
-        page=str(said.current_page or _FIRST_PAGE),
+        session_id=message.session_id,
+        visitor_id=call.services.hash_fingerprint(fingerprint) if fingerprint else None,
+        name=message.email or None,
+        page=str(message.current_page or _FIRST_PAGE),
     )
-    check_size(beat, space.id)
-    call.record_beat(space, beat, call.identify(None))
+    beat = fitted(beat, space.id)
+    call.record_beat(space, beat, call.identify(None), tab=message.tab_or(), joins=True)
 
 
 def _viewer(session: Session, now: int) -> Viewer:

@@ -1,24 +1,24 @@
 """Site traffic: how many visitors and users are on the site, on which pages, and daily actives.
 
 The REST routes, and what ``site_traffic_postgrest`` shares with them. The site is the space
-``site:main``; a heartbeat's session id is its session.
+``site:main``.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from headcount.beats import Beat, check_size, check_text
 from headcount.errors import InvalidRequestError
-from headcount.messages import PRINTABLE, Identifier, Message, Rule, SessionId, parse
-from headcount.spaces import Space
-from headcount.tally import OTHER, ranked
+from headcount.model.access import Action, Scope
+from headcount.model.beat import Beat, fitted
+from headcount.model.space import Space
+from headcount.model.tally import OTHER, ranked
+from headcount.model.visit import Day
 from headcount.times import day_of, parse_day
-from headcount.tokens import Action, Scope
-from headcount.visits import Day
+from headcount.web.bodies import Identifier, Page, SessionId, TabMessage, parse
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
 from headcount.web.routing import Query, Route, Who
@@ -26,55 +26,44 @@ from headcount.web.routing import Query, Route, Who
 shape_error = respond_error
 
 TOP_PAGES = 5
-_FRESH = 2_000
-"""Sessions up to which the live traffic is that of the moment of asking."""
-_PAGE_BYTES = 300
-_PATH_BYTES = 8 * 1024
 READ_SITE = Scope(Action.READ, "site:main")
 _EXAMPLE = '{"sessionId": "s1", "userId": null, "pagePath": "/"}'
 
 
-def _page(path: str) -> str:
-    """As much of a path as is kept: no visitor is missing because a page's path is long."""
-    return check_text(path, _PATH_BYTES).encode()[:_PAGE_BYTES].decode(errors="ignore")
+class Heartbeat(TabMessage):
+    """``{sessionId, userId?, pagePath, tabId?, seq?}``, or the column names of the table.
 
-
-Page = Annotated[
-    str,
-    Field(min_length=1),
-    Rule(_page, {"maxLength": _PATH_BYTES, "pattern": PRINTABLE}),
-]
-
-
-class Heartbeat(Message):
-    """``{sessionId, userId?, pagePath}``; the table's own column names are understood too."""
+    ``seq`` orders a tab's heartbeats: a late one changes nothing. Tabs with one ``sessionId`` that
+    number theirs are distinguished by ``tabId``.
+    """
 
     session_id: SessionId
     user_id: Identifier | None = None
-    page_path: Page
+    page_path: Annotated[Page, Field(min_length=1)]
 
 
 class Recorded(TypedDict):
-    """A heartbeat was stored. ``count`` is the site's people, as published a moment ago."""
+    """The heartbeat is stored. ``count``: people on the site, as last published, for callers who
+    may read it."""
 
     success: bool
-    count: int
-    version: int
+    count: NotRequired[int]
+    version: NotRequired[int]
     leaseSeconds: int
     nextBeatIn: int
 
 
 class TopPage(TypedDict):
-    """A page and how many sessions are on it."""
+    """A page and the number of sessions on it."""
 
     path: str
     count: int
 
 
 class LiveTraffic(TypedDict):
-    """``activeUsers``: distinct users; ``authenticatedUsers``: sessions that have a user.
+    """``activeUsers``: distinct users; ``authenticatedUsers``: sessions with a user.
 
-    ``topPages``: five by sessions, null when nobody is there.
+    ``topPages``: the five pages with the most sessions; null without sessions.
     """
 
     success: bool
@@ -86,7 +75,7 @@ class LiveTraffic(TypedDict):
 
 
 class DailyTraffic(TypedDict):
-    """``uniqueActiveUsers``: each person once, a user or else a visitor."""
+    """``uniqueActiveUsers``: distinct people, each a user or otherwise a visitor."""
 
     success: bool
     date: str
@@ -105,21 +94,19 @@ def site(call: Call) -> Space:
 
 
 def beat_of(space: Space, *, session: str, user: str | None, page: str) -> Beat:
-    """A heartbeat as a beat, or InvalidRequestError where it is too large."""
-    beat = Beat(session_id=session, user_id=user, page=page)
-    check_size(beat, space.id)
-    return beat
+    """A heartbeat as a beat."""
+    return fitted(Beat(session_id=session, user_id=user, page=page), space.id)
 
 
 def live_traffic(call: Call) -> LiveTraffic:
-    """The traffic of this moment."""
-    now = call.services.reader.now(site(call), up_to=_FRESH)
+    """The current traffic."""
+    now = call.services.reader.now(site(call))
     tally = now.head.tally
-    called_other = sum(session.facts.page == OTHER for session in now.sessions)
+    on_page_other = sum(session.facts.page == OTHER for session in now.sessions)
     pages = [
         TopPage(path=path, count=count)
         for path, (count, _) in ranked(tally.facets.get("page", {}))
-        if path != OTHER or count == called_other  # else it is many pages together
+        if path != OTHER or count == on_page_other  # otherwise it is many pages together
     ]
     return {
         "success": True,
@@ -132,7 +119,7 @@ def live_traffic(call: Call) -> LiveTraffic:
 
 
 def daily_traffic(call: Call, date: str) -> DailyTraffic:
-    """The traffic of a UTC day: zeros when nobody was there, or the day is past keeping."""
+    """The traffic of a UTC day; zeros for a day without traffic, or one no longer stored."""
     day = call.services.reader.day(site(call), date) or Day(date, 0, 0, 0, 0, 0, 0)
     return {
         "success": True,
@@ -148,32 +135,33 @@ def daily_traffic(call: Call, date: str) -> DailyTraffic:
 
 
 def heartbeat(call: Call) -> Recorded:
-    """Record that a session is on a page; to be repeated every 30 seconds."""
-    said = parse(Heartbeat, call.request.json(), _EXAMPLE)
+    """Record that a session is on a page. Repeat it every 30 seconds."""
+    body = parse(Heartbeat, call.request.json(), _EXAMPLE)
     space = site(call)
-    beat = beat_of(space, session=said.session_id, user=said.user_id, page=said.page_path)
-    count = call.record_beat(space, beat, call.identify(said.user_id))
-    return {
+    beat = beat_of(space, session=body.session_id, user=body.user_id, page=body.page_path)
+    result = call.record_beat(space, beat, call.identify(body.user_id), tab=body.tab_or())
+    recorded: Recorded = {
         "success": True,
-        "count": count.people,
-        "version": count.version,
         "leaseSeconds": space.kind.lease,
         "nextBeatIn": space.kind.beat,
     }
+    if result.people is not None and result.version is not None:
+        recorded["count"], recorded["version"] = result.people, result.version
+    return recorded
 
 
 def live(call: Call) -> LiveTraffic:
-    """Who is on the site right now, and the five pages most of them are on."""
+    """How many visitors and users are on the site right now, and the five top pages."""
     return live_traffic(call)
 
 
 def daily(call: Call) -> DailyTraffic:
-    """A UTC day's sessions, users and heartbeats; today so far unless told otherwise."""
-    asked = call.query("date")
-    return daily_traffic(call, day_of(call.now) if asked is None else _day(asked))
+    """A UTC day's sessions, users and heartbeats, by default of today so far."""
+    date = call.query("date")
+    return daily_traffic(call, day_of(call.now) if date is None else _parse_date(date))
 
 
-def _day(text: str) -> str:
+def _parse_date(text: str) -> str:
     try:
         return parse_day(text)
     except ValueError:

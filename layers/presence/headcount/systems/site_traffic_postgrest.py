@@ -1,23 +1,22 @@
 """Site traffic for existing Supabase clients: the table ``heartbeats`` and its two functions over
 PostgREST's protocol, as the npm package ``@supabase/supabase-js`` speaks it.
 
-The column names and the numbers are those of the SQL; errors are ``{code, message, details,
-hint}`` with Postgres's and PostgREST's codes.
+Column names and numbers are those of the SQL; errors are ``{code, message, details, hint}`` with
+the codes of Postgres and PostgREST.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from msgspec.structs import replace
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from headcount.beats import Beat
 from headcount.errors import (
     BusyError,
     ForbiddenError,
@@ -29,33 +28,44 @@ from headcount.errors import (
     TooLargeError,
     UnauthorizedError,
 )
-from headcount.messages import Identifier, SessionId, parse
-from headcount.session import Facts
-from headcount.spaces import Space
+from headcount.model.access import Action, Scope
+from headcount.model.beat import Beat
+from headcount.model.session import Facts
+from headcount.model.space import Space
+from headcount.systems.postgrest_rows import (
+    ASKED,
+    OURS,
+    Asked,
+    PostgrestError,
+    is_filter,
+    parameters,
+    shown,
+)
 from headcount.systems.site_traffic import (
     READ_SITE,
-    Page,
     TopPage,
     beat_of,
     daily_traffic,
     live_traffic,
     site,
 )
-from headcount.times import day_of, iso
-from headcount.tokens import Action, Scope
+from headcount.times import add_days, day_of, iso
+from headcount.web.bodies import Identifier, Page, SessionId, parse
 from headcount.web.calls import Call, Identity
 from headcount.web.http import Response, respond
 from headcount.web.routing import Query, Reply, Route, Who
 
-MAX_ROWS = 100
+MAX_INSERT_ROWS = 100
 """Heartbeats in one insert."""
-MAX_BODY = 64 * 1024
+MAX_STRANGERS_ROWS = 10
+"""Heartbeats in one insert without the scope ``ingest``."""
+MAX_INSERT_BODY = 64 * 1024
+"""Bytes of an insert's body."""
 
 _TABLE = "heartbeats"
 _PEOPLE = Scope(Action.PEOPLE, "site:main")
 _COLUMNS = ("id", "session_id", "user_id", "page_path", "created_at")
 _NOT_NULL = ("session_id", "page_path")
-_ONE_OBJECT = "application/vnd.pgrst.object"
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})([T ][0-9:.]{1,16}(Z|[+-][0-9:]{2,6})?)?", re.ASCII)
 
 _CODES: Mapping[type[RequestError], str] = {
@@ -71,20 +81,8 @@ _CODES: Mapping[type[RequestError], str] = {
 _UNEXPECTED = "XX000"
 
 
-class PostgrestError(RequestError):
-    """An error that has a code of its own."""
-
-    def __init__(
-        self, code: str, message: str, *, status: int = HTTPStatus.BAD_REQUEST, hint: str = ""
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = HTTPStatus(status)
-        self.hint = hint
-
-
 class PostgrestProblem(TypedDict):
-    """What went wrong; ``code`` is Postgres's or PostgREST's."""
+    """An error, with a ``code`` of Postgres or PostgREST."""
 
     code: str
     message: str
@@ -96,7 +94,7 @@ ERROR_ANSWER = PostgrestProblem
 
 
 def shape_error(error: RequestError) -> Response:
-    """An error as PostgREST answers it."""
+    """Format an error like PostgREST."""
     own = error if isinstance(error, PostgrestError) else None
     body: PostgrestProblem = {
         "code": own.code if own else _CODES.get(type(error), _UNEXPECTED),
@@ -116,11 +114,11 @@ class Row(BaseModel):
 
     session_id: SessionId
     user_id: Identifier | None = None
-    page_path: Page
+    page_path: Annotated[Page, Field(min_length=1)]
 
 
 class Stored(TypedDict, total=False):
-    """A row as it is answered with ``Prefer: return=representation``."""
+    """A row, as returned with ``Prefer: return=representation``."""
 
     id: str
     session_id: str
@@ -130,7 +128,7 @@ class Stored(TypedDict, total=False):
 
 
 class LiveTraffic(TypedDict, total=False):
-    """What ``get_live_traffic`` returns; with ``select`` only those columns."""
+    """What ``get_live_traffic`` returns, or the columns that ``select`` names."""
 
     active_users: int
     active_sessions: int
@@ -140,7 +138,7 @@ class LiveTraffic(TypedDict, total=False):
 
 
 class DailyActiveUsers(TypedDict, total=False):
-    """What ``get_daily_active_users`` returns; with ``select`` only those columns."""
+    """What ``get_daily_active_users`` returns, or the columns that ``select`` names."""
 
     unique_sessions: int
     unique_users: int
@@ -151,39 +149,48 @@ class DailyActiveUsers(TypedDict, total=False):
 
 
 def insert(call: Call) -> Reply:
-    """Record heartbeats, one or a list of up to 100: all of them, or none when one is refused.
+    """Record a heartbeat, or a list of up to 100. If one is refused, none is stored.
 
-    Only what comes up while they are stored leaves some of them stored: BusyError, or somebody
-    else's message to one of their sessions. Sending all of them again is safe: no row is doubled,
-    but the heartbeats that had been stored count twice.
+    Only an error that occurs while they are being stored leaves some of them stored: the service is
+    busy, or another request changes one of their sessions. Sending all of them again is safe: no
+    session is doubled, though heartbeats that had been stored count twice.
     """
     _check_schema(call, "content-profile")
     body = _json(call)
     rows = body if isinstance(body, list) else [body]
-    if len(rows) > MAX_ROWS:
-        raise TooLargeError(f"Too many rows: at most {MAX_ROWS} heartbeats are taken at a time.")
+    if len(rows) > MAX_INSERT_ROWS:
+        raise TooLargeError(
+            f"Too many rows: at most {MAX_INSERT_ROWS} heartbeats are accepted at a time."
+        )
     columns = _inserted_columns(call)
     parsed = [_row(row, columns) for row in rows]
     space = site(call)
+    if len(rows) > MAX_STRANGERS_ROWS and not call.may_ingest(space):
+        raise TooLargeError(
+            f"Too many rows: at most {MAX_STRANGERS_ROWS} heartbeats at a time are accepted "
+            f"without a token that has the scope {Scope(Action.INGEST, space.id)}."
+        )
     beats = [
         beat_of(space, session=row.session_id, user=row.user_id, page=row.page_path)
         for row in parsed
     ]
     identities = {user: call.identify(user) for user in {row.user_id for row in parsed}}
-    shown = _preferred(call, "return") == "representation"
-    chosen = _chosen(call, _COLUMNS) if shown else []
-    if shown:
-        call.require(_PEOPLE)  # whoever may not read rows may not have them back either
-        _check_single(call, len(rows))
+    _check_insert(call)
+    asked = Asked.of(call.request, _TABLE, dict.fromkeys(_COLUMNS, str), ())
+    wants_rows = asked.preferred.get("return") == "representation"
+    if wants_rows:
+        call.require_scope(_PEOPLE)  # returning rows needs the same right as reading them
+        asked.check_single(len(rows))
     for beat in beats:
-        call.admit(space, beat, identities[beat.user_id].user)
-    _check_together(call, space, beats, identities)
+        call.admit(space, beat, identities[beat.user_id])
+    admitted = _check_together(call, space, beats, identities)
     for number, beat in enumerate(beats):
-        # A row must not be taken for a retry of the one before it.
+        # Each row has its own id, so that it does not look like a retry of the one before.
         part = replace(call.request, id=f"{call.request.id}-{number}") if number else call.request
-        replace(call, request=part).record_beat(space, beat, identities[beat.user_id])
-    headers = _count_header(call, "*", len(rows))
-    if not shown:
+        part_of = replace(call, request=part)
+        part_of.record_beat(space, beat, identities[beat.user_id], admitted=admitted)
+    if not wants_rows:
+        headers = {"content-range": f"*/{len(rows)}"} if "count" in asked.preferred else {}
         return Reply(status=HTTPStatus.CREATED, headers=headers)
     stored = [
         Stored(
@@ -195,31 +202,50 @@ def insert(call: Call) -> Reply:
         )
         for row in parsed
     ]
-    return Reply(_shaped(call, stored, chosen), HTTPStatus.CREATED, headers)
+    return asked.reply(stored, HTTPStatus.CREATED, inserted=True)
+
+
+def _check_insert(call: Call) -> None:
+    """Refuse what is asked of rows that are read, and conflicts that no constraint can find."""
+    names = {name for name, _ in parameters(call.request)}
+    if names - {"columns", "select", "on_conflict", *OURS}:
+        raise PostgrestError(
+            "0A000", "Heartbeats that are inserted can be neither filtered, ordered nor cut."
+        )
+    if "on_conflict" in names and call.query("on_conflict") != "id":
+        raise PostgrestError(
+            "42P10",
+            "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+        )
 
 
 def _check_together(
     call: Call, space: Space, beats: Sequence[Beat], identities: Mapping[str | None, Identity]
-) -> None:
-    """Refuse, before anything is stored, rows of which some would be refused."""
+) -> bool:
+    """Refuse the rows before anything is stored if some of them would be refused. Returns whether
+    the new sessions are admitted."""
     if len(beats) == 1:
-        return  # recording it finds out
+        return False  # recording it checks the same
     per_session: dict[str, list[Facts]] = {}
     for beat in beats:
-        who = identities[beat.user_id]
-        facts = Facts.of(beat, user=who.user, verified=who.verified)
+        identity = identities[beat.user_id]
+        facts = Facts.from_beat(beat, user=identity.user, verified=identity.verified)
         per_session.setdefault(beat.session_id, []).append(facts)
-    desk = call.services.desk
-    if desk.limit and max(map(len, per_session.values()), default=0) > desk.limit:
-        raise TooLargeError(f"At most {desk.limit} heartbeats of one session are taken at a time.")
-    desk.check_together(space, per_session, call.now)
+    recorder = call.services.session_recorder
+    most = max(map(len, per_session.values()), default=0)
+    if recorder.limit and most > recorder.limit:
+        raise TooLargeError(
+            f"At most {recorder.limit} heartbeats of one session are accepted at a time."
+        )
+    call.admit_joins(space, recorder.check_together(space, per_session, call.now))
+    return True
 
 
-def select(call: Call) -> Reply:  # noqa: ARG001 - who may is the router's matter
-    """Refused: heartbeats are not kept one by one. The functions have the numbers."""
+def select(call: Call) -> Reply:  # noqa: ARG001 - the router has authorized the caller
+    """Refused: single heartbeats are not stored. The functions return the numbers."""
     raise PostgrestError(
         "0A000",
-        "Heartbeats are not kept one by one, so the table can't be read.",
+        "Single heartbeats are not stored, so the table can't be read.",
         hint="Call get_live_traffic or get_daily_active_users; "
         "GET /v1/spaces/site:main/viewers lists the live sessions.",
     )
@@ -229,7 +255,7 @@ def other_table(call: Call) -> Reply:
     """Refused: the only table is ``heartbeats``."""
     raise PostgrestError(
         "PGRST205",
-        f"Could not find the table 'public.{_shown(call.params['table'])}' in the schema cache",
+        f"Could not find the table 'public.{shown(call.params['table'])}' in the schema cache",
         status=HTTPStatus.NOT_FOUND,
         hint=f"The only table here is 'public.{_TABLE}'.",
     )
@@ -254,7 +280,7 @@ def _row(row: object, columns: Sequence[str] | None) -> Row:
 
 
 def _inserted_columns(call: Call) -> list[str] | None:
-    """The columns that a bulk insert names; None when the rows' own keys say it."""
+    """The columns that a bulk insert names; None if the keys of each row decide."""
     text = call.query("columns")
     if text is None:
         return None
@@ -268,18 +294,28 @@ def _check_columns(columns: Iterable[object]) -> None:
         if name not in _COLUMNS:
             raise PostgrestError(
                 "PGRST204",
-                f"Could not find the '{_shown(str(name))}' column of '{_TABLE}' in the schema "
-                "cache",
+                f"Could not find the '{shown(str(name))}' column of '{_TABLE}' in the schema cache",
                 hint=f"The columns are {', '.join(_COLUMNS)}.",
             )
 
 
 # --------------------------------------------------------------------------------- the functions
 
+_LIVE: Mapping[str, type] = {
+    **dict.fromkeys(("active_users", "active_sessions", "authenticated_users"), int),
+    "anonymous_sessions": int,
+    "top_pages": list,
+}
+_DAILY: Mapping[str, type] = dict.fromkeys(
+    ("unique_sessions", "unique_users", "total_heartbeats"), int
+)
+"""The functions' columns and their types."""
+
 
 def get_live_traffic(call: Call) -> Reply:
-    """Who is on the site right now: one row."""
+    """The visitors and users on the site right now, in one row."""
     _arguments(call, "get_live_traffic", ())
+    asked = Asked.of(call.request, "get_live_traffic", _LIVE, ())
     live = live_traffic(call)
     row = LiveTraffic(
         active_users=live["activeUsers"],
@@ -288,20 +324,23 @@ def get_live_traffic(call: Call) -> Reply:
         anonymous_sessions=live["anonymousSessions"],
         top_pages=live["topPages"],
     )
-    return _one_row(call, row)
+    return asked.reply([row])
 
 
 def get_daily_active_users(call: Call) -> Reply:
-    """A UTC day's sessions, users and heartbeats: one row. Today's so far without for_date."""
+    """A UTC day's sessions, users and heartbeats, in one row; without for_date, today so far."""
     args = _arguments(call, "get_daily_active_users", ("for_date",))
-    asked = args.get("for_date")
-    daily = daily_traffic(call, day_of(call.now) if asked is None else _date(asked))
+    asked = Asked.of(call.request, "get_daily_active_users", _DAILY, ("for_date",))
+    for_date = args.get("for_date")
+    daily = daily_traffic(
+        call, day_of(call.now) if for_date is None else _parse_date(for_date, day_of(call.now))
+    )
     row = DailyActiveUsers(
         unique_sessions=daily["uniqueSessions"],
         unique_users=daily["uniqueUsers"],
         total_heartbeats=daily["totalHeartbeats"],
     )
-    return _one_row(call, row)
+    return asked.reply([row])
 
 
 def other_function(call: Call) -> Reply:
@@ -312,15 +351,18 @@ def other_function(call: Call) -> Reply:
 def _unknown_function(name: str) -> PostgrestError:
     return PostgrestError(
         "PGRST202",
-        f"Could not find the function public.{_shown(name)} in the schema cache",
+        f"Could not find the function public.{shown(name)} in the schema cache",
         status=HTTPStatus.NOT_FOUND,
-        hint="There are get_live_traffic() and get_daily_active_users(for_date).",
+        hint="The functions are get_live_traffic() and get_daily_active_users(for_date).",
     )
 
 
 def _arguments(call: Call, function: str, names: Sequence[str]) -> Mapping[str, Any]:
     if call.request.method == "GET":
         _check_schema(call, "accept-profile")
+        sent = [name for name, value in parameters(call.request) if not is_filter(value)]
+        if unknown := [name for name in sent if name not in {*names, *ASKED}]:
+            raise _unknown_function(f"{function}({', '.join(sorted(unknown))})")
         return {name: call.query(name) for name in names}
     _check_schema(call, "content-profile")
     args = _json(call) if call.request.event.get("body") else {}
@@ -331,9 +373,24 @@ def _arguments(call: Call, function: str, names: Sequence[str]) -> Mapping[str, 
     return args
 
 
-def _date(asked: object) -> str:
-    """The day of a date, or of a time as JavaScript's ``Date`` becomes one."""
-    match = _DATE.fullmatch(asked) if isinstance(asked, str) else None
+_DATES: Mapping[str, Callable[[str], str]] = {
+    "today": lambda today: today,
+    "now": lambda today: today,
+    "yesterday": lambda today: add_days(today, -1),
+    "tomorrow": lambda today: add_days(today, 1),
+    "epoch": lambda _: "1970-01-01",
+    "infinity": lambda _: "9999-12-31",  # no day is later, and no visit was on it
+    "-infinity": lambda _: "0001-01-01",
+}
+"""The words that Postgres knows as dates, from today's."""
+
+
+def _parse_date(value: object, today: str) -> str:
+    """The day of a date, of one of Postgres's words, or of a time in the format of JavaScript's
+    ``Date``."""
+    if isinstance(value, str) and (word := _DATES.get(value.strip().lower())) is not None:
+        return word(today)
+    match = _DATE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise PostgrestError(
             "22007",
@@ -346,7 +403,7 @@ def _date(asked: object) -> str:
         raise PostgrestError(
             "22008",
             "date/time field value out of range: for_date",
-            hint="Send a day of the calendar, for example 2026-11-21.",
+            hint="Send a day that exists, for example 2026-11-21.",
         ) from None
 
 
@@ -355,7 +412,7 @@ def _date(asked: object) -> str:
 
 def _json(call: Call) -> Any:
     try:
-        return call.request.json(limit=MAX_BODY)
+        return call.request.json(limit=MAX_INSERT_BODY)
     except InvalidRequestError:
         raise PostgrestError("PGRST102", "The body is empty or not valid JSON.") from None
 
@@ -369,75 +426,26 @@ def _check_schema(call: Call, header: str) -> None:
         )
 
 
-def _preferred(call: Call, name: str) -> str | None:
-    """What ``Prefer: name=value, ...`` says."""
-    pairs = (one.partition("=") for one in call.request.headers.get("prefer", "").split(","))
-    return {key.strip().lower(): value.strip() for key, _, value in pairs}.get(name)
-
-
-def _chosen(call: Call, columns: Sequence[str]) -> Sequence[str]:
-    """The columns that ``?select=`` names."""
-    names = [name.strip().strip('"') for name in (call.query("select") or "*").split(",")]
-    if "*" in names:
-        return columns
-    for name in names:
-        if name not in columns:
-            raise PostgrestError(
-                "42703",
-                f"column {_shown(name)} does not exist",
-                hint=f"The columns are {', '.join(columns)}.",
-            )
-    return names
-
-
-def _one_row(call: Call, row: Mapping[str, Any]) -> Reply:
-    body = _shaped(call, [row], _chosen(call, list(row)))
-    return Reply(body, headers=_count_header(call, "0-0", 1))
-
-
-def _shaped(call: Call, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
-    """A list of rows, or the only one where the client asks for an object."""
-    shown = [{name: row[name] for name in columns} for row in rows]
-    return shown[0] if _wants_object(call) else shown
-
-
-def _wants_object(call: Call) -> bool:
-    return _ONE_OBJECT in call.request.headers.get("accept", "")
-
-
-def _check_single(call: Call, rows: int) -> None:
-    """Refuse, before anything is stored, what could not be answered."""
-    if _wants_object(call) and rows != 1:
-        raise PostgrestError(
-            "PGRST116",
-            "Cannot coerce the result to a single JSON object",
-            status=HTTPStatus.NOT_ACCEPTABLE,
-            hint="Insert one row, or don't ask for a single one.",
-        )
-
-
-def _count_header(call: Call, which: str, rows: int) -> dict[str, str]:
-    asked = _preferred(call, "count") is not None
-    return {"content-range": f"{which}/{rows}"} if asked else {}
-
-
-def _shown(name: str) -> str:
-    """A name that somebody sent, as far as it can be one."""
-    return re.sub(r"[^\w(), -]", "?", name[:63])
-
-
 _FOR_DATE = Query("for_date", "The UTC day; today by default", {"type": "string", "format": "date"})
-_SELECT = Query("select", "The columns to answer, separated by commas; all by default")
-_COLUMNS_SENT = Query("columns", "The columns of the rows sent, separated by commas")
-_BAD, _NONE, _UNACCEPTABLE = (
-    HTTPStatus.BAD_REQUEST.value,
-    HTTPStatus.NOT_FOUND.value,
-    HTTPStatus.NOT_ACCEPTABLE.value,
-)
-_CREATED = HTTPStatus.CREATED.value
-_NO_TABLE, _NO_FUNCTION = "/rest/v1/<table>", "/rest/v1/rpc/<function>"
-_LIVE, _DAILY = "/rest/v1/rpc/get_live_traffic", "/rest/v1/rpc/get_daily_active_users"
-_CALLED = [_BAD, _NONE, _UNACCEPTABLE]
+_SELECT = Query("select", "The columns to return, separated by commas; all by default")
+_COLUMNS_SENT = Query("columns", "The columns of the rows in the body, separated by commas")
+_CREATED, _BAD, _NOT_FOUND, _NOT_ACCEPTABLE = 201, 400, 404, 406
+
+
+def _function(
+    method: str, name: str, handle: Callable[[Call], Any], answer: Any, *query: Query
+) -> Route:
+    return Route(
+        method,
+        f"/rest/v1/rpc/{name}",
+        handle,
+        Who.ADMIN,
+        list[answer],
+        query=[*query, _SELECT],
+        errors=[_BAD, _NOT_FOUND, _NOT_ACCEPTABLE],
+        needs=READ_SITE,
+    )
+
 
 ROUTES = [
     Route(
@@ -448,52 +456,17 @@ ROUTES = [
         body=Row | list[Row],
         query=[_COLUMNS_SENT],
         status=_CREATED,
-        errors=[_UNACCEPTABLE],
+        errors=[_NOT_ACCEPTABLE],
         needs=_PEOPLE,
     ),
     Route("GET", f"/rest/v1/{_TABLE}", select, Who.ADMIN, status=_BAD, needs=_PEOPLE),
-    Route(
-        "POST",
-        _LIVE,
-        get_live_traffic,
-        Who.ADMIN,
-        list[LiveTraffic],
-        query=[_SELECT],
-        errors=_CALLED,
-        needs=READ_SITE,
+    _function("POST", "get_live_traffic", get_live_traffic, LiveTraffic),
+    _function("GET", "get_live_traffic", get_live_traffic, LiveTraffic),
+    _function("POST", "get_daily_active_users", get_daily_active_users, DailyActiveUsers),
+    _function("GET", "get_daily_active_users", get_daily_active_users, DailyActiveUsers, _FOR_DATE),
+    *(
+        Route(method, f"/rest/v1/{rule}", refuse, Who.ANYONE, status=_NOT_FOUND)
+        for rule, refuse in [("rpc/<function>", other_function), ("<table>", other_table)]
+        for method in ("POST", "GET")
     ),
-    Route(
-        "GET",
-        _LIVE,
-        get_live_traffic,
-        Who.ADMIN,
-        list[LiveTraffic],
-        query=[_SELECT],
-        errors=_CALLED,
-        needs=READ_SITE,
-    ),
-    Route(
-        "POST",
-        _DAILY,
-        get_daily_active_users,
-        Who.ADMIN,
-        list[DailyActiveUsers],
-        query=[_SELECT],
-        errors=_CALLED,
-        needs=READ_SITE,
-    ),
-    Route(
-        "GET",
-        _DAILY,
-        get_daily_active_users,
-        Who.ADMIN,
-        list[DailyActiveUsers],
-        query=[_FOR_DATE, _SELECT],
-        errors=_CALLED,
-        needs=READ_SITE,
-    ),
-    Route("POST", _NO_FUNCTION, other_function, Who.ANYONE, status=_NONE),
-    Route("GET", _NO_FUNCTION, other_function, Who.ANYONE, status=_NONE),
-    Route("POST", _NO_TABLE, other_table, Who.ANYONE, status=_NONE),
-    Route("GET", _NO_TABLE, other_table, Who.ANYONE, status=_NONE),
 ]

@@ -1,4 +1,4 @@
-"""What the native API answers. Only the documents read these: no beat imports them."""
+"""The types of the native API's responses. Nothing on a beat's path imports them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 
 class Notice(TypedDict):
-    """A message to everyone in the space: shown until a moment, a new one in its place."""
+    """A message to everyone in the space, shown until ``until`` or until another replaces it."""
 
     id: str
     text: str
@@ -17,27 +17,65 @@ class Notice(TypedDict):
 
 
 class Recorded(TypedDict):
-    """A beat was stored. ``count`` is the space's people, as published a moment ago; ``notice`` is
-    there while there is a message to everyone."""
+    """The beat is stored. ``count``: people in the space, as last published, and its ``version``,
+    for callers who may read them. ``notice``: the message to everyone, while there is one.
+    ``beatAt``: an address that takes the same beats for less; if one fails there, send it here."""
 
     success: bool
     space: str
-    count: int
-    version: int
+    count: NotRequired[int]
+    version: NotRequired[int]
     leaseSeconds: int
     nextBeatIn: int
+    beatAt: NotRequired[str]
     notice: NotRequired[Notice]
 
 
 class Left(TypedDict):
-    """The session's visit is over, or was."""
+    """The session's visit has ended, now or before."""
 
     success: bool
     space: str
 
 
+class PersonIn(TypedDict):
+    """A space that a person is in: since when, when they last beat there, on which page, with how
+    many ``sessions``, and whether a token proved who they are. The page is of the latest beat."""
+
+    space: str
+    since: str
+    lastSeen: str
+    page: str | None
+    sessions: int
+    verified: bool
+
+
+class Whereabouts(TypedDict):
+    """Where a person is, the space of the latest beat first. ``lastSeen``: the latest beat, or when
+    they last left; null if that was more than seven days ago, or never."""
+
+    person: str
+    online: bool
+    spaces: list[PersonIn]
+    lastSeen: str | None
+
+
+class FoundPerson(Whereabouts):
+    """Where a person is."""
+
+    success: bool
+
+
+class FoundPeople(TypedDict):
+    """Where people are, in the order of the request."""
+
+    success: bool
+    people: list[Whereabouts]
+
+
 class FacetValue(TypedDict):
-    """``count`` sessions say it, and ``people`` each once under what their latest beat said."""
+    """A facet's value: ``count`` sessions have it, and ``people`` distinct people, each counted
+    under the value of their latest beat."""
 
     value: str
     count: int
@@ -52,7 +90,7 @@ class Peak(TypedDict):
 
 
 class Views(TypedDict):
-    """Joins: in all, and in this UTC day, ISO week and month."""
+    """Every join counts as a view: in total, and in this UTC day, ISO week and month."""
 
     total: int
     today: int
@@ -61,10 +99,18 @@ class Views(TypedDict):
 
 
 class Measure(TypedDict):
-    """A quality number: the mean over the ``sessions`` that say it."""
+    """A quality number: the mean over the ``sessions`` that report it."""
 
     sessions: int
     mean: float
+
+
+class Accuracy(TypedDict):
+    """The mean difference between the published and the true number of people is at most
+    ``people``; ``because`` says why."""
+
+    people: int
+    because: str
 
 
 class Headcount(TypedDict):
@@ -87,11 +133,38 @@ class Headcount(TypedDict):
     views: Views
     version: int
     asOf: str
+    accuracy: NotRequired[Accuracy]
     notice: NotRequired[Notice]
 
 
+class RolledUp(TypedDict):
+    """The published numbers of a roll-up. ``people`` = ``signedIn`` + ``anonymous``, distinct over
+    all its spaces. ``space``: the id to subscribe to."""
+
+    success: bool
+    space: str
+    people: int
+    signedIn: int
+    anonymous: int
+    sessions: int
+    signedInSessions: int
+    anonymousSessions: int
+    peak: Peak | None
+    peakSessions: int
+    version: int
+    asOf: str
+
+
+class RollUp(RolledUp):
+    """Those of a ``kind`` or a ``group``, and how many of its ``spaces`` have anyone in them."""
+
+    kind: str | None
+    group: str | None
+    spaces: int
+
+
 class LiveSpace(TypedDict):
-    """A space with anyone in it."""
+    """A space with at least one session."""
 
     space: str
     people: int
@@ -108,8 +181,15 @@ class LiveSpaces(TypedDict):
     spaces: list[LiveSpace]
 
 
+class Health(TypedDict):
+    """The API answers, and which release it is."""
+
+    success: bool
+    version: str
+
+
 class Viewer(TypedDict):
-    """A session, as those see it who may."""
+    """A session, as callers who may see people see it."""
 
     sessionId: str
     visitorId: str | None
@@ -128,7 +208,7 @@ class Viewer(TypedDict):
 
 
 class Viewers(TypedDict):
-    """A page of sessions; ``cursor`` leads to the next, null on the last."""
+    """A page of sessions. ``cursor`` leads to the next page, null on the last."""
 
     success: bool
     viewers: list[Viewer]
@@ -136,19 +216,21 @@ class Viewers(TypedDict):
 
 
 class Visit(TypedDict):
-    """One stay of a session in a space."""
+    """A session's visit to a space. ``verified``: a token proved the user; otherwise it is what
+    they claim to be."""
 
     id: str
     joinedAt: str
     userId: str | None
+    verified: bool
     visitorId: str | None
 
 
 class Snapshot(TypedDict):
-    """A page of the visits that have not ended, for whoever follows the space's events.
+    """A page of the visits that have not ended, for clients that follow the space's events.
 
-    Keep the first page's ``eventSeq``, and apply the events behind it to what all pages hold.
-    ``cursor`` leads to the next, null on the last.
+    Keep the first page's ``eventSeq``, and apply later events to the visits of all pages.
+    ``cursor`` leads to the next page, null on the last.
     """
 
     success: bool
@@ -166,21 +248,29 @@ class _Point(TypedDict):
 
 
 class Point(_Point, total=False):
-    """A minute's sample. ``engagement``: the totals until then, where there are any."""
+    """A minute's sample. ``engagement``: the totals up to then, if there are any."""
 
     engagement: dict[str, float]
 
 
+Gap = TypedDict("Gap", {"from": str, "to": str})
+
+
 class Timeline(TypedDict):
-    """Oldest first; minutes with nobody in the space have no point."""
+    """Oldest first; minutes without a session in the space have no point.
+
+    ``gaps``, if there are any: from the first to the last of minutes without a point in which
+    someone was there, but how many is not known, because no sample was taken.
+    """
 
     success: bool
     space: str
     points: list[Point]
+    gaps: NotRequired[list[Gap]]
 
 
 class Day(TypedDict):
-    """A UTC day. ``avgSeconds``: mean time that a visit spent within it."""
+    """A UTC day. ``avgSeconds``: the mean time that a visit spent within it."""
 
     date: str
     uniquePeople: int
@@ -194,11 +284,39 @@ class Day(TypedDict):
 
 
 class Days(TypedDict):
-    """Oldest first; days with nobody in the space have no row."""
+    """Oldest first; days without a session in the space have no row."""
 
     success: bool
     space: str
     days: list[Day]
+
+
+class CostParts(TypedDict):
+    """Dollars: of beats, of visits beside them, of the hours that people were there (recounts,
+    versions, sweeps), and of a day without anyone."""
+
+    beats: float
+    visits: float
+    presence: float
+    fixed: float
+
+
+class DayCost(TypedDict):
+    """What a UTC day of the stack cost, estimated; and what that is by."""
+
+    date: str
+    dollars: float
+    parts: CostParts
+    beats: int
+    views: int
+    viewerHours: float
+
+
+class Costs(TypedDict):
+    """Oldest first; only whole days, from 01:00 of the next on."""
+
+    success: bool
+    days: list[DayCost]
 
 
 class People(TypedDict):
@@ -211,27 +329,28 @@ class People(TypedDict):
 
 
 class PublishedNumbers(People):
-    """The version that everybody sees, and when it was published; null: none was yet."""
+    """The latest version, when it was published and how accurate it is; null if none has been."""
 
     version: int
     asOf: str | None
+    accuracy: Accuracy | None
 
 
 class Recount(People):
-    """What the sessions give that were read now."""
+    """The numbers of the sessions that were read just now."""
 
     at: str
 
 
 class Difference(People):
-    """The recount minus what is published, and the facets that differ."""
+    """The recount minus the published numbers, and the facets that differ."""
 
     facets: list[str]
 
 
 class OnItsWay(TypedDict):
-    """What explains a difference for a while: sessions written a moment ago, leases that ran out
-    and are ended by the next sweep, shards counted a moment ago."""
+    """What explains a temporary difference: sessions written a moment ago, leases that ran out and
+    that the next sweep ends, shards counted a moment ago."""
 
     written: int
     leasesRunOut: int
@@ -239,7 +358,7 @@ class OnItsWay(TypedDict):
 
 
 class CountedShard(TypedDict):
-    """A shard's numbers as of its last recount, which read so many rows."""
+    """A shard's numbers as of its last recount, and how many ``rows`` that recount read."""
 
     shard: int
     people: int
@@ -250,15 +369,18 @@ class CountedShard(TypedDict):
 
 
 class CountedAs(TypedDict):
-    """Who a session is counted as: the user when signed in, else the visitor, else itself."""
+    """The person a session counts as: the user if signed in, otherwise the visitor, otherwise the
+    session itself. ``verified``: a token proved the user, who is another person than those who only
+    claim the id."""
 
     by: Literal["user", "visitor", "session"]
     id: str
+    verified: bool
 
 
 class CountedSession(TypedDict):
-    """A session that is counted, under these facets, the page among them. In those that it
-    ``decides`` its person counts under what it says; null: not looked at in so large a space."""
+    """A counted session and its facets, the page among them. ``decides``: the facets in which its
+    person counts under this session's value; null in a space too large to work that out."""
 
     sessionId: str
     person: CountedAs
@@ -272,8 +394,8 @@ class CountedSession(TypedDict):
 
 
 class NotCounted(TypedDict):
-    """A row that is not counted, why, and since when. ``movedTo``: the shard where the session is
-    now, where it is known."""
+    """A row that is not counted, why, and since when. ``movedTo``: the shard that the session is in
+    now, if known."""
 
     sessionId: str
     shard: int
@@ -283,10 +405,10 @@ class NotCounted(TypedDict):
 
 
 class Explanation(TypedDict):
-    """Where a space's numbers come from. ``verdict``: whether what is published agrees with a
-    recount, differs by what is on its way, or drifted and will be repaired. Of a space that is too
-    large to be read whole, ``note`` says so, and whatever rests on a recount is null. ``cursor``
-    leads to the next page of sessions and rows, null on the last."""
+    """Where a space's numbers come from. ``verdict``: the published numbers agree with a recount,
+    differ by changes that are on their way, or drifted and will be repaired. A space that is too
+    large to read whole has a ``note`` about it, and null where a recount would be needed.
+    ``cursor`` leads to the next page of sessions and rows, null on the last."""
 
     success: bool
     space: str

@@ -1,48 +1,61 @@
-"""One call of a route: who calls, and what all systems do with a beat."""
+"""A call of a route: its caller, and how every system records a beat."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from headcount.beats import MAX_IDENTIFIER, Beat, Leave, check_size, check_text
-from headcount.clients import Services
-from headcount.devices import device_of, is_browser
+from msgspec import Struct
+from msgspec.structs import replace
+
+from headcount.auth.tokens import takes_cookie, token_in
 from headcount.errors import BusyError, ForbiddenError, InvalidRequestError, UnauthorizedError
-from headcount.moderation import NO_SUBJECT, Act, Notice, shown, until_when
-from headcount.session import Facts, Session, persons_of
-from headcount.spaces import Kind, Space
-from headcount.times import iso, whole_seconds
-from headcount.tokens import (
+from headcount.model.access import (
+    SHARE_PREFIX,
     Action,
     Caller,
     Scope,
-    require,
+    covers,
     require_admin,
-    takes_cookie,
-    token_in,
+    require_scope,
 )
+from headcount.model.beat import MAX_IDENTIFIER, Beat, Leave, Tab, check_text, fitted
+from headcount.model.intervals import Interval, interval_of
+from headcount.model.moderation import NO_SUBJECT, Notice, active_notice, denied_until
+from headcount.model.session import Facts, Session, persons_of
+from headcount.model.space import Kind, Space
+from headcount.times import iso, whole_seconds
+from headcount.web.devices import device_of, is_browser
 from headcount.web.http import Event, Request
+from headcount.web.robots import AUTOMATED, robot_of
+
+if TYPE_CHECKING:
+    from headcount.wiring import Services
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
+_AUTOMATED = re.compile(r'"robot"\s*:\s*true')  # as the clients of all systems say it
 _COUNTRY_HEADER = "cloudfront-viewer-country"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whom a beat is from: ``verified`` when a token proves it."""
+class Identity(Struct, frozen=True):
+    """The user a beat is from, if any. ``verified``: a token proves it."""
 
     user: str | None
     verified: bool
     name: str | None = None
     picture: str | None = None
+    caller: Caller | None = None
+    """Whose token the request carries, if it is valid here."""
 
 
 def proven(caller: Caller, subject: str) -> Identity:
-    """Whom a token proves, by its subject. ForbiddenError for one that is no userId: nobody could
-    name it later, to remove or to erase them."""
+    """The identity that a token's subject proves.
+
+    ForbiddenError where the subject can't be a userId: an admin could not name such a user later,
+    to remove or to erase them.
+    """
     try:
         check_text(subject, MAX_IDENTIFIER)
     except ValueError as error:
@@ -50,41 +63,40 @@ def proven(caller: Caller, subject: str) -> Identity:
             f"The token's subject can't be a userId here: it {error}. Have it issued with a "
             "shorter or plainer 'sub', or send no token."
         ) from None
-    return Identity(subject, True, caller.name, caller.picture)
+    return Identity(subject, True, caller.name, caller.picture, caller)
 
 
 def _check_engagement(beat: Beat, kind: Kind) -> None:
     if unknown := sorted({*(beat.engagement or {})} - {*kind.engagement}):
-        shown = ", ".join(kind.engagement)
+        known = ", ".join(kind.engagement)
         raise InvalidRequestError(
-            f"engagement may hold {shown} in this kind of space, not {unknown[0]!r}. "
+            f"engagement may hold {known} in this kind of space, not {unknown[0]!r}. "
             "The Kinds parameter can name others."
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
-    """What a beat's answer says of its space."""
+class BeatResult(Struct, frozen=True):
+    """A recorded beat, and its space's published numbers for the response. ``people`` and
+    ``version`` are None for callers who may not read the space's counts."""
 
-    people: int
-    version: int
+    people: int | None
+    version: int | None
     changed: bool = False
-    """Whether the beat was a join or a change."""
+    """The beat was a join or a change."""
     notice: Notice | None = None
     """The message to everyone in the space, while it is shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request to a route, its path's parameters decoded."""
+class Call(Struct, frozen=True):
+    """A request to a route, with the decoded parameters of its path."""
 
     services: Services
     request: Request
     params: Mapping[str, str]
 
     @classmethod
-    def of_socket(cls, services: Services, event: Event) -> Call:
-        """An event of a WebSocket as a request: it has neither method nor path of its own."""
+    def from_socket_event(cls, services: Services, event: Event) -> Call:
+        """Make a call of a WebSocket event, which has neither a method nor a path."""
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         request = Request(
             id=event["requestContext"]["requestId"],
@@ -99,65 +111,69 @@ class Call:
 
     @property
     def now(self) -> int:
-        """The server's time, in epoch milliseconds."""
+        """The server's time in epoch milliseconds."""
         return self.services.clock()
 
     def query(self, name: str) -> str | None:
-        """A query parameter."""
+        """A query parameter, or None."""
         return self.request.query.get(name)
 
     def space(self, kind: str, name: str) -> Space:
         """``kind:name``, or InvalidRequestError."""
         return self.services.settings.kinds.space(f"{kind}:{name}")
 
+    @property
+    def path_space(self) -> Space:
+        """The space that the path names, or InvalidRequestError."""
+        return self.services.settings.kinds.space(self.params["space"])
+
     # ------------------------------------------------------------------------------------ callers
 
     @property
     def has_token(self) -> bool:
-        """Whether a token came along, valid or not."""
+        """The request carries a token, valid or not."""
         return self._token() is not None
 
     def require_admin(self) -> None:
-        """Let admins pass."""
-        require_admin(self.verified())
+        """Refuse callers who are not admins."""
+        require_admin(self.authenticate())
 
-    def require(self, scope: Scope) -> None:
-        """Let pass whose token has the scope, and admins."""
-        require(self.verified(), scope)
+    def require_scope(self, scope: Scope) -> None:
+        """Refuse callers who are not admins and whose token lacks the scope."""
+        require_scope(self.authenticate(), scope)
 
-    def spaces(self, action: Action) -> frozenset[str]:
-        """Where the caller may do this, as ``covers`` takes it."""
-        caller = self.verified()
+    def allowed_spaces(self, action: Action) -> frozenset[str]:
+        """The spaces in which the caller may do this, in the form ``covers`` takes."""
+        caller = self.authenticate()
         return caller.spaces(action) if caller is not None else frozenset()
 
     @property
-    def who(self) -> str:
-        """The admin that calls, for the record: the token's subject where it has one."""
+    def actor(self) -> str:
+        """The admin, as the activity log names them: the token's subject if it has one."""
         caller = self.caller()
         return (caller.subject if caller is not None else None) or NO_SUBJECT
 
-    def note(self, space: Space, what: str, **parameters: Any) -> None:
-        """Keep what an admin is about to do to a space: what can't be kept is not done."""
-        self.services.history.add_act(
-            Act(space.id, self.now, self.services.new_id(), self.who, what, parameters)
-        )
+    def log_action(self, space: Space, what: str, **parameters: Any) -> None:
+        """Add to the activity log what an admin is about to do; if that fails, it is not done."""
+        self.services.moderator.note(space, self.actor, what, **parameters)
 
     def require_counts(self, space: Space) -> None:
-        """Let pass whoever may see the space's counts."""
+        """Refuse callers who may not see the space's counts."""
         if not space.kind.counts_are_public:
-            self.require(Scope(Action.READ, space.id))
+            self.require_scope(Scope(Action.READ, space.id))
 
     def require_names(self, space: Space) -> None:
-        """Let pass whoever may see who is in the space."""
+        """Refuse callers who may not see the people in the space."""
         if space.kind.names == "public":
             return
-        caller = self.verified()
-        if space.kind.names == "users" and caller is not None:
+        caller = self.authenticate()
+        if space.kind.names == "users" and caller is not None and caller.share is None:
             return
-        require(caller, Scope(Action.PEOPLE, space.id))
+        require_scope(caller, Scope(Action.PEOPLE, space.id))
 
     def caller(self) -> Caller | None:
-        """Whoever calls an open route: what is no token of ours makes nobody."""
+        """The caller of an open route; None without a token, or with one that is not valid here,
+        and for a share link, whose holder is nobody."""
         token = self._token()
         if token is None:
             return None
@@ -171,25 +187,29 @@ class Call:
             return None
 
     def identify(self, claimed: str | None) -> Identity:
-        """Whom a beat is from. A token proves its subject; an admin's may speak for anyone."""
+        """The user a beat is from: a token proves its subject, an admin's proves any user."""
         return self.identify_as(self.caller(), claimed)
 
     def identify_as(self, caller: Caller | None, claimed: str | None) -> Identity:
-        """Whom a beat is from, by a token that was checked before."""
+        """The user a beat is from, by a token that was verified before."""
         if caller is not None and caller.admin:
-            return Identity(claimed, verified=claimed is not None)
+            return Identity(claimed, verified=claimed is not None, caller=caller)
         if caller is not None and caller.subject is not None:
             if claimed not in {None, caller.subject}:
                 raise ForbiddenError("The userId is not the token's subject. Leave userId out.")
             return proven(caller, caller.subject)
         if claimed is not None and self.services.settings.require_verified_users:
             raise UnauthorizedError("A userId needs that user's token here. Send it, or no userId.")
-        return Identity(claimed, verified=False)
+        return Identity(claimed, verified=False, caller=caller)
 
-    def verified(self) -> Caller | None:
-        """Whoever calls; UnauthorizedError for what is no token of ours."""
+    def authenticate(self) -> Caller | None:
+        """The caller; None without a token. UnauthorizedError if the token is not valid here."""
         token = self._token()
-        return self.services.verifier.verify(token) if token else None
+        if token is None:
+            return None
+        if token.startswith(SHARE_PREFIX):
+            return self.services.share_links.caller(token)
+        return self.services.verifier.verify(token)
 
     def _token(self) -> str | None:
         request = self.request
@@ -202,57 +222,122 @@ class Call:
     # -------------------------------------------------------------------------------------- beats
 
     def record_beat(
-        self, space: Space, beat: Beat, identity: Identity, connection: str | None = None
-    ) -> Count:
-        """Store a beat, its device and country filled in where they are known.
+        self,
+        space: Space,
+        beat: Beat,
+        identity: Identity,
+        connection: str | None = None,
+        *,
+        tab: Tab | None = None,
+        joins: bool = False,
+        admitted: bool = False,
+        robot: str | None = None,
+        lease: int | None = None,
+    ) -> BeatResult:
+        """Store a beat, with its device and country if the request reveals them.
 
-        ``connection``: the WebSocket that holds the session from now on.
+        ``connection``: the WebSocket that holds the session from now on. ``tab``: the sender, where
+        tabs share a session. ``joins``: the client says that it has just come. ``admitted``: a join
+        was admitted before. ``robot``: the robot that sends it, if the request does not say so.
+        ``lease``: seconds that it keeps the session alive; None: as the kind says.
         """
+        robot = robot or self.robot or (AUTOMATED if beat.robot else None)
+        if robot is not None and not space.kind.counts_robots:
+            self.services.meter.add("Robots")
+            return self._published(space, identity.caller, self.now)
         _check_engagement(beat, space.kind)
-        if identity.user != beat.user_id:  # a token's, which the beat was not measured with
-            check_size(replace(beat, user_id=identity.user), space.id, connection or "")
-        self.admit(space, beat, identity.user)
-        facts = Facts.of(beat, user=identity.user, verified=identity.verified)
-        facts = replace(facts, facets={**self.seen(), **facts.facets})
+        if identity.user != beat.user_id:  # from a token: not part of the size so far
+            beat = fitted(replace(beat, user_id=identity.user), space.id, connection or "")
+        self.admit(space, beat, identity)
+        facts = Facts.from_beat(beat, user=identity.user, verified=identity.verified)
+        facets = {**self.observed_facets(), **facts.facets}
+        facts = replace(facts, facets=facets if robot is None else {**facets, "robot": robot})
         now = self.now
-        changed = self.services.desk.record_beat(
-            space, beat, facts, request=self.request.id, now=now, connection=connection
+        changed = self.services.session_recorder.record_beat(
+            space,
+            beat,
+            facts,
+            request=self.request.id,
+            now=now,
+            connection=connection,
+            tab=tab,
+            joins=joins,
+            lease=lease,
+            admit_join=None if admitted else partial(self.admit_joins, space),
         )
         self.services.meter.add("Beats")
-        return replace(self.count(space, now), changed=changed)
+        return replace(self._published(space, identity.caller, now), changed=changed)
 
-    def record_touch(self, space: Space, session: str, page: str | None) -> None:
-        """Store a beat of a client that says who it is only when it joins."""
+    @property
+    def beat_url(self) -> str | None:
+        """Where the client may send its beats from now on; None: where it sent this one."""
+        # A stage of the API names it: the function can't, as its URL follows from the function.
+        return (self.request.event.get("stageVariables") or {}).get("beatUrl")
+
+    def interval(self, space: Space, state: str) -> Interval:
+        """When a session is to beat next, and how long its beat keeps it alive."""
+        now = self.now
+        return interval_of(
+            space.kind, state, self.services.summaries.summary(space.id, now).crowd, now
+        )
+
+    def record_touch(
+        self, space: Space, session: str, page: str | None, *, tab: Tab | None = None
+    ) -> None:
+        """Store a beat of a client that identifies itself only when it joins."""
+        if self.robot is not None and not space.kind.counts_robots:
+            self.services.meter.add("Robots")
+            return
         caller = self.caller()
         user = caller.subject if caller is not None else None
-        self.admit(space, Beat(session_id=session), user)
+        self.admit(space, Beat(session_id=session), Identity(user, verified=user is not None))
 
-        def admit(row: Session) -> None:
-            who = row.facts
-            self.admit(space, Beat(session_id=session, visitor_id=who.visitor), who.user)
-
-        denied = self.services.badges.glance(space.id, self.now).denied
-        self.services.desk.record_touch(
+        denied = self.services.summaries.summary(space.id, self.now).denied
+        self.services.session_recorder.record_touch(
             space,
             session,
             page,
             user=user,
             request=self.request.id,
             now=self.now,
-            admit=admit if denied else None,  # else nobody has to be looked at
+            tab=tab,
+            # Without removals there is nothing to check.
+            admit=partial(self.admit_session, space) if denied else None,
+            admit_join=partial(self.admit_joins, space),
         )
         self.services.meter.add("Beats")
 
-    def admit(self, space: Space, beat: Beat, user: str | None) -> None:
-        """Refuse the beat of somebody who was removed from the space.
+    def record_events(self, space: Space, session: str, number: int) -> None:
+        """Charge a live session for events that it reports."""
+        self.services.session_recorder.record_events(
+            space,
+            session,
+            number,
+            request=self.request.id,
+            now=self.now,
+            admit=partial(self.admit_session, space),
+        )
 
-        It rests on what the answer's count is read from, so it costs nothing of its own. A session
-        that came back before the removal was known here is ended.
+    def admit_session(self, space: Space, row: Session) -> None:
+        """Refuse a message of a stored session whose person was removed from the space."""
+        who = row.facts
+        beat = Beat(session_id=row.id, visitor_id=who.visitor)
+        self.admit(space, beat, Identity(who.user, who.verified))
+
+    def admit(self, space: Space, beat: Beat, identity: Identity) -> None:
+        """Refuse the beat of a person who was removed from the space, and end their session.
+
+        The session may have come back before this process learned of the removal. The check reads
+        the row that the response's count comes from, so it adds no cost.
         """
         now = self.now
-        denied = self.services.badges.glance(space.id, now).denied
-        persons = persons_of(user, beat.visitor_id, beat.session_id) if denied else ()
-        until = until_when(denied, persons, now)
+        denied = self.services.summaries.summary(space.id, now).denied
+        if not denied:
+            return
+        persons = persons_of(
+            identity.user, beat.visitor_id, beat.session_id, verified=identity.verified
+        )
+        until = denied_until(denied, persons, now)
         if until is None:
             return
         self.record_leave(space, Leave(session_id=beat.session_id))
@@ -261,34 +346,109 @@ class Call:
             headers={"Retry-After": str(max(1, whole_seconds(until - now)))},
         )
 
-    def record_leave(self, space: Space, leave: Leave, *, stayed: int | None = None) -> None:
-        """End a session's visit. ``stayed`` is how many seconds the client says it was."""
-        self.services.desk.record_leave(
-            space, leave, request=self.request.id, now=self.now, stayed=stayed
+    def record_leave(
+        self,
+        space: Space,
+        leave: Leave,
+        *,
+        duration: int | None = None,
+        tab: Tab | None = None,
+        shared: bool = False,
+        may_overtake: bool = True,
+    ) -> None:
+        """End a session's visit. ``duration``: its length in seconds as the client reports it.
+
+        ``shared``: tabs may share the session, and only ``tab`` leaves if it is given.
+        ``may_overtake``: the session's join may still be under way.
+        """
+        may_overtake = may_overtake and (self.robot is None or space.kind.counts_robots)
+        self.services.session_recorder.record_leave(
+            space,
+            leave,
+            request=self.request.id,
+            now=self.now,
+            duration=duration,
+            tab=tab,
+            shared=shared,
+            may_overtake=may_overtake,
+            admit_join=partial(self.admit_joins, space),
         )
 
-    def count(self, space: Space, now: int) -> Count:
-        """The count for the answer to a beat of somebody who is there."""
-        seen = self.services.badges.glance(space.id, now)
+    def may_ingest(self, space: Space) -> bool:
+        """Whether the caller is a server of the deployment's own: the limits of strangers are not
+        for them."""
+        caller = self.caller()
+        return caller is not None and covers(caller.spaces(Action.INGEST), space.id)
+
+    def admit_joins(self, space: Space, sessions: int = 1) -> None:
+        """Admit new sessions, or raise RateLimitError: so many may come from a network, and to new
+        spaces of a kind, in a minute. -1: one that was admitted did not begin."""
+        if sessions and not self.may_ingest(space):
+            self.services.join_limits.admit(
+                space,
+                exists=self.services.summaries.summary(space.id, self.now).version > 0,
+                source=self.source,
+                now=self.now,
+                sessions=sessions,
+            )
+
+    def admit_listener(self, space: Space) -> None:
+        """Admit a socket that only listens to a space's count. RateLimitError if too many of its
+        network were opened in this minute."""
+        if not self.may_ingest(space):
+            source = self.request.source(self.services.settings.edge_key)
+            self.services.join_limits.admit_listener(source, self.now)
+
+    def may_see_names(self, space: Space) -> bool:
+        """Whether the caller may see the people in the space."""
+        try:
+            self.require_names(space)
+        except (ForbiddenError, UnauthorizedError):
+            return False
+        return True
+
+    def _published(self, space: Space, caller: Caller | None, now: int) -> BeatResult:
+        """The space's published numbers, for the response to a beat, as far as the caller may read
+        them: anybody can send a beat."""
+        summary = self.services.summaries.summary(space.id, now)
+        kind, reads = space.kind, covers(caller.spaces(Action.READ), space.id) if caller else False
+        notice = active_notice(summary.notice, now) if kind.messages_are_public or reads else None
+        if not (kind.counts_are_public or reads):
+            return BeatResult(None, None, notice=notice)
         # The first beat of an empty space is answered before its count is published.
-        return Count(max(seen.people, 1), seen.version, notice=shown(seen.notice, now))
+        return BeatResult(max(summary.people, 1), summary.version, notice=notice)
+
+    @property
+    def source(self) -> str:
+        """The network that the request comes from; empty if it is not known."""
+        return self.request.source(self.services.settings.edge_key)
+
+    @property
+    def robot(self) -> str | None:
+        """The robot that sends the request, by its User-Agent or because it says so; else None."""
+        request = self.request
+        if (found := robot_of(request.headers.get("user-agent", ""))) is not None:
+            return found
+        body = request.event.get("body") or ""
+        says_so = _AUTOMATED.search(body) or request.query.get("robot") == "true"
+        return AUTOMATED if says_so else None
 
     @property
     def device(self) -> str:
-        """``desktop``, ``mobile`` or ``tablet``, by the User-Agent."""
+        """``desktop``, ``mobile`` or ``tablet``, from the User-Agent."""
         return device_of(self.request.headers.get("user-agent", ""))
 
     @property
     def country(self) -> str | None:
-        """The viewer's country (ISO 3166, two letters) where the edge says it."""
+        """The viewer's country (ISO 3166, two letters); None if the edge does not send it."""
         country = self.request.headers.get(_COUNTRY_HEADER, "")
         return country if _COUNTRY.fullmatch(country) else None
 
-    def seen(self) -> dict[str, str]:
-        """The facets that the request's headers say."""
-        seen = {}
+    def observed_facets(self) -> dict[str, str]:
+        """The facets that follow from the request's headers."""
+        facets = {}
         if is_browser(self.request.headers.get("user-agent", "")):
-            seen["device"] = self.device
+            facets["device"] = self.device
         if self.country is not None:
-            seen["country"] = self.country
-        return seen
+            facets["country"] = self.country
+        return facets

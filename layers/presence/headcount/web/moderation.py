@@ -1,43 +1,45 @@
-"""Moderation: alert rules, messages to everyone, removals, and the record of what admins did."""
+"""Moderation: alert rules, messages to everyone, removals, and the log of what admins did."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from headcount.alerts import LONGEST_SPIKE, NAME, Milestone, Rule, Spike, State
 from headcount.errors import InvalidRequestError, NotFoundError
-from headcount.messages import Identifier, Message, parse, text_up_to
-from headcount.messages import Rule as Check
-from headcount.moderation import Removal
-from headcount.reading import time_in
-from headcount.spaces import Space
+from headcount.model.access import Action, Scope
+from headcount.model.alert import LONGEST_SPIKE, RULE_NAME, Milestone, Rule, RuleState, Spike
+from headcount.model.beat import MAX_EXACT
+from headcount.model.moderation import Removal
 from headcount.times import DAY, HOUR, SECOND, iso, whole_seconds
-from headcount.tokens import Action, Scope
+from headcount.usecases.parameters import time_in, times_in
 from headcount.web.answers import Notice
+from headcount.web.bodies import Identifier, Message, parse, text_up_to
+from headcount.web.bodies import Rule as BodyRule
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
-from headcount.web.routing import Query, Route, Who
+from headcount.web.routing import TIMES, Route, Who
 
 shape_error = respond_error
 
 MAX_TEXT = 280
 """Characters of a message to everyone."""
 MAX_SHOWN = 86_400
-_SHOWN = 300
+"""Seconds that a message is shown at most."""
+_DEFAULT_SHOWN = 300
 LONGEST_REMOVAL = 30 * DAY
-_REMOVED = HOUR
-MAX_ACTS = 500
-_ACTS_OF = 30 * DAY
+_DEFAULT_REMOVAL = HOUR
+MAX_AUDIT_ENTRIES = 500
+_DEFAULT_PERIOD = 30 * DAY
 _REMOVAL_ID = re.compile(r"[0-9a-f]{16}")
 _MILESTONE = '{"type": "milestone", "people": 100}'
 _SPIKE = '{"type": "spike", "factor": 2, "minutes": 5, "atLeast": 10}'
 
 
-def _text(value: str) -> str:
+def _check_message_text(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be empty")
     if len(value) > MAX_TEXT:
@@ -45,21 +47,21 @@ def _text(value: str) -> str:
     return value
 
 
-# ------------------------------------------------------------------------------------ what is taken
+# ------------------------------------------------------------------------------------------- bodies
 
 People = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class MilestoneRule(Message):
-    """Set off when people rise to ``people``; again only after they were fewer."""
+    """Fires when the number of people rises to ``people``, and again only after it fell below."""
 
     type: Literal["milestone"]
     people: People
 
 
 class SpikeRule(Message):
-    """Set off when people are ``factor`` times those of ``minutes`` ago and ``atLeast`` so many;
-    again only after that was not so."""
+    """Fires when there are ``factor`` times as many people as ``minutes`` ago and at least
+    ``atLeast``, and again only after this no longer held."""
 
     type: Literal["spike"]
     factor: Annotated[float, Field(gt=1, le=1_000, allow_inf_nan=False)]
@@ -68,34 +70,45 @@ class SpikeRule(Message):
 
 
 class MessageToAll(Message):
-    """``{text, level?, seconds?}``: shown for 5 minutes unless told otherwise, a day at most."""
+    """``{text, level?, seconds?}``: shown for 5 minutes by default, for a day at most."""
 
     text: Annotated[
         str,
         text_up_to(4 * MAX_TEXT),
-        Check(_text, {"minLength": 1, "maxLength": MAX_TEXT}),
+        BodyRule(_check_message_text, {"minLength": 1, "maxLength": MAX_TEXT}),
     ]
     level: Literal["info", "warning"] = "info"
-    seconds: Annotated[int, Field(ge=1, le=MAX_SHOWN)] = _SHOWN
+    seconds: Annotated[int, Field(ge=1, le=MAX_SHOWN)] = _DEFAULT_SHOWN
 
 
 class RemovalOfPerson(Message):
-    """Who goes, named in one of three ways, and until when: a time, or for so many seconds; an
-    hour unless told otherwise, 30 days at most. ``reason`` is for the record alone."""
+    """The person to remove, by one of the three ids, and for how long: ``until`` a time or for
+    ``seconds``, by default an hour, at most 30 days. Only admins see the ``reason``.
+
+    ``verified``, with a userId: true for the user whom a token proved, false for those who only
+    claim the id. Without it, whichever of them is here is removed, and if nobody is, both are; if
+    both are here, the answer is 409."""
 
     user_id: Identifier | None = None
     visitor_id: Identifier | None = None
     session_id: Identifier | None = None
+    verified: bool | None = None
     until: Annotated[str, text_up_to(40)] | None = None
     seconds: Annotated[int, Field(ge=1, le=LONGEST_REMOVAL // SECOND)] | None = None
     reason: Annotated[str, text_up_to(200)] | None = None
 
 
-# --------------------------------------------------------------------------------- what is answered
+class Correction(Message):
+    """``{total}``: what the total should be, running visits included."""
+
+    total: Annotated[float, Field(ge=0, le=MAX_EXACT, allow_inf_nan=False)]
+
+
+# ---------------------------------------------------------------------------------------- responses
 
 
 class MilestoneAlert(TypedDict):
-    """A rule and how it stands: ``fired`` while people are so many."""
+    """A rule and its state: ``fired`` while there are at least ``people``."""
 
     name: str
     type: Literal["milestone"]
@@ -105,7 +118,7 @@ class MilestoneAlert(TypedDict):
 
 
 class SpikeAlert(TypedDict):
-    """A rule and how it stands: ``fired`` while the spike lasts, as of the last version."""
+    """A rule and its state as of the last version: ``fired`` while the spike lasts."""
 
     name: str
     type: Literal["spike"]
@@ -125,22 +138,31 @@ class Alerts(TypedDict):
 
 
 class Done(TypedDict):
-    """It is done, and will be seen within about two seconds."""
+    """The change is stored, and takes effect within about two seconds."""
 
     success: bool
     space: str
 
 
 class Sent(TypedDict):
-    """The message is on its way, and will be seen within about two seconds."""
+    """The message is stored, and visitors see it within about two seconds."""
 
     success: bool
     id: str
     until: str
 
 
+class Corrected(TypedDict):
+    """The total is corrected; ``was``: what it was."""
+
+    success: bool
+    space: str
+    was: float
+    total: float
+
+
 class CurrentMessage(TypedDict):
-    """The message to everyone, if there is one."""
+    """The message to everyone, or null."""
 
     success: bool
     space: str
@@ -148,7 +170,7 @@ class CurrentMessage(TypedDict):
 
 
 class Removed(TypedDict):
-    """They are removed: ``ended`` of their sessions were here."""
+    """The person is removed; ``ended``: how many of their sessions that ended."""
 
     success: bool
     id: str
@@ -157,10 +179,13 @@ class Removed(TypedDict):
 
 
 class PersonRemoved(TypedDict):
-    """Who was removed: one of the three ids is theirs."""
+    """A removed person, known by one of the three ids; the other two are null. ``verified``: of a
+    userId, only the user whom a token proved (true), those who claim the id (false), or both
+    (null)."""
 
     id: str
     userId: str | None
+    verified: bool | None
     visitorId: str | None
     sessionId: str | None
     until: str
@@ -170,7 +195,7 @@ class PersonRemoved(TypedDict):
 
 
 class Removals(TypedDict):
-    """Whoever may not be in the space now, the latest first."""
+    """The people who may not be in the space now, the latest removal first."""
 
     success: bool
     space: str
@@ -187,7 +212,7 @@ class ActOfAdmin(TypedDict):
     parameters: dict[str, Any]
 
 
-class Audit(TypedDict):
+class AuditLog(TypedDict):
     """The newest first, at most 500."""
 
     success: bool
@@ -199,27 +224,27 @@ class Audit(TypedDict):
 
 
 def put_alert(call: Call) -> Done:
-    """Set an alert rule, in place of the one of that name: a milestone or a spike."""
-    space, name = _space(call), call.params["name"]
-    if not NAME.fullmatch(name):
+    """Set an alert rule, a milestone or a spike; it replaces a rule with the same name."""
+    space, name = call.path_space, call.params["name"]
+    if not RULE_NAME.fullmatch(name):
         raise InvalidRequestError(
-            "The name is not valid: a letter or digit, then up to 63 of A-Z a-z 0-9 . _ -"
+            "The name is not valid: send a letter or digit, then up to 63 of A-Z a-z 0-9 . _ -"
         )
-    call.services.moderator.put_rule(space, _rule(name, call.request.json()), by=call.who)
+    call.services.moderator.put_rule(space, _rule(name, call.request.json()), by=call.actor)
     return {"success": True, "space": space.id}
 
 
 def alerts(call: Call) -> Alerts:
-    """List a space's alert rules, and how each stands."""
-    space = _space(call)
+    """List a space's alert rules and their states."""
+    space = call.path_space
     found = call.services.moderator.rules(space)
     return {"success": True, "space": space.id, "alerts": [_alert(*one) for one in found]}
 
 
 def delete_alert(call: Call) -> Done:
     """Delete an alert rule."""
-    space = _space(call)
-    call.services.moderator.delete_rule(space, call.params["name"], by=call.who)
+    space = call.path_space
+    call.services.moderator.delete_rule(space, call.params["name"], by=call.actor)
     return {"success": True, "space": space.id}
 
 
@@ -231,44 +256,44 @@ def _rule(name: str, body: Any) -> Rule:
     if kind == "milestone":
         return Milestone(name, parse(MilestoneRule, body, _MILESTONE).people)
     raise InvalidRequestError(
-        f"type must be 'milestone' or 'spike': send for example {_MILESTONE} or {_SPIKE}."
+        f"type must be 'milestone' or 'spike': send, for example, {_MILESTONE} or {_SPIKE}."
     )
 
 
-def _alert(rule: Rule, state: State) -> MilestoneAlert | SpikeAlert:
-    said: Any = {
+def _alert(rule: Rule, state: RuleState) -> MilestoneAlert | SpikeAlert:
+    body: Any = {
         "name": rule.name,
-        **rule.said(),
+        **rule.fields(),
         "state": "fired" if state.on else "armed",
         "lastFiredAt": iso(state.fired_at) if state.fired_at is not None else None,
     }
-    return said  # type: ignore[no-any-return]
+    return body  # type: ignore[no-any-return]
 
 
 # ----------------------------------------------------------------------------------------- messages
 
 
 def send_message(call: Call) -> Sent:
-    """Show a message to everyone in a space, in place of the one before."""
-    space = _space(call)
-    said = parse(MessageToAll, call.request.json(), '{"text": "We start in five minutes."}')
-    until = call.now + said.seconds * SECOND
-    notice = call.services.moderator.send(space, said.text, said.level, until, by=call.who)
+    """Show a message to everyone in a space; it replaces the current one."""
+    space = call.path_space
+    body = parse(MessageToAll, call.request.json(), '{"text": "We start in five minutes."}')
+    until = call.now + body.seconds * SECOND
+    notice = call.services.moderator.send(space, body.text, body.level, until, by=call.actor)
     return {"success": True, "id": notice.id, "until": iso(notice.until)}
 
 
 def message(call: Call) -> CurrentMessage:
-    """Show the message to everyone, as published a moment ago."""
-    space = _space(call)
-    notice = call.services.headcounts.get(space.id).notice_at(call.now)
-    body: Any = notice.body() if notice is not None else None
-    return {"success": True, "space": space.id, "message": body}
+    """Get the message to everyone, as last published."""
+    space = call.path_space
+    notice = call.services.moderator.message(space)
+    message = notice.body() if notice is not None else None
+    return {"success": True, "space": space.id, "message": message}
 
 
 def end_message(call: Call) -> Done:
     """End the message to everyone before its time."""
-    space = _space(call)
-    call.services.moderator.end_message(space, by=call.who)
+    space = call.path_space
+    call.services.moderator.end_message(space, by=call.actor)
     return {"success": True, "space": space.id}
 
 
@@ -276,53 +301,56 @@ def end_message(call: Call) -> Done:
 
 
 def remove(call: Call) -> Removed:
-    """Remove a person from a space: their sessions end now, their beats are refused until then."""
-    space = _space(call)
-    said = parse(RemovalOfPerson, call.request.json(), '{"userId": "u1", "seconds": 3600}')
-    named = {"userId": said.user_id, "visitorId": said.visitor_id, "sessionId": said.session_id}
+    """Remove a person from a space: end their sessions now, and refuse their beats for a time."""
+    space = call.path_space
+    body = parse(RemovalOfPerson, call.request.json(), '{"userId": "u1", "seconds": 3600}')
+    named = {"userId": body.user_id, "visitorId": body.visitor_id, "sessionId": body.session_id}
     given = [(field, value) for field, value in named.items() if value is not None]
     if len(given) != 1:
         raise InvalidRequestError("Name one person: send userId, visitorId or sessionId.")
     ((field, value),) = given
+    if body.verified is not None and field != "userId":
+        raise InvalidRequestError("Send verified only with a userId.")
     removal, ended = call.services.moderator.remove(
         space,
         field,
         value,
-        _until(said, call.now),
-        by=call.who,
+        _until(body, call.now),
+        by=call.actor,
         request=call.request.id,
-        reason=said.reason,
+        reason=body.reason,
+        verified=body.verified,
     )
     return {"success": True, "id": removal.id, "until": iso(removal.until), "ended": ended}
 
 
 def removals(call: Call) -> Removals:
-    """List who may not be in a space now."""
-    space = _space(call)
+    """List the people who may not be in a space now."""
+    space = call.path_space
     found = call.services.moderator.removals(space)
     return {"success": True, "space": space.id, "removals": [_removed(one) for one in found]}
 
 
 def lift_removal(call: Call) -> Done:
     """Lift a removal: the person may come back."""
-    space = _space(call)
+    space = call.path_space
     id_ = call.params["removal"]
     if not _REMOVAL_ID.fullmatch(id_):
-        raise NotFoundError("Nobody is removed from this space under that id.")
-    call.services.moderator.lift(space, id_, by=call.who)
+        raise NotFoundError("This space has no removal with this id.")
+    call.services.moderator.lift(space, id_, by=call.actor)
     return {"success": True, "space": space.id}
 
 
-def _until(said: RemovalOfPerson, now: int) -> int:
-    """Full seconds: as much as the headcount carries."""
-    if said.until is not None and said.seconds is not None:
+def _until(body: RemovalOfPerson, now: int) -> int:
+    """The end of the removal: epoch milliseconds in full seconds, as the headcount stores it."""
+    if body.until is not None and body.seconds is not None:
         raise InvalidRequestError("Send until or seconds, not both.")
-    if said.until is None:
-        end = now + (_REMOVED if said.seconds is None else said.seconds * SECOND)
+    if body.until is None:
+        end = now + (_DEFAULT_REMOVAL if body.seconds is None else body.seconds * SECOND)
     else:
-        end = time_in("until", said.until, now)
+        end = time_in("until", body.until, now)
         if end <= now:
-            raise InvalidRequestError("until must be a time that is yet to come.")
+            raise InvalidRequestError("until must be in the future.")
         if end > now + LONGEST_REMOVAL:
             raise InvalidRequestError("until must be within 30 days from now.")
     return whole_seconds(end) * SECOND
@@ -332,6 +360,7 @@ def _removed(removal: Removal) -> PersonRemoved:
     return {
         "id": removal.id,
         "userId": removal.value if removal.known_as == "userId" else None,
+        "verified": removal.verified,
         "visitorId": removal.value if removal.known_as == "visitorId" else None,
         "sessionId": removal.value if removal.known_as == "sessionId" else None,
         "until": iso(removal.until),
@@ -341,84 +370,50 @@ def _removed(removal: Removal) -> PersonRemoved:
     }
 
 
+# ------------------------------------------------------------------------------------------- totals
+
+
+def correct(call: Call) -> Corrected:
+    """Correct a total of a space's engagement, for example after a flood of false events."""
+    space = call.path_space
+    body = parse(Correction, call.request.json(), '{"total": 12}')
+    was = call.services.moderator.correct_engagement(
+        space, call.params["name"], body.total, by=call.actor
+    )
+    return {"success": True, "space": space.id, "was": was, "total": body.total}
+
+
 # -------------------------------------------------------------------------------------------- audit
 
 
-def audit(call: Call) -> Audit:
-    """Read what admins did to a space: of the last 30 days unless told otherwise."""
-    space = _space(call)
+def audit(call: Call) -> AuditLog:
+    """Read the log of what admins did to a space, by default of the last 30 days."""
+    space = call.path_space
     since, until = call.query("from"), call.query("to")
-    end = time_in("to", until, call.now)
-    start = time_in("from", since, end - _ACTS_OF)
-    if start > end:
-        raise InvalidRequestError("'from' must not be later than 'to'.")
-    found = call.services.history.acts(space.id, start, end, limit=MAX_ACTS)
-    acts: Any = [act.body() for act in found]
-    return {"success": True, "space": space.id, "acts": acts}
+    start, end = times_in(since, until, now=call.now, default=_DEFAULT_PERIOD)
+    found = call.services.moderator.audit_log(space, start, end, limit=MAX_AUDIT_ENTRIES)
+    return {"success": True, "space": space.id, "acts": [entry.body() for entry in found]}
 
 
-def _space(call: Call) -> Space:
-    return call.services.settings.kinds.space(call.params["space"])
+def _route(
+    method: str, rule: str, handle: Callable[[Call], Any], answer: Any, **more: Any
+) -> Route:
+    needs = Scope(Action.MODERATE, "<space>")
+    return Route(
+        method, f"/v1/spaces/<space>/{rule}", handle, Who.ADMIN, answer, needs=needs, **more
+    )
 
-
-_OF = "/v1/spaces/<space>"
-_TIME = {"type": "string", "format": "date-time"}
-
-_MODERATE = Scope(Action.MODERATE, "<space>")
 
 ROUTES = [
-    Route("GET", f"{_OF}/alerts", alerts, Who.ADMIN, Alerts, needs=_MODERATE),
-    Route(
-        "PUT",
-        f"{_OF}/alerts/<name>",
-        put_alert,
-        Who.ADMIN,
-        Done,
-        body=MilestoneRule | SpikeRule,
-        errors=[409],
-        needs=_MODERATE,
-    ),
-    Route(
-        "DELETE",
-        f"{_OF}/alerts/<name>",
-        delete_alert,
-        Who.ADMIN,
-        Done,
-        errors=[404],
-        needs=_MODERATE,
-    ),
-    Route(
-        "POST", f"{_OF}/messages", send_message, Who.ADMIN, Sent, body=MessageToAll, needs=_MODERATE
-    ),
-    Route("GET", f"{_OF}/messages", message, Who.ADMIN, CurrentMessage, needs=_MODERATE),
-    Route("DELETE", f"{_OF}/messages", end_message, Who.ADMIN, Done, errors=[404], needs=_MODERATE),
-    Route(
-        "POST",
-        f"{_OF}/removals",
-        remove,
-        Who.ADMIN,
-        Removed,
-        body=RemovalOfPerson,
-        errors=[409],
-        needs=_MODERATE,
-    ),
-    Route("GET", f"{_OF}/removals", removals, Who.ADMIN, Removals, needs=_MODERATE),
-    Route(
-        "DELETE",
-        f"{_OF}/removals/<removal>",
-        lift_removal,
-        Who.ADMIN,
-        Done,
-        errors=[404],
-        needs=_MODERATE,
-    ),
-    Route(
-        "GET",
-        f"{_OF}/audit",
-        audit,
-        Who.ADMIN,
-        Audit,
-        query=[Query("from", "The first moment", _TIME), Query("to", "The last moment", _TIME)],
-        needs=_MODERATE,
-    ),
+    _route("GET", "alerts", alerts, Alerts),
+    _route("PUT", "alerts/<name>", put_alert, Done, body=MilestoneRule | SpikeRule, errors=[409]),
+    _route("DELETE", "alerts/<name>", delete_alert, Done, errors=[404]),
+    _route("POST", "messages", send_message, Sent, body=MessageToAll),
+    _route("GET", "messages", message, CurrentMessage),
+    _route("DELETE", "messages", end_message, Done, errors=[404]),
+    _route("POST", "removals", remove, Removed, body=RemovalOfPerson, errors=[409]),
+    _route("GET", "removals", removals, Removals),
+    _route("DELETE", "removals/<removal>", lift_removal, Done, errors=[404]),
+    _route("PUT", "engagement/<name>", correct, Corrected, body=Correction, errors=[404]),
+    _route("GET", "audit", audit, AuditLog, query=TIMES),
 ]

@@ -1,43 +1,49 @@
-"""Routes as data: what is declared here is routed, enforced and documented alike.
+"""Routes as data: one declaration routes, authorizes and documents.
 
-A system is a module with ``ROUTES`` and ``shape_error``; it is imported when the first request for
-one of its paths comes, so that no beat pays for what it does not use.
+A system is a module with ``ROUTES`` and ``shape_error``. The first request for one of its paths
+imports it, so that a beat does not pay for modules it does not use.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
+from functools import cache, cached_property
 from http import HTTPStatus
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
-from headcount.clients import Services
+from msgspec import Struct, field
+
 from headcount.errors import MethodNotAllowedError, NotFoundError, RequestError
-from headcount.tokens import Scope
+from headcount.model.access import Scope
 from headcount.web.calls import Call
-from headcount.web.http import Cors, Event, Request, Response, answer, respond, respond_error
+from headcount.web.http import Cors, Event, Request, Response, respond, respond_error, respond_to
+
+if TYPE_CHECKING:
+    from headcount.wiring import Services
 
 
 class Who(Enum):
-    """Who may call a route."""
+    """Who may call a route. Every level except ANYONE also accepts a token with the route's scope.
+
+    The values complete the sentence "For ..." in the OpenAPI document.
+    """
 
     ANYONE = "anyone"
-    COUNTS = "anyone where the kind's counts are public, else admins"
-    NAMES = "whom the kind lets see names, else admins"
+    COUNTS = "anyone if the kind's counts are public, otherwise admins"
+    NAMES = "callers to whom the kind shows names, otherwise admins"
+    SEEING = "the person, callers whose token names the person or everybody, and admins"
+    HOLDER = "callers with any valid token"
     ADMIN = "admins"
-    """All but ANYONE also let pass whose token has the scope that the route needs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A query parameter, for the document: reading it is the handler's.
+class Query(Struct, frozen=True):
+    """A query parameter, for the OpenAPI document; the handler reads it.
 
-    ``schema`` is its JSON Schema, or the type that it is made of.
+    ``schema`` is its JSON Schema, or a type to derive one from.
     """
 
     name: str
@@ -46,36 +52,51 @@ class Query:
     required: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A response that is not a plain 200 with JSON."""
+_TIME = {"type": "string", "format": "date-time"}
+_DAY = {"type": "string", "format": "date"}
+TIMES = [Query("from", "The earliest time", _TIME), Query("to", "The latest time", _TIME)]
+DAYS = [Query("from", "The first UTC day", _DAY), Query("to", "The last UTC day", _DAY)]
+"""The parameters of periods."""
+
+
+class Reply(Struct, frozen=True):
+    """A response that is not a plain 200 with JSON. ``text``: its body instead of JSON, whose type
+    is in the headers."""
 
     body: Any = None
     status: int = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None
 
     def response(self) -> Response:
-        """As the gateway wants it."""
+        """The response in the gateway's format."""
         response = respond(self.body, self.status)
-        if self.body is None:
+        if self.text is not None:
+            response["body"] = self.text
+        elif self.body is None:
             del response["body"], response["headers"]["content-type"]
         response["headers"].update(self.headers)
         return response
 
 
-@dataclass(frozen=True)
-class Route:
-    """``GET /v1/spaces/<space>`` and what answers it.
+def briefly_cached(body: Any) -> Reply:
+    """Public numbers, which the edge may cache for a second, as a version is published once a
+    second."""
+    return Reply(body, headers={"cache-control": "public, max-age=1"})
+
+
+class Route(Struct, frozen=True, dict=True):
+    """A method and a path rule such as ``/v1/spaces/<space>``, and their handler.
 
     ``handle`` takes the ``Call`` and returns the JSON body or a ``Reply``; its docstring is the
-    route's description. ``body`` is the model the request's JSON is parsed with, ``answer`` the
-    TypedDict of what comes back; ``status`` that of success (of the error, where a route only
-    refuses), ``also`` others with the same answer; ``errors`` statuses beyond those that follow
-    from the rest. ``needs``: the scope that does where an admin's token would, its space a
-    pattern with the rule's parameters in it; None: there is none. Of a route that is not for admins
-    alone, the handler enforces it.
+    route's description. ``body`` is the model of the request's JSON, ``answer`` the TypedDict of
+    the response's, or ``str`` where that is plain text. ``status`` is the status of success (of the
+    error, for a route that only refuses), ``also`` lists others with the same body, and ``errors``
+    those that don't follow from the other fields. ``needs`` is the scope that a token other than an
+    admin's needs; its space may contain parameters of the rule; None: only admins. Unless ``who``
+    is ADMIN, the handler enforces it.
 
-    A type may be given by its name, ``module:name``, where only the documents should import it.
+    A type may be given by name, as ``module:name``, so that only the documents import it.
     """
 
     method: str
@@ -90,41 +111,50 @@ class Route:
     errors: Sequence[int] = ()
     needs: Scope | None = None
 
-    def require(self, call: Call) -> None:
-        """Let pass whoever may call the route, as far as that does not depend on the space."""
+    def authorize(self, call: Call) -> None:
+        """Refuse callers who may not call an admins' route; other handlers check callers."""
         if self.who is not Who.ADMIN:
             return
         if self.needs is None:
             call.require_admin()
         elif self.needs.space is None:
-            call.require(self.needs)
+            call.require_scope(self.needs)
         else:
             space = re.sub(r"<(\w+)>", lambda match: call.params[match[1]], self.needs.space)
-            call.require(Scope(self.needs.action, space))
+            call.require_scope(Scope(self.needs.action, space))
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """Matches the paths of this route; its groups are the parameters."""
+        """A pattern of the route's paths; its groups are the parameters."""
         return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", self.rule))
 
 
-class System(Protocol):
+class RouteModule(Protocol):
     """A module of routes."""
 
     ROUTES: Sequence[Route]
 
     @staticmethod
     def shape_error(error: RequestError) -> Response:
-        """An error as this system's clients expect it."""
+        """Format an error as this system's clients expect it."""
 
 
-PREFIXES = {
+MODULE_OF_PATH = {
     "/v1/spaces/<space>/alerts": "headcount.web.moderation",
     "/v1/spaces/<space>/messages": "headcount.web.moderation",
     "/v1/spaces/<space>/removals": "headcount.web.moderation",
+    "/v1/spaces/<space>/engagement": "headcount.web.moderation",
     "/v1/spaces/<space>/audit": "headcount.web.moderation",
     "/v1/erasures": "headcount.web.erasures",
+    "/v1/people": "headcount.web.people",
+    "/v1/shares": "headcount.web.shares",
+    "/v1/token": "headcount.web.shares",
+    "/v1/spaces/<space>/presence": "headcount.web.beats",
     "/v1/spaces": "headcount.web.native",
+    "/v1/kinds": "headcount.web.rollups",
+    "/v1/groups": "headcount.web.rollups",
+    "/healthz": "headcount.web.native",
+    "/v1/costs": "headcount.web.native",
     "/api/analytics/live-activity": "headcount.systems.live_activity",
     "/api/courses": "headcount.systems.course_viewers",
     "/api/query": "headcount.systems.course_viewers_convex",
@@ -132,6 +162,8 @@ PREFIXES = {
     "/api/query_at_ts": "headcount.systems.course_viewers_convex",
     "/api/mutation": "headcount.systems.course_viewers_convex",
     "/api/action": "headcount.systems.course_viewers_convex",
+    "/api/function": "headcount.systems.course_viewers_convex",
+    "/api/run": "headcount.systems.course_viewers_convex",
     "/api/send/realtime": "headcount.systems.link_analytics",
     "/api/v1/analytics": "headcount.systems.stream_analytics.routes",
     "/api/streams": "headcount.systems.stream_analytics.routes",
@@ -139,40 +171,63 @@ PREFIXES = {
     "/api/heartbeats": "headcount.systems.site_traffic",
     "/api/traffic": "headcount.systems.site_traffic",
     "/rest/v1": "headcount.systems.site_traffic_postgrest",
-    "/openapi.json": "headcount.web.documents",
-    "/asyncapi.json": "headcount.web.documents",
+    "/metrics": "headcount.web.prometheus",
+    "/openapi.json": "headcount.documents",
+    "/asyncapi.json": "headcount.documents",
 }
-"""Where a path and those below it are answered: the first that fits. ``<space>`` is any word."""
-
-_BELOW = [
-    (re.compile(re.sub(r"<\w+>", "[^/]+", prefix) + "(?:/.*)?", re.DOTALL), module)
-    for prefix, module in PREFIXES.items()
-]
+"""The module that handles a path and those below it; the first match wins. ``<space>`` matches one
+segment."""
 
 
-def system_of(path: str) -> System | None:
-    """The module that answers a path, if any."""
-    for pattern, module in _BELOW:
+def module_of(path: str) -> RouteModule | None:
+    """The module that handles a path, if any."""
+    for pattern, module in _below():
         if pattern.fullmatch(path):
             return import_module(module)  # type: ignore[return-value]
     return None
 
 
-class Router:
-    """Finds the route of a request, checks who asks, and answers."""
+@cache
+def _below() -> list[tuple[re.Pattern[str], str]]:
+    """Patterns of the paths, and their modules. ``beat`` needs none of them."""
+    return [
+        (re.compile(re.sub(r"<\w+>", "[^/]+", prefix) + "(?:/.*)?", re.DOTALL), module)
+        for prefix, module in MODULE_OF_PATH.items()
+    ]
 
-    def __init__(self, services: Services) -> None:
+
+def import_all() -> None:
+    """Import the modules of all paths, but for the documents, which few ask for."""
+    for module in {*MODULE_OF_PATH.values()} - {"headcount.documents"}:
+        import_module(module)
+
+
+class Router:
+    """Finds the route of a request, authorizes the caller and responds.
+
+    ``find`` returns the module of routes for a path, if any.
+    """
+
+    def __init__(
+        self, services: Services, find: Callable[[str], RouteModule | None] = module_of
+    ) -> None:
         self._services = services
+        self._find = find
         self._cors = Cors(services.settings.allowed_origins)
 
     def answer(self, event: Event) -> Response:
-        """One request from event to response, whatever goes wrong."""
-        return answer(event, self._cors, self.handle, self.shape_error)
+        """The response to an event; errors are responses, too."""
+        response = respond_to(event, self._cors, self.handle, self.shape_error)
+        meter = self._services.meter
+        if response["statusCode"] == HTTPStatus.TOO_MANY_REQUESTS:
+            meter.add("Refused")
+        meter.write_beats(event["requestContext"]["requestId"])
+        return response
 
     def handle(self, request: Request) -> Response:
-        """The response; what is wrong with the request is raised."""
-        system = system_of(request.path)
-        routes = system.ROUTES if system is not None else ()
+        """The response to a request. Raises RequestError."""
+        module = self._find(request.path)
+        routes = module.ROUTES if module is not None else ()
         method = "GET" if request.method == "HEAD" else request.method
         allowed: list[str] = []
         for route in routes:
@@ -182,7 +237,7 @@ class Router:
             if route.method == method:
                 params = {name: unquote(value) for name, value in match.groupdict().items()}
                 call = Call(self._services, request, params)
-                route.require(call)
+                route.authorize(call)
                 result = route.handle(call)
                 response = result.response() if isinstance(result, Reply) else respond(result)
                 if request.method == "HEAD":
@@ -192,11 +247,11 @@ class Router:
         if allowed:
             raise MethodNotAllowedError(request.method, request.path[:200], sorted({*allowed}))
         raise NotFoundError(
-            "There is nothing at this path. /openapi.json lists the API's paths; its own begin "
-            "with /v1/spaces."
+            "There is nothing at this path. The native API begins with /v1/spaces; /openapi.json "
+            "lists all paths."
         )
 
     def shape_error(self, request: Request, error: RequestError) -> Response:
-        """An error as the clients of that path expect it."""
-        system = system_of(request.path)
-        return system.shape_error(error) if system is not None else respond_error(error)
+        """Format an error as the clients of the request's path expect it."""
+        module = self._find(request.path)
+        return module.shape_error(error) if module is not None else respond_error(error)

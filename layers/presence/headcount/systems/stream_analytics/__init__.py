@@ -1,1 +1,1 @@
-"""Stream analytics: ``state`` makes the documented numbers, ``routes`` answers the paths."""
+"""Stream analytics: ``state`` makes the documented numbers, ``routes`` handles the paths."""

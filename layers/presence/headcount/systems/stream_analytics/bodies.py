@@ -1,4 +1,4 @@
-"""What clients of stream analytics send."""
+"""The request bodies of stream analytics."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from headcount.messages import Message, Rule, text_up_to
-from headcount.spaces import ID
+from headcount.model.space import ID
+from headcount.web.bodies import Message, Rule, SessionId, text_up_to
 
 MAX_NUMBERS = 16
 """Numbers in a report."""
@@ -17,7 +17,7 @@ MAX_NUMBERS = 16
 _SOURCE = re.compile(r"[a-z0-9-]{1,32}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _DECIMALS = 6
-_MOST = 1_000_000_000_000
+_MAX_MEASUREMENT = 1_000_000_000_000
 
 
 def _identifier(value: str) -> str:
@@ -32,20 +32,23 @@ def _source(value: str) -> str:
     return value
 
 
-def _whole_if_it_is(value: float) -> float:
+def _rounded(value: float) -> float:
     value = round(value, _DECIMALS)
     return int(value) if value.is_integer() else value
 
 
 Id = Annotated[str, Rule(_identifier, {"pattern": f"^{ID.pattern}$"})]
 Measurement = Annotated[
-    float, Field(ge=-_MOST, le=_MOST, allow_inf_nan=False), AfterValidator(_whole_if_it_is)
+    float,
+    Field(ge=-_MAX_MEASUREMENT, le=_MAX_MEASUREMENT, allow_inf_nan=False),
+    AfterValidator(_rounded),
 ]
-"""A finite number, kept to six decimals."""
+"""A finite number, rounded to six decimals; whole numbers are integers."""
 
 
 class Registration(Message):
-    """``{id?, title?, channelId?, eventId?}``: what is left out is made, or stays as it was."""
+    """``{id?, title?, channelId?, eventId?}``: without an id, the server makes one. Of a registered
+    stream, omitted fields keep their values."""
 
     id: Id | None = None
     title: Annotated[str, text_up_to(200)] | None = None
@@ -53,13 +56,13 @@ class Registration(Message):
     event_id: Id | None = None
 
 
-_VIEWERS_DO: JsonDict = {
+_ENGAGEMENT: JsonDict = {
     "properties": {
         "type": {"enum": ["chat", "reaction", "share"]},
         "amount": {"type": "null"},
     }
 }
-_COMES_IN: JsonDict = {
+_REVENUE: JsonDict = {
     "properties": {
         "type": {"const": "revenue"},
         "amount": {"type": "number"},
@@ -69,22 +72,26 @@ _COMES_IN: JsonDict = {
 }
 
 
-class Happening(Message):
-    """``{type, count?}``: what viewers did; ``{type: "revenue", amount}``: what came in.
+class StreamEvent(Message):
+    """``{type, count?, sessionId?}`` for engagement, or ``{type: "revenue", amount}`` for revenue.
 
-    A negative amount is a refund. Amounts are added as they are, whatever their currency.
+    Engagement is from a session that is here now, by ``sessionId``, or from a server with the scope
+    ``ingest``.
+
+    A negative amount is a refund. Amounts are added up without regard to currency.
     """
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [_VIEWERS_DO, _COMES_IN]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_ENGAGEMENT, _REVENUE]})
 
     type: Literal["chat", "reaction", "share", "revenue"]
     count: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    session_id: SessionId | None = None
     amount: Measurement | None = None
 
 
 class Report(Message):
-    """``{source, bandwidth?, latency?, errorRate?, load?, uptime?, ...}``: what a server measures
-    of a stream. Further numbers are kept under their names."""
+    """``{source, bandwidth?, latency?, errorRate?, load?, uptime?, ...}``: a server's measurements
+    of a stream. Numbers with other names are stored, too."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -100,7 +107,7 @@ class Report(Message):
 
     @model_validator(mode="before")
     @classmethod
-    def _named(cls, body: Any) -> Any:
+    def _check_names(cls, body: Any) -> Any:
         names = [name for name in body if name != "source"]
         if not 1 <= len(names) <= MAX_NUMBERS:
             raise ValueError(
@@ -115,5 +122,5 @@ class Report(Message):
 
     @property
     def numbers(self) -> dict[str, float]:
-        """What was measured, by name."""
+        """The measurements, by name."""
         return dict(self.__pydantic_extra__)

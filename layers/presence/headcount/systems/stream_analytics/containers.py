@@ -1,14 +1,15 @@
-"""Containers over REST: launch one for an event, stop it, look it up."""
+"""Containers over REST: launch one for an event, stop it, get its status."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any
 
 from typing_extensions import TypedDict
 
-from headcount.containers import Container
-from headcount.tokens import EVERYWHERE, Action, Scope
+from headcount.model.access import EVERYWHERE, Action, Scope
+from headcount.model.container import Container, ContainerStatus
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
 from headcount.web.routing import Route, Who
@@ -17,11 +18,11 @@ shape_error = respond_error
 
 
 class ContainerData(TypedDict):
-    """A container. Times are ISO 8601; what ECS does not say is null."""
+    """A container. Times are ISO 8601; values that ECS does not report are null."""
 
     containerId: str
     eventId: str
-    status: Literal["provisioning", "pending", "running", "stopping", "stopped"]
+    status: ContainerStatus
     lastStatus: str
     desiredStatus: str
     healthStatus: str | None
@@ -32,63 +33,42 @@ class ContainerData(TypedDict):
 
 
 class ContainerAnswer(ContainerData):
-    """A container. Times are ISO 8601; what ECS does not say is null."""
+    """A container. Times are ISO 8601; values that ECS does not report are null."""
 
     success: bool
 
 
-def launch(call: Call) -> dict[str, Any]:
-    """Launch a container for an event; the same one again for the same ``Idempotency-Key``."""
-    # Without a key, only the SDK's own retries are the same launch.
+def launch(call: Call) -> ContainerAnswer:
+    """Launch a container for an event. The same ``Idempotency-Key`` returns the same container."""
+    # Without a key, only the SDK's own retries count as the same launch.
     key = call.request.headers.get("idempotency-key", call.request.id)
-    return _answer(call.services.launcher.launch(call.params["eventId"], key))
+    return _body(call.services.launcher.launch(call.params["eventId"], key))
 
 
-def stop(call: Call) -> dict[str, Any]:
-    """Stop a container that was launched here. Stopping it again changes nothing."""
-    return _answer(call.services.launcher.stop(call.params["containerId"]))
+def stop(call: Call) -> ContainerAnswer:
+    """Stop a container that this deployment launched. Stopping it again changes nothing."""
+    return _body(call.services.launcher.stop(call.params["containerId"]))
 
 
-def status(call: Call) -> dict[str, Any]:
-    """Look a container up that was launched here, up to 7 days after it stopped."""
-    return _answer(call.services.launcher.status(call.params["containerId"]))
+def status(call: Call) -> ContainerAnswer:
+    """Look up a container that this deployment launched, up to 7 days after it stopped."""
+    return _body(call.services.launcher.status(call.params["containerId"]))
 
 
-def _answer(container: Container) -> dict[str, Any]:
+def _body(container: Container) -> ContainerAnswer:
     return {"success": True, **container.body()}
 
 
-_PATH = "/api/containers"
+def _route(method: str, rule: str, handle: Callable[[Call], Any], errors: Sequence[int]) -> Route:
+    path, needs = f"/api/containers/{rule}", Scope(Action.CONTAINERS, EVERYWHERE)
+    return Route(method, path, handle, Who.ADMIN, ContainerAnswer, errors=errors, needs=needs)
+
+
 _REFUSED = [HTTPStatus.CONFLICT, HTTPStatus.BAD_GATEWAY]
 _UNKNOWN = [HTTPStatus.NOT_FOUND, *_REFUSED]
-_CONTAINERS = Scope(Action.CONTAINERS, EVERYWHERE)
 
 ROUTES = [
-    Route(
-        "POST",
-        f"{_PATH}/launch/<eventId>",
-        launch,
-        Who.ADMIN,
-        ContainerAnswer,
-        errors=_REFUSED,
-        needs=_CONTAINERS,
-    ),
-    Route(
-        "POST",
-        f"{_PATH}/stop/<containerId>",
-        stop,
-        Who.ADMIN,
-        ContainerAnswer,
-        errors=_UNKNOWN,
-        needs=_CONTAINERS,
-    ),
-    Route(
-        "GET",
-        f"{_PATH}/status/<containerId>",
-        status,
-        Who.ADMIN,
-        ContainerAnswer,
-        errors=_UNKNOWN,
-        needs=_CONTAINERS,
-    ),
+    _route("POST", "launch/<eventId>", launch, _REFUSED),
+    _route("POST", "stop/<containerId>", stop, _UNKNOWN),
+    _route("GET", "status/<containerId>", status, _UNKNOWN),
 ]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headcount import containers
+from msgspec import Struct
+
 from headcount.errors import NotFoundError
-from headcount.feeds import Feed, Message
-from headcount.headcounts import Headcount
-from headcount.spaces import Kinds
-from headcount.streams import KIND, Status
+from headcount.model import container as containers
+from headcount.model.access import EVERYWHERE, Action, Scope
+from headcount.model.feed import Feed, Message
+from headcount.model.headcount import Headcount
+from headcount.model.space import Kinds
+from headcount.model.stream import KIND, Status
 from headcount.systems.stream_analytics.state import metrics_data, overview_data
-from headcount.tokens import EVERYWHERE, Action, Scope
 
 if TYPE_CHECKING:
     from headcount.store.containers import ContainersTable
@@ -24,16 +25,15 @@ if TYPE_CHECKING:
 METRICS, ANALYTICS, CONTAINER = "metrics", "analytics", "container"
 OVERVIEW = Feed("~streams", ANALYTICS)
 EARNED = "~earned"
-"""No space, but counted like one: the revenue of all streams together."""
+"""Not a space, but counted like one: the revenue of all streams together."""
 
 _METRICS_PATH = re.compile(r"/api/ws/streams/([^/]+)/metrics/?")
 _ANALYTICS_PATH = re.compile(r"/api/ws/analytics/realtime/?")
 _CONTAINER_PATH = re.compile(r"/api/ws/container/([^/]+)/?")
 
 
-@dataclass(frozen=True, slots=True)
-class StreamForms:
-    """What making messages needs. ``clock`` gives epoch milliseconds."""
+class StreamForms(Struct, frozen=True, eq=False):
+    """Makes the messages of the feeds. ``clock`` returns epoch milliseconds."""
 
     kinds: Kinds
     headcounts: HeadcountsTable
@@ -42,7 +42,7 @@ class StreamForms:
     clock: Callable[[], int]
 
     def feed_of(self, path: str) -> Feed:
-        """``/api/ws/...`` to its feed, or NotFoundError; InvalidRequestError for a bad id."""
+        """The feed of a path ``/api/ws/...``. NotFoundError; InvalidRequestError for a bad id."""
         if found := _METRICS_PATH.fullmatch(path):
             return Feed(self.kinds.space(f"{KIND}:{found[1]}").id, METRICS)
         if _ANALYTICS_PATH.fullmatch(path):
@@ -51,11 +51,12 @@ class StreamForms:
             return Feed(containers.topic(containers.container_id(found[1])), CONTAINER)
         raise NotFoundError(
             "There is no feed at this path. Use /api/ws/analytics/realtime, "
-            "/api/ws/streams/{id}/metrics or /api/ws/container/{id}; or no path, and subscribe."
+            "/api/ws/streams/{id}/metrics or /api/ws/container/{id}; or omit the path, and "
+            "subscribe to spaces."
         )
 
     def needs(self, feed: Feed) -> Scope:
-        """One stream's, all streams', or that of containers."""
+        """The scope that a feed needs: of a stream, of all streams, or of containers."""
         if feed.is_of_a_space:
             return Scope(Action.READ, feed.topic)
         if feed == OVERVIEW:
@@ -63,11 +64,11 @@ class StreamForms:
         return Scope(Action.CONTAINERS, EVERYWHERE)
 
     def of_headcount(self, form: str, headcount: Headcount, now: int) -> Message:
-        """A version of a stream's space, as ``{type: metrics, data}``."""
+        """The message ``{type: metrics, data}`` of a version of a stream's space."""
         return {"type": form, "data": metrics_data(headcount, now)}
 
     def current(self, feed: Feed) -> Message | None:
-        """The overview of all streams, or the last state of a container."""
+        """The message with the overview of all streams, or with a container's latest state."""
         now = self.clock()
         if feed.form == CONTAINER:
             container = self.containers().get(containers.container_in(feed.topic))
@@ -80,6 +81,6 @@ class StreamForms:
         return {"type": ANALYTICS, "data": data}
 
     def overview_of(self, space: str) -> Feed | None:
-        """Every stream is part of the overview, and so is what all of them earn."""
-        of_streams = space.startswith(f"{KIND}:") or space == EARNED
-        return OVERVIEW if of_streams else None
+        """The overview, if it contains this space: a stream's, or the revenue of all streams."""
+        is_part = space.startswith(f"{KIND}:") or space == EARNED
+        return OVERVIEW if is_part else None

@@ -1,4 +1,4 @@
-"""Stream analytics: streams, who watches them, how well they play, and what viewers do."""
+"""Stream analytics: streams, their viewers, playback quality, engagement and revenue."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from headcount.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError
-from headcount.headcounts import Headcount, Reading
-from headcount.messages import parse
-from headcount.spaces import ID, Space
-from headcount.streams import KIND, Status, Stream, registered, started, stopped
-from headcount.systems.stream_analytics.bodies import Happening, Registration, Report
+from headcount.model.access import Action, Scope, covers
+from headcount.model.headcount import Headcount, Reading
+from headcount.model.session import MAX_GROWTH
+from headcount.model.space import ID, Space
+from headcount.model.stream import KIND, Status, Stream, registered, started, stopped
+from headcount.systems.stream_analytics.bodies import Registration, Report, StreamEvent
 from headcount.systems.stream_analytics.days import DayData, days_of
 from headcount.systems.stream_analytics.feeds import EARNED, OVERVIEW
 from headcount.systems.stream_analytics.state import (
@@ -29,25 +30,23 @@ from headcount.systems.stream_analytics.state import (
     real_time_data,
 )
 from headcount.times import HOUR, MINUTE, day_of, iso
-from headcount.tokens import Action, Scope, covers
 from headcount.web.answers import FacetValue, Measure
+from headcount.web.bodies import parse
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
-from headcount.web.routing import Query, Reply, Route, Who
+from headcount.web.routing import DAYS, Query, Reply, Route, Who
 
 shape_error = respond_error
 
 MAX_STREAMS = 1_000
 MAX_CHANNEL_STREAMS = 200
-"""Streams of a channel, the newest, that its history is made of."""
+"""The newest streams of a channel, from which its history is made."""
 MAX_SOURCES = 16
-UP_TO = 2_000
-"""Viewers up to whom an answer is of this very moment; beyond, as published a moment ago."""
-_TRIES = 8
-"""Each lost race means that somebody else's write to the same stream went through."""
+_SAVE_TRIES = 8
+"""A try fails only when another write to the same stream succeeds."""
 
 
-# ---------------------------------------------------------------------------------------- answers
+# -------------------------------------------------------------------------------------- responses
 
 
 class StreamData(TypedDict):
@@ -82,7 +81,7 @@ class Streams(TypedDict):
 
 
 class Done(TypedDict):
-    """What was sent is stored."""
+    """The body is stored."""
 
     success: bool
 
@@ -101,7 +100,7 @@ class RealTime(_OfStream, RealTimeData):
 
 
 class Comprehensive(TypedDict):
-    """All that is known of a stream. ``stream``: null where it is not registered."""
+    """Everything about a stream. ``stream`` is null if it is not registered."""
 
     success: bool
     streamId: str
@@ -126,39 +125,39 @@ _Period = TypedDict("_Period", {"from": str, "to": str})
 
 
 class Historical(_OfChannel, _Period):
-    """A channel's days, oldest first; days with nobody in any of its streams have no row."""
+    """A channel's days, oldest first; days without viewers of its streams have no row."""
 
 
 # --------------------------------------------------------------------------------------- registry
 
 
 def register(call: Call) -> Reply:
-    """Register a stream, or change its title, channel or event: what is left out stays."""
-    said = parse(Registration, call.request.json(), '{"id": "stream-1", "title": "Opening"}')
-    call.require(Scope(Action.INGEST, f"{KIND}:{said.id or '*'}"))  # any, where we choose it
-    stream = said.id or call.services.new_id()
+    """Register a stream, or change its title, channel or event. Omitted fields are kept."""
+    body = parse(Registration, call.request.json(), '{"id": "stream-1", "title": "Opening"}')
+    call.require_scope(Scope(Action.INGEST, f"{KIND}:{body.id or '*'}"))  # without an id: any
+    stream = body.id or call.services.new_id()
     now = call.now
     found, is_new = _change(
         call,
         stream,
         lambda old: registered(
-            old, stream, title=said.title, channel=said.channel_id, event=said.event_id, now=now
+            old, stream, title=body.title, channel=body.channel_id, event=body.event_id, now=now
         ),
     )
-    return Reply(_answer(call, found), HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+    return Reply(_stream_body(call, found), HTTPStatus.CREATED if is_new else HTTPStatus.OK)
 
 
 def streams(call: Call) -> Streams:
-    """Registered streams, newest first, at most 1,000, with viewers as published a moment ago.
+    """Registered streams that the token may read, newest first, at most 1,000.
 
-    Those that the token may read.
+    Their viewers are as last published.
     """
     status, channel = call.query("status"), call.query("channelId")
     if status is not None and status not in set(Status):
         raise InvalidRequestError(f"'status' must be one of: {', '.join(Status)}.")
     table = call.services.streams
-    found = table.all() if channel is None else table.of_channel(_id("channelId", channel))
-    allowed = call.spaces(Action.READ)
+    found = table.all() if channel is None else table.of_channel(_valid_id("channelId", channel))
+    allowed = call.allowed_spaces(Action.READ)
     chosen = [one for one in found if status in {None, one.status} and covers(allowed, one.space)][
         :MAX_STREAMS
     ]
@@ -171,44 +170,46 @@ def streams(call: Call) -> Streams:
 
 def stream(call: Call) -> StreamAnswer:
     """A registered stream."""
-    return _answer(call, _known(call.services.streams.get(_stream_id(call))))
+    return _stream_body(call, _registered(call.services.streams.get(_stream_id(call))))
 
 
 def start(call: Call) -> StreamAnswer:
-    """Start a stream, which registers it; one that is live goes on as it was."""
+    """Start a stream, and register it if it is new. A live stream is not changed."""
     name, now = _stream_id(call), call.now
-    call.note(call.space(KIND, name), "startStream")
-    return _answer(call, _change(call, name, lambda old: started(old, name, now=now))[0])
+    call.log_action(call.space(KIND, name), "startStream")
+    return _stream_body(call, _change(call, name, lambda old: started(old, name, now=now))[0])
 
 
 def stop(call: Call) -> StreamAnswer:
-    """Stop a stream; one that is stopped stays as it was."""
+    """Stop a stream. A stopped stream is not changed."""
     name, now = _stream_id(call), call.now
     space = call.space(KIND, name)
-    _known(call.services.streams.get(name))
-    call.note(space, "stopStream")
-    return _answer(call, _change(call, name, lambda old: stopped(_known(old), now=now))[0])
+    _registered(call.services.streams.get(name))
+    call.log_action(space, "stopStream")
+    return _stream_body(
+        call, _change(call, name, lambda old: stopped(_registered(old), now=now))[0]
+    )
 
 
 def _change(
     call: Call, stream: str, decide: Callable[[Stream | None], Stream]
 ) -> tuple[Stream, bool]:
-    """The stream as it was decided and is stored, and whether it is new."""
+    """Store what ``decide`` makes of the stream. Returns it, and whether it is new."""
     table = call.services.streams
-    call.space(KIND, stream)  # before anything is stored of a kind that is not declared
-    for _ in range(_TRIES):
+    call.space(KIND, stream)  # raises if the kind is not declared
+    for _ in range(_SAVE_TRIES):
         old = table.get(stream)
         new = decide(old)
         if new is old:
             return new, False
         if table.save(old, new):
             if old is None or old.status is not new.status:
-                call.services.errand_queue.say(OVERVIEW)  # how many streams are active
+                call.services.deferred_queue.send_feed(OVERVIEW)  # how many streams are active
             return new, old is None
     raise BusyError
 
 
-def _known(stream: Stream | None) -> Stream:
+def _registered(stream: Stream | None) -> Stream:
     if stream is None:
         raise NotFoundError(
             "There is no stream with this id. POST /api/streams registers one; "
@@ -217,8 +218,8 @@ def _known(stream: Stream | None) -> Stream:
     return stream
 
 
-def _answer(call: Call, stream: Stream) -> StreamAnswer:
-    head = call.services.reader.now(call.space(KIND, stream.id), up_to=UP_TO).head
+def _stream_body(call: Call, stream: Stream) -> StreamAnswer:
+    head = call.services.reader.now(call.space(KIND, stream.id)).head
     return {"success": True, **_fields(stream, head)}
 
 
@@ -242,30 +243,30 @@ def _fields(stream: Stream, head: Headcount) -> StreamData:
 
 
 def metrics(call: Call) -> Metrics:
-    """A stream's numbers now. One that nobody was ever in has zeros, and null for the rest."""
-    space = _space(call)
-    head = call.services.reader.now(space, up_to=UP_TO).head
+    """A stream's current numbers. A stream that never had viewers has zeros and nulls."""
+    space = _stream_space(call)
+    head = call.services.reader.now(space).head
     return {"success": True, "streamId": call.params["id"], **metrics_data(head, call.now)}
 
 
 def real_time(call: Call) -> RealTime:
-    """The state of a stream's dashboard, its last hour included."""
-    space = _space(call)
-    head = call.services.reader.now(space, up_to=UP_TO).head
+    """The state of a stream's dashboard, including its last hour."""
+    space = _stream_space(call)
+    head = call.services.reader.now(space).head
     return {"success": True, "streamId": call.params["id"], **_real_time(call, head)}
 
 
 def comprehensive(call: Call) -> Comprehensive:
-    """All that is known of a stream: its registration, numbers, facets and last 30 days."""
-    space = _space(call)
+    """Everything about a stream: its registration, numbers, facets and last 30 days."""
+    space = _stream_space(call)
     name = call.params["id"]
-    registered_as = call.services.streams.get(name)
-    head = call.services.reader.now(space, up_to=UP_TO).head
+    stream = call.services.streams.get(name)
+    head = call.services.reader.now(space).head
     published = head.body(call.now)
     return {
         "success": True,
         "streamId": name,
-        "stream": _fields(registered_as, head) if registered_as else None,
+        "stream": _fields(stream, head) if stream else None,
         "metrics": metrics_data(head, call.now),
         "realTime": _real_time(call, head),
         "engagement": engagement_data(head, call.now),
@@ -277,8 +278,8 @@ def comprehensive(call: Call) -> Comprehensive:
 
 
 def historical(call: Call) -> Historical:
-    """The days of a channel's streams (its 200 newest) together; the last 30 unless told."""
-    channel = _id("channelId", call.params["id"])
+    """The days of a channel's 200 newest streams together, by default the last 30."""
+    channel = _valid_id("channelId", call.params["id"])
     reader = call.services.reader
     first, last = reader.period(call.query("from"), call.query("to"))
     found = [one.id for one in call.services.streams.of_channel(channel)[:MAX_CHANNEL_STREAMS]]
@@ -295,7 +296,7 @@ def historical(call: Call) -> Historical:
 
 def _real_time(call: Call, head: Headcount) -> RealTimeData:
     now = call.now
-    # One minute more: the first point's chat activity is counted from the one before.
+    # One minute more, because the first point's chat activity is counted from the point before.
     points = call.services.history.points(head.space, now - HOUR - MINUTE, now)
     return real_time_data(head, points, now)
 
@@ -304,60 +305,67 @@ def _real_time(call: Call, head: Headcount) -> RealTimeData:
 
 
 def happen(call: Call) -> Done:
-    """Add what viewers did (chat, reaction, share) or, for admins, what came in (revenue).
+    """Add engagement (chat, reaction, share) or, for servers, revenue.
 
-    Every request adds: a client that is not sure whether one arrived may count it twice.
+    Engagement needs a session that is in the stream now, of which it counts as a message, or a
+    token with the scope ``ingest``.
+
+    Every request adds, so a client that repeats one after a lost response counts it twice.
     """
-    space = _space(call)
-    said = parse(Happening, call.request.json(), '{"type": "chat"}')
+    space = _stream_space(call)
+    event = parse(StreamEvent, call.request.json(), '{"type": "chat"}')
     also = None
-    if said.type == "revenue":
-        call.require(Scope(Action.INGEST, space.id))
-        if said.amount is None or said.count is not None:
+    if event.type == "revenue":
+        call.require_scope(Scope(Action.INGEST, space.id))
+        if event.amount is None or event.count is not None:
             raise InvalidRequestError("revenue needs an amount, a number, and takes no count.")
-        added = {REVENUE: said.amount}
+        added = {REVENUE: event.amount}
         also = EARNED
-    elif said.amount is not None:
-        raise InvalidRequestError(f"{said.type} takes no amount. Send a count, or neither.")
+    elif event.amount is not None:
+        raise InvalidRequestError(f"{event.type} takes no amount. Send a count, or neither.")
     else:
-        added = {said.type: float(said.count or 1)}
+        added = {event.type: float(event.count or 1)}
+        if event.session_id is None or call.may_ingest(space):
+            call.require_scope(Scope(Action.INGEST, space.id))
+        else:
+            call.record_events(space, event.session_id, min(event.count or 1, MAX_GROWTH))
+            added = {event.type: float(min(event.count or 1, MAX_GROWTH))}
     call.services.counts.add_engagement(space.id, day_of(call.now), added, also=also)
     return {"success": True}
 
 
 def report(call: Call) -> Done:
-    """Keep what a server measures of a stream, in place of what it reported before.
+    """Store a server's measurements of a stream; they replace its last report.
 
-    It counts for 5 minutes.
+    They count for 5 minutes.
     """
-    space = _space(call)
-    said = parse(Report, call.request.json(), '{"source": "rtmp", "bandwidth": 4500}')
+    space = _stream_space(call)
+    body = parse(Report, call.request.json(), '{"source": "rtmp", "bandwidth": 4500}')
     counts = call.services.counts
     sources = counts.space(space.id).readings
-    if said.source not in sources and len(sources) >= MAX_SOURCES:
+    if body.source not in sources and len(sources) >= MAX_SOURCES:
         raise ConflictError(
             f"This stream has {MAX_SOURCES} sources already. Report under one of their names: "
             f"{', '.join(sorted(sources))}."
         )
-    counts.report(space.id, said.source, Reading(call.now, said.numbers))
+    counts.put_reading(space.id, body.source, Reading(call.now, body.numbers))
     return {"success": True}
 
 
-def _space(call: Call) -> Space:
+def _stream_space(call: Call) -> Space:
     return call.space(KIND, _stream_id(call))
 
 
 def _stream_id(call: Call) -> str:
-    return _id("The stream's id", call.params["id"])
+    return _valid_id("The stream's id", call.params["id"])
 
 
-def _id(what: str, text: str) -> str:
-    if not ID.fullmatch(text):
-        raise InvalidRequestError(f"{what} is not valid: use 1 to 128 of A-Z a-z 0-9 . _ ~ @ : + -")
-    return text
+def _valid_id(name: str, value: str) -> str:
+    if not ID.fullmatch(value):
+        raise InvalidRequestError(f"{name} is not valid: use 1 to 128 of A-Z a-z 0-9 . _ ~ @ : + -")
+    return value
 
 
-_DAY: dict[str, Any] = {"type": "string", "format": "date"}
 _STATUS: dict[str, Any] = {"type": "string", "enum": list(Status)}
 _STREAM = "/api/streams/<id>"
 _READ, _INGEST = Scope(Action.READ, f"{KIND}:<id>"), Scope(Action.INGEST, f"{KIND}:<id>")
@@ -383,8 +391,8 @@ ROUTES = [
         Who.ADMIN,
         Streams,
         query=[
-            Query("status", "Only these", _STATUS),
-            Query("channelId", "Only this channel's"),
+            Query("status", "Only streams with this status", _STATUS),
+            Query("channelId", "Only streams of this channel"),
         ],
         needs=Scope(Action.READ, None),
     ),
@@ -398,7 +406,7 @@ ROUTES = [
         happen,
         Who.ANYONE,
         Done,
-        body=Happening,
+        body=StreamEvent,
         errors=[HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN],
         needs=_INGEST,
     ),
@@ -427,7 +435,7 @@ ROUTES = [
         historical,
         Who.ADMIN,
         Historical,
-        query=[Query("from", "The first UTC day", _DAY), Query("to", "The last UTC day", _DAY)],
+        query=DAYS,
         needs=Scope(Action.READ, f"{KIND}:*"),
     ),
 ]

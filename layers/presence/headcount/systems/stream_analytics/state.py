@@ -1,6 +1,6 @@
-"""A headcount's numbers as the fields that stream dashboards know. Pure.
+"""A headcount's numbers in the fields of stream dashboards. Pure.
 
-A number that nothing came in for is None, never invented.
+A number for which there is no data is None, never invented.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import TypedDict
 
-from headcount.headcounts import PRIVATE, Headcount
-from headcount.store.history import Point
-from headcount.streams import Status, Stream, stream_in
+from headcount.model.headcount import PRIVATE_PREFIX, Headcount, Point
+from headcount.model.stream import Status, Stream, stream_in
 from headcount.times import HOUR, MINUTE, day_of, iso
 
-FRESH = 5 * MINUTE
-"""How long what a server reported counts."""
+REPORT_LIFETIME = 5 * MINUTE
+"""How long a server's report counts."""
 
 CHAT, REACTION, SHARE = "chat", "reaction", "share"
 ACTIONS = (CHAT, REACTION, SHARE)
-REVENUE = f"{PRIVATE}revenue"
-"""Under this name revenue is added up: no viewer's beat can say it, and public counts omit it."""
+REVENUE = f"{PRIVATE_PREFIX}revenue"
+"""The name under which revenue is added up. Viewers' beats can't use it; public counts omit it."""
 
 _DECIMALS = 6
 
@@ -81,7 +80,7 @@ class RealTimeData(TypedDict):
 
 
 class EngagementData(TypedDict):
-    """What viewers did, and what came in; ``perView``: chat, reactions and shares per view."""
+    """Engagement and revenue. ``perView``: chat, reactions and shares per view."""
 
     chatMessages: int | None
     reactions: int | None
@@ -92,7 +91,7 @@ class EngagementData(TypedDict):
 
 
 class SourceData(TypedDict):
-    """What a server reported last. ``stale``: too long ago to count."""
+    """A server's latest report. ``stale``: too old to count."""
 
     at: str
     stale: bool
@@ -100,14 +99,14 @@ class SourceData(TypedDict):
 
 
 def metrics_data(head: Headcount, now: int) -> MetricsData:
-    """The documented numbers of a stream, as of a headcount."""
+    """A stream's numbers as of a headcount."""
     return {
         "currentViewers": head.tally.people,
         "peakViewers": peak_viewers(head),
         "totalViews": head.views.total,
         "avgViewDuration": head.avg_seconds,
-        "chatMessages": _done(head, CHAT),
-        "bandwidth": _viewers_or_servers(head, "bandwidth", now),
+        "chatMessages": _engagement(head, CHAT),
+        "bandwidth": _from_viewers_or_servers(head, "bandwidth", now),
         "quality": _mean(head, "quality"),
         "buffering": _sum(head, "buffering"),
         "errors": _sum(head, "errors"),
@@ -119,38 +118,38 @@ def overview_data(
 ) -> OverviewData:
     """All streams together, from the headcounts of their spaces.
 
-    ``earned`` has the revenue of all streams, watched or not.
-    Active are registered streams that are live, and unregistered ones that have viewers.
+    ``earned`` has the revenue of all streams, watched or not. A stream is active if it is
+    registered and live, or unregistered and has viewers.
     """
     every = list(heads)
-    status = {stream.id: stream.status for stream in streams}
-    watched = {stream_in(head.space) for head in every if head.tally.people} - status.keys()
-    active = watched | {stream for stream, said in status.items() if said is Status.LIVE}
-    here = [head for head in every if stream_in(head.space) in active]
+    registered = {stream.id: stream.status for stream in streams}
+    watched = {stream_in(head.space) for head in every if head.tally.people} - registered.keys()
+    active = watched | {id_ for id_, status in registered.items() if status is Status.LIVE}
+    active_heads = [head for head in every if stream_in(head.space) in active]
     return {
-        "totalViewers": sum(head.tally.people for head in here),
+        "totalViewers": sum(head.tally.people for head in active_heads),
         "activeStreams": len(active),
         "revenueToday": revenue_today(earned, now),
-        "avgEngagement": _per_view(here),
-        "errorRate": _average([error_rate(head, now) for head in here]),
-        "serverLoad": _average([_servers(head, "load", now) for head in here]),
+        "avgEngagement": _per_view(active_heads),
+        "errorRate": _average([error_rate(head, now) for head in active_heads]),
+        "serverLoad": _average([_from_servers(head, "load", now) for head in active_heads]),
     }
 
 
 def real_time_data(head: Headcount, points: Sequence[Point], now: int) -> RealTimeData:
-    """The state of a stream's dashboard. ``points``: the last hour's, and any before."""
+    """The state of a stream's dashboard. ``points``: those of the last hour, or more."""
     return {
         "currentViewers": head.tally.people,
         "peakViewers": peak_viewers(head),
         "totalViews": head.views.total,
         "avgViewDuration": head.avg_seconds,
-        "bandwidth": _viewers_or_servers(head, "bandwidth", now),
-        "latency": _viewers_or_servers(head, "latency", now),
+        "bandwidth": _from_viewers_or_servers(head, "bandwidth", now),
+        "latency": _from_viewers_or_servers(head, "latency", now),
         "errorRate": error_rate(head, now),
-        "uptime": _servers(head, "uptime", now),
-        "chatMessages": _done(head, CHAT),
-        "reactions": _done(head, REACTION),
-        "shares": _done(head, SHARE),
+        "uptime": _from_servers(head, "uptime", now),
+        "chatMessages": _engagement(head, CHAT),
+        "reactions": _engagement(head, REACTION),
+        "shares": _engagement(head, SHARE),
         "geographicDistribution": _people(head, "country"),
         "deviceDistribution": _people(head, "device"),
         "viewerTimeline": timeline(head, points, now),
@@ -161,11 +160,11 @@ def real_time_data(head: Headcount, points: Sequence[Point], now: int) -> RealTi
 
 
 def engagement_data(head: Headcount, now: int) -> EngagementData:
-    """What viewers did in a stream, and what it earned."""
+    """A stream's engagement and revenue."""
     return {
-        "chatMessages": _done(head, CHAT),
-        "reactions": _done(head, REACTION),
-        "shares": _done(head, SHARE),
+        "chatMessages": _engagement(head, CHAT),
+        "reactions": _engagement(head, REACTION),
+        "shares": _engagement(head, SHARE),
         "revenue": _rounded(head.engagement.get(REVENUE)),
         "revenueToday": revenue_today(head, now),
         "perView": _per_view([head]),
@@ -173,11 +172,11 @@ def engagement_data(head: Headcount, now: int) -> EngagementData:
 
 
 def infrastructure_data(head: Headcount, now: int) -> dict[str, SourceData]:
-    """The last report of every source."""
+    """The latest report of every source."""
     return {
         source: {
             "at": iso(reading.at),
-            "stale": not _fresh(reading.at, now),
+            "stale": not _is_fresh(reading.at, now),
             "numbers": dict(reading.numbers),
         }
         for source, reading in sorted(head.readings.items())
@@ -185,9 +184,9 @@ def infrastructure_data(head: Headcount, now: int) -> dict[str, SourceData]:
 
 
 def timeline(head: Headcount, points: Sequence[Point], now: int) -> list[TimelinePoint]:
-    """A point for each minute of the last hour with anyone in the stream, and this moment.
+    """A point for each minute of the last hour with viewers, and one for now.
 
-    ``chatActivity`` is None where there is no point before, or nobody ever chatted.
+    ``chatActivity`` is None if no earlier point is known, or if no one has chatted yet.
     """
     moments = [
         (point.at, point.people, point.engagement.get(CHAT)) for point in points if point.at < now
@@ -208,13 +207,13 @@ def timeline(head: Headcount, points: Sequence[Point], now: int) -> list[Timelin
 
 
 def error_rate(head: Headcount, now: int) -> float | None:
-    """What servers report, else the mean number of errors of the viewers that report them."""
-    reported = _servers(head, "errorRate", now)
+    """The error rate that servers report, or else the mean of the errors that viewers report."""
+    reported = _from_servers(head, "errorRate", now)
     return reported if reported is not None else _mean(head, "errors")
 
 
 def revenue_today(head: Headcount, now: int) -> float | None:
-    """What came in on this UTC day; None for a stream that no revenue was ever reported of."""
+    """The revenue of this UTC day; None for a stream that never had any."""
     if REVENUE not in head.engagement:
         return None
     today = head.engagement_today if day_of(head.as_of) == day_of(now) else {}
@@ -222,13 +221,13 @@ def revenue_today(head: Headcount, now: int) -> float | None:
 
 
 def peak_viewers(head: Headcount) -> int:
-    """The most people ever published, or here now."""
+    """The highest number of people, ever published or now."""
     return max(head.tally.people, head.peak.people if head.peak else 0)
 
 
-def _done(head: Headcount, name: str) -> int | None:
-    done = head.engagement.get(name)
-    return None if done is None else round(done)
+def _engagement(head: Headcount, name: str) -> int | None:
+    number = head.engagement.get(name)
+    return None if number is None else round(number)
 
 
 def _mean(head: Headcount, name: str) -> float | None:
@@ -241,18 +240,18 @@ def _sum(head: Headcount, name: str) -> float | None:
     return _rounded(total) if sessions else None
 
 
-def _servers(head: Headcount, name: str, now: int) -> float | None:
-    fresh = (one.numbers for one in head.readings.values() if _fresh(one.at, now))
+def _from_servers(head: Headcount, name: str, now: int) -> float | None:
+    fresh = (one.numbers for one in head.readings.values() if _is_fresh(one.at, now))
     return _average([numbers.get(name) for numbers in fresh])
 
 
-def _viewers_or_servers(head: Headcount, name: str, now: int) -> float | None:
-    said = _mean(head, name)
-    return said if said is not None else _servers(head, name, now)
+def _from_viewers_or_servers(head: Headcount, name: str, now: int) -> float | None:
+    mean = _mean(head, name)
+    return mean if mean is not None else _from_servers(head, name, now)
 
 
-def _fresh(at: int, now: int) -> bool:
-    return at > now - FRESH
+def _is_fresh(at: int, now: int) -> bool:
+    return at > now - REPORT_LIFETIME
 
 
 def _people(head: Headcount, facet: str) -> dict[str, int]:
@@ -267,14 +266,14 @@ def _per_view(heads: Sequence[Headcount]) -> float | None:
 
 
 def total(numbers: Iterable[float | None]) -> float | None:
-    """Their sum; None where there is none."""
-    said = [number for number in numbers if number is not None]
-    return _rounded(sum(said)) if said else None
+    """The sum of the numbers that are not None; None if there are none."""
+    known = [number for number in numbers if number is not None]
+    return _rounded(sum(known)) if known else None
 
 
 def _average(numbers: Iterable[float | None]) -> float | None:
-    said = [number for number in numbers if number is not None]
-    return _rounded(sum(said) / len(said)) if said else None
+    known = [number for number in numbers if number is not None]
+    return _rounded(sum(known) / len(known)) if known else None
 
 
 def _rounded(number: float | None) -> float | None:

@@ -1,0 +1,317 @@
+/** One space, live: its headcount, timeline, breakdowns and sessions. */
+
+import { keepSetting } from '../address.js';
+import { app, reading, snippetFor } from '../app.js';
+import { createChart } from '../chart.js';
+import { connectionState, feed, isCurrent, listenTo, startFeed } from '../feed.js';
+import { allows, attempt, get, mayRead, minuteOf, onServerClock, server, serverNow, spacePath, timelineBetween } from '../server.js';
+import { createBarCard, setNumbers, updateBars } from '../tables.js';
+import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, duration, number, paced, percent, reconcile, setText } from '../tools.js';
+import * as extras from './extras.js';
+import * as history from './history.js';
+import * as viewers from './viewers.js';
+import * as stream from './stream.js';
+
+const RANGES = { hour: { span: HOUR, title: 'Last hour', every: MINUTE }, day: { span: DAY, title: 'Last 24 hours', every: 5 * MINUTE }, week: { span: 7 * DAY, title: 'Last 7 days', every: 15 * MINUTE } };
+const TREND_SPAN = 10 * MINUTE;
+const TITLES = { page: 'Top pages', content: 'Top content', chapter: 'Top chapters', device: 'Devices', country: 'Countries', quality: 'Quality', activity: 'Activity', contentType: 'Content types' };
+const FIRST_FACETS = ['page', 'content', 'chapter', 'device', 'country'];
+
+let headcount = null; // the response of GET /v1/spaces/{space} that is shown
+let waiting = null; // what arrived while paused: {body, versions}
+
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
+const announce = paced(() => headcount && setText($('announcement'), `${counted(headcount.people, 'person', 'people')} in ${app.place.space}`), () => 10 * SECOND);
+
+// --- The headcount -------------------------------------------------------------------------------
+
+export const current = () => headcount;
+
+export const versionsWaiting = () => waiting?.versions ?? 0;
+
+/** A headcount arrived over the socket. */
+export function onHeadcount(body) {
+  if (server.paused && headcount) {
+    waiting = { body, versions: (waiting?.versions ?? 0) + 1 };
+    return;
+  }
+  show(body);
+}
+
+export function showWaiting() {
+  if (waiting) show(waiting.body);
+}
+
+export async function loadSnapshot() {
+  const body = await get(spacePath(app.place.space));
+  if (!feed.live) feed.contactAt = Date.now(); // while live, only the socket's own messages count as contact
+  if (headcount && !isCurrent(body, headcount)) return; // an edge cache may be older than what the socket sent
+  Object.assign(feed, { version: body.version, asOf: body.asOf });
+  show(body);
+}
+
+function show(body) {
+  const before = headcount;
+  waiting = null;
+  headcount = body;
+  extras.onNotice(body.notice);
+  renderNumbers();
+  if (before && before.people !== body.people && !calm.matches) {
+    const from = { transform: `translateY(${body.people > before.people ? 0.14 : -0.14}em)`, opacity: 0.35 };
+    $('people').animate([from, {}], { duration: 320, easing: 'cubic-bezier(.2, .8, .2, 1)' });
+  }
+  const isEmpty = body.sessions === 0;
+  $('empty').hidden = !isEmpty;
+  $('facets').hidden = isEmpty;
+  $('people-here').hidden = isEmpty || !allows('people', app.place.space);
+  setText($('empty-title'), body.views?.total ? 'No one is here right now' : 'No visitors yet');
+  setText($('snippet'), snippetFor(app.place.space));
+  setText($('curl'), `curl -X POST ${location.origin}${spacePath(app.place.space, '/presence')} -H 'content-type: application/json' -d '{"sessionId":"me","page":"/"}'`);
+  renderFacets(body.facets ?? {});
+  renderTimeline();
+  announce();
+  app.changed();
+  if (before && before.version !== body.version) viewers.refresh();
+}
+
+function renderNumbers() {
+  const { people, signedIn, anonymous, sessions: tabs, signedInSessions, anonymousSessions, peak, avgSeconds, accuracy, views = {} } = headcount ?? {};
+  const known = Boolean(headcount);
+  $('view-space').setAttribute('aria-busy', String(!known && !server.problems.size));
+  const [engagement, of] = engagementOf(headcount);
+  setNumbers({
+    people: number(people),
+    accuracy: accuracy ? `± ${counted(accuracy.people, 'person', 'people')}` : '',
+    'signed-in': number(signedIn),
+    anonymous: number(anonymous),
+    sessions: number(tabs),
+    'sessions-split': known ? `${number(signedInSessions)} signed in, ${number(anonymousSessions)} anonymous` : '',
+    peak: number(peak?.people),
+    'peak-at': peak?.at ? moment(peak.at) : '',
+    engagement,
+    'engagement-of': of,
+    stay: Number.isFinite(avgSeconds) ? duration(avgSeconds * SECOND) : '–',
+    'views-today': number(views.today),
+    'views-week': number(views.week),
+    'views-month': number(views.month),
+    'views-total': number(views.total),
+  });
+  $('accuracy').title = accuracy?.because ?? '';
+  const share = people ? signedIn / people : 0;
+  $('split').style.setProperty('--share', share);
+  $('split').classList.toggle('nobody', !people);
+  $('split').setAttribute('aria-label', known ? `${percent(share)} signed in` : 'No data yet');
+}
+
+/** The share of sessions that are watching, if they report activity, or else actions per view. */
+function engagementOf(body) {
+  const doing = body?.facets?.activity ?? [];
+  const sessionsOf = (value) => doing.find((one) => one.value === value)?.count ?? 0;
+  const active = sessionsOf('watching') + sessionsOf('browsing');
+  if (active) return [percent(sessionsOf('watching') / active), 'of sessions are watching'];
+  const actions = ['chat', 'reaction', 'share'].map((name) => body?.engagement?.[name]).filter(Number.isFinite);
+  if (actions.length && body.views?.total) return [decimal(actions.reduce((a, b) => a + b) / body.views.total), 'chats, reactions and shares per view'];
+  return ['–', body ? 'no activity reported' : ''];
+}
+
+function moment(iso) {
+  const at = new Date(iso);
+  const today = at.toDateString() === new Date(serverNow()).toDateString();
+  return today ? `today ${clockTime(at)}` : `${at.toLocaleDateString([], { day: 'numeric', month: 'short', year: 'numeric' })}, ${clockTime(at)}`;
+}
+
+// --- Breakdowns ----------------------------------------------------------------------------------
+
+function facetNames(facets) {
+  const rest = Object.keys(facets).filter((name) => !FIRST_FACETS.includes(name)).sort();
+  const reported = [...FIRST_FACETS, ...rest].filter((name) => facets[name]?.length);
+  return reported.length ? reported : ['page'];
+}
+
+const sorted = (values) => [...values].sort((a, b) => b.people - a.people || b.count - a.count || (a.value < b.value ? -1 : 1));
+
+function renderFacets(facets) {
+  reconcile($('facets'), facetNames(facets), (name) => name, createFacet, (card, name) => {
+    const label = (value) => (name === 'country' ? countryName(value) : name === 'device' || name === 'activity' ? capitalised(value) : value);
+    const mark = (value) => (row) => name === 'page' && Object.assign(row.dataset, { testid: 'top-page', value });
+    const bars = sorted(facets[name] ?? []).map(({ value, people, count }) => ({ value, label: label(value), numbers: [people, count], mark: mark(value) }));
+    updateBars(card, bars);
+  });
+}
+
+function createFacet(name) {
+  const card = createBarCard(`facet-${name}`, TITLES[name] ?? capitalised(name), `facet ${name}`, [capitalised(name), 'People', 'Sessions'], 'No pages reported.');
+  if (name === 'page') {
+    card.classList.add('pages');
+    card.querySelector('table').dataset.testid = 'top-pages';
+  }
+  return card;
+}
+
+// --- The timeline --------------------------------------------------------------------------------
+
+const timeline = { points: [], from: Infinity, to: null, readAt: 0, series: [] };
+const range = () => RANGES[app.place.range] ?? RANGES.hour;
+const refreshTimeline = reading('space', 'timeline', loadTimeline, () => 2 * SECOND);
+
+async function loadTimeline() {
+  const { span } = range();
+  const to = serverNow();
+  const from = Math.max(minuteOf(to) - span, to - 7 * DAY);
+  Object.assign(timeline, { points: await timelineBetween(app.place.space, from, to), from, to, readAt: Date.now() });
+  renderTimeline();
+}
+
+/** Only minutes with visitors are sampled. A minute without a sample had none, unless it is too recent to tell. One with people: null was not sampled though someone was there. */
+function seriesUntil(now) {
+  const { span } = range();
+  const sampled = new Map(timeline.points.map((point) => [minuteOf(Date.parse(point.at)), point]));
+  const known = timeline.to ? minuteOf(timeline.to) - MINUTE : -Infinity;
+  const series = [];
+  for (let at = minuteOf(Math.max(now - span, timeline.from)) + MINUTE; at < now; at += MINUTE) {
+    const point = sampled.get(at);
+    // A single missing minute means that its sample was taken a few seconds late.
+    const late = sampled.has(at - MINUTE) && sampled.has(at + MINUTE);
+    if (point) series.push({ at, people: point.people, sessions: point.sessions });
+    else if (at < known && !late) series.push({ at, people: 0, sessions: 0 });
+  }
+  // The last headcount belongs to the time when it arrived: a lost connection must not draw a flat line up to now.
+  const current = ['live', 'polling'].includes(connectionState()) && !server.paused;
+  const receivedAt = current || !feed.contactAt ? now : onServerClock(feed.contactAt);
+  if (headcount && receivedAt > now - span) {
+    while (series.at(-1)?.at >= receivedAt) series.pop();
+    series.push({ at: receivedAt, people: headcount.people, sessions: headcount.sessions });
+  }
+  return series;
+}
+
+/** A time of the chart: with its day where the chart has several. */
+const timeOfPoint = (at) => (range().span > DAY ? `${dayName(at)}, ${clockTime(at)}` : clockTime(at));
+const dayName = (at) => new Date(at).toLocaleDateString([], { weekday: 'short', day: 'numeric' });
+const chart = createChart($('timeline'), {
+  lines: [{ color: '--accent', fill: true }],
+  describe(i) {
+    const { at, people, sessions: tabs } = timeline.series[i];
+    const when = timeOfPoint(at);
+    if (people === null) return `${when} · no data`;
+    return `${when} · ${counted(people, 'person', 'people')} · ${counted(tabs, 'session', 'sessions')}`;
+  },
+  label: (seconds) => {
+    const at = new Date(seconds * SECOND);
+    return range().span > DAY && at.getHours() === 0 ? dayName(at) : clockTime(at);
+  },
+});
+
+function renderTimeline() {
+  if (!$('timeline').clientWidth) return;
+  const now = serverNow();
+  const series = (timeline.series = seriesUntil(now));
+  chart.draw(series.map(({ at }) => at / SECOND), [series.map(({ people }) => people)], (now - range().span) / SECOND, now / SECOND);
+  const best = series.reduce((a, b) => (b.people > a.people ? b : a), { people: 0 });
+  const last = series.at(-1)?.people;
+  const missing = series.filter(({ people }) => people === null).length;
+  const note = missing ? ` No data for ${counted(missing, 'minute', 'minutes')}.` : '';
+  const summary = `${range().title}: peak ${counted(best.people, 'person', 'people')} at ${timeOfPoint(best.at ?? now)}, now ${last === null ? 'no data' : number(last)}.`;
+  setText($('timeline-summary'), `${best.people ? summary : `${range().title}: no visitors.`}${note}`);
+  renderTrend(series, now);
+}
+
+function renderTrend(series, now) {
+  const before = series.findLast(({ at, people }) => at <= now - TREND_SPAN && people !== null);
+  const node = $('trend');
+  if (!headcount || !before || !(headcount.people || before.people)) return setText(node, '');
+  const more = headcount.people - before.people;
+  node.dataset.way = Math.sign(more);
+  setText(node, more ? `${more > 0 ? '▲' : '▼'} ${number(Math.abs(more))} ${more > 0 ? 'more' : 'fewer'} than 10 minutes ago` : 'Same as 10 minutes ago');
+}
+
+function chooseRange(name) {
+  keepSetting(app.place, 'range', name === 'hour' ? '' : name);
+  renderRange();
+  Object.assign(timeline, { points: [], from: Infinity, to: null });
+  renderTimeline();
+  refreshTimeline({ now: true, force: true });
+}
+
+function renderRange() {
+  setText($('timeline-title'), range().title);
+  for (const button of $('ranges').children) button.setAttribute('aria-pressed', String(RANGES[button.dataset.range] === range()));
+}
+
+$('ranges').onclick = ({ target }) => target.dataset.range && chooseRange(target.dataset.range);
+setInterval(renderSoon, 10 * SECOND);
+setInterval(() => Date.now() - timeline.readAt >= range().every && refreshTimeline(), MINUTE);
+
+function renderSoon() {
+  if (app.place.view === 'space' && mayRead()) renderTimeline();
+}
+
+// --- What the token allows -----------------------------------------------------------------------
+
+const PARTS = { people: 'sessions and names', moderate: 'alerts, messages and removals' };
+
+/** Says what is not shown because the token does not allow it, and which scope would. */
+function renderLimits() {
+  const { space } = app.place;
+  const { share } = server.rights ?? {};
+  const missing = Object.entries(PARTS).filter(([action]) => !allows(action, space));
+  $('extras').hidden = !allows('moderate', space);
+  $('limits').hidden = !missing.length;
+  if (share) setText($('limits'), `A shared view of ${share.space}, open until ${dateTime(share.expiresAt)}: numbers and their history, no names.`);
+  else setText($('limits'), `Not shown with this token: ${missing.map(([action, what]) => `${what} (it needs the scope ${action}:${space})`).join(', ')}.`);
+}
+
+// --- The view ------------------------------------------------------------------------------------
+
+function forget() {
+  headcount = waiting = null;
+  feed.version = -1;
+  feed.contactAt = null;
+  Object.assign(timeline, { points: [], from: Infinity, to: null, readAt: 0 });
+  $('people-here').hidden = $('facets').hidden = $('empty').hidden = true;
+  for (const id of ['facets', 'announcement']) $(id).replaceChildren(); // names must not outlive the right to see them
+  for (const part of [viewers, history, stream, extras]) part.forget();
+  renderNumbers();
+  setText($('trend'), '');
+}
+
+export const view = {
+  get title() {
+    return app.place.space;
+  },
+  async enter() {
+    forget();
+    renderRange();
+    renderLimits();
+    for (const part of [viewers, history, stream, extras]) part.enter();
+    renderTimeline();
+    listenTo(app.place.space);
+    // Read the numbers first: the response sets the clock, and it can say what is wrong with the token or the space. A refused socket cannot.
+    if ((await attempt('space', loadSnapshot)) === 'aborted') return;
+    renderNumbers();
+    startFeed(); // before the other reads: live data comes first
+    view.refresh({ now: true });
+    if (app.place.section) $({ sessions: 'viewers-title', hours: 'heat-title', days: 'days-title', stream: 'stream-title' }[app.place.section] ?? 'main')?.scrollIntoView();
+  },
+  refresh(options) {
+    if (options?.force) attempt('space', loadSnapshot);
+    for (const refresh of [viewers.refresh, refreshTimeline, history.refresh, stream.refresh, extras.refresh]) refresh(options);
+  },
+  refreshSoon(options) {
+    viewers.refresh(options);
+    refreshTimeline(options);
+  },
+  tick() {
+    viewers.tick(headcount);
+    extras.tick();
+  },
+  forget,
+  csv: {
+    timeline: () => [`${app.place.space}-timeline`, [['at', 'people', 'sessions'], ...timeline.series.map((one) => [new Date(one.at).toISOString(), one.people, one.sessions])]],
+    facet: (name) => [`${app.place.space}-${name}`, [[name, 'people', 'sessions'], ...sorted(headcount?.facets?.[name] ?? []).map((one) => [one.value, one.people, one.count])]],
+    ...viewers.csv,
+    ...history.csv,
+    ...stream.csv,
+    ...extras.csv,
+  },
+};

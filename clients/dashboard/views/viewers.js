@@ -1,0 +1,183 @@
+/** The sessions in a space: filtered, sorted, and shown fifty at a time. */
+
+import { keepSetting } from '../address.js';
+import { app, bindFilters, reading } from '../app.js';
+import { allows, get, serverNow, spacePath } from '../server.js';
+import { matches, pager, stackedTable, updateOptions } from '../tables.js';
+import { $, SECOND, capitalised, counted, countryName, decimal, duration, element, number, percent, position, reconcile, setAttribute, setText, isBlank } from '../tools.js';
+import { confirmRemoval } from './extras.js';
+
+const PER_REQUEST = 100;
+const PER_PAGE = 50;
+const UNITS = { bandwidth: 'kbit/s', latency: 'ms latency', buffering: 'buffering', errors: 'errors', quality: '' };
+const viewers = { list: [], requests: 1, cursor: null, loaded: false };
+const createRow = stackedTable($('viewers'), [['who', 'Who'], ['page', 'Activity'], ['device', 'Device'], ['quality', 'Quality'], ['state', 'State'], ['number since', 'Here for'], ['number seen', 'Last seen'], ['session', 'Session'], ['act', 'Remove']], false);
+const FILTERS = { 'viewers-search': 'q', 'viewers-who': 'who', 'viewers-state': 'state', 'viewers-device': 'device', 'viewers-sort': 'sort' };
+
+// Every hundred sessions are a request, so a longer list is read less often.
+export const refresh = reading('space', 'viewers', load, () => 3 * SECOND * Math.max(1, Math.ceil(viewers.list.length / PER_REQUEST)), () => allows('people', app.place.space));
+const pages = pager($('viewers-before'), $('viewers-after'), PER_PAGE, () => render());
+
+async function load() {
+  const found = new Map();
+  let cursor = null;
+  for (let request = 0; request < viewers.requests && (request === 0 || cursor); request += 1) {
+    const body = await get(spacePath(app.place.space, `/viewers?limit=${PER_REQUEST}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`));
+    for (const viewer of body.viewers) found.set(viewer.sessionId, viewer);
+    cursor = body.cursor;
+  }
+  Object.assign(viewers, { list: [...found.values()], cursor, loaded: true });
+  render();
+}
+
+const nameOf = (viewer) => (isBlank(viewer.name) ? viewer.userId : viewer.name);
+const doingOf = ({ page, facets, details }) => details.contentTitle ?? facets.content ?? facets.chapter ?? page;
+
+const ORDERS = {
+  seen: (a, b) => Date.parse(b.lastSeen) - Date.parse(a.lastSeen),
+  longest: (a, b) => Date.parse(a.joinedAt) - Date.parse(b.joinedAt),
+  newest: (a, b) => Date.parse(b.joinedAt) - Date.parse(a.joinedAt),
+  name: (a, b) => (nameOf(a) ?? '\uFFFF').localeCompare(nameOf(b) ?? '\uFFFF'),
+};
+
+function fitting() {
+  const { q, who, state, device, sort } = app.place;
+  const shown = viewers.list.filter(
+    (one) =>
+      (!who || (who === 'signed-in') === Boolean(one.userId)) &&
+      (!state || (one.state ?? 'active') === state) &&
+      (!device || one.facets.device === device) &&
+      matches(q, [one.name, one.userId, one.visitorId, one.sessionId, one.page, ...Object.values(one.facets), one.details.contentTitle]),
+  );
+  return ORDERS[sort] ? shown.sort(ORDERS[sort]) : shown;
+}
+
+function render() {
+  const shown = fitting();
+  updateOptions($('viewers-device'), viewers.list.map((one) => one.facets.device).filter(Boolean), capitalised);
+  reconcile($('viewers'), pages.slice(shown), (viewer) => viewer.sessionId, create, update);
+  $('viewers').closest('table').hidden = viewers.loaded && !shown.length;
+  $('viewers-none').hidden = !viewers.loaded || shown.length > 0 || !viewers.list.length;
+  $('more').hidden = !viewers.cursor;
+  viewers.shown = shown;
+  tick(null);
+}
+
+function create() {
+  const row = createRow();
+  row.dataset.testid = 'viewer';
+  const [who, page, , , , , , session] = row.children;
+  who.append(element('span', { class: 'avatar', 'aria-hidden': 'true' }), element('span', { class: 'name' }), element('span', { class: 'claim' }));
+  page.append(element('span', { class: 'doing' }), element('span', { class: 'progress', hidden: '' }, element('progress', { max: 1, value: 0 }), element('span', { class: 'time' })));
+  session.append(element('code'));
+  const button = element('button', { type: 'button', class: 'quiet' }, 'Remove');
+  button.onclick = () => confirmRemoval(viewers.list.find((one) => one.sessionId === row.dataset.key));
+  button.hidden = !allows('moderate', app.place.space);
+  row.lastChild.append(button);
+  return row;
+}
+
+function update(row, viewer) {
+  const [who, page, device, quality, state, , , session] = row.children;
+  const name = nameOf(viewer);
+  setText(who.children[1], name || 'Anonymous');
+  setText(who.lastChild, viewer.userId && !viewer.verified ? 'not verified' : '');
+  setAttribute(row.lastChild.firstChild, 'aria-label', `Remove ${name || `session ${viewer.sessionId}`}`);
+  who.classList.toggle('nameless', !name);
+  updateAvatar(who.firstChild, name);
+  updateDoing(page, viewer);
+  const { device: used, country } = viewer.facets;
+  setText(device, [used && capitalised(used), country].filter(Boolean).join(' · ') || '–');
+  setAttribute(device, 'title', country ? countryName(country) : '');
+  const text = qualityOf(viewer);
+  setText(quality, text || '–');
+  setAttribute(quality, 'title', text);
+  setText(state, capitalised(viewer.state ?? 'active'));
+  row.dataset.state = viewer.state ?? 'active';
+  row.dataset.joinedAt = viewer.joinedAt;
+  row.dataset.lastSeen = viewer.lastSeen;
+  setText(session.firstChild, viewer.sessionId.length > 9 ? `${viewer.sessionId.slice(0, 8)}…` : viewer.sessionId);
+  setAttribute(session, 'title', viewer.sessionId);
+}
+
+function qualityOf({ facets, quality }) {
+  const numbers = Object.entries(quality).map(([name, value]) => `${decimal(value)} ${UNITS[name] ?? name}`.trim());
+  return [facets.quality, ...numbers].filter(Boolean).join(' · ');
+}
+
+function updateDoing(cell, viewer) {
+  const doing = doingOf(viewer) ?? '–';
+  setText(cell.firstChild, doing);
+  setAttribute(cell, 'title', viewer.page && viewer.page !== doing ? `${doing} (${viewer.page})` : doing);
+  const { currentPosition, duration: length } = viewer.details;
+  const frame = cell.lastChild;
+  frame.hidden = !(length > 0);
+  if (frame.hidden) return;
+  const [bar, time] = frame.children;
+  bar.value = Math.min(1, currentPosition / length);
+  setAttribute(bar, 'aria-label', `${doing}: ${percent(bar.value)}`);
+  setText(time, `${position(currentPosition)} / ${position(length)}`);
+}
+
+// Only the initial: anyone can claim a picture, and its server would learn who looks at it and when.
+function updateAvatar(frame, name) {
+  setText(frame, name ? [...name.trim()][0]?.toUpperCase() ?? '' : '');
+}
+
+/** Once a second: durations, and how many sessions are shown. */
+export function tick(headcount) {
+  if (headcount) viewers.total = headcount.sessions;
+  const now = serverNow();
+  for (const row of $('viewers').children) {
+    setText(row.children[5], duration(now - Date.parse(row.dataset.joinedAt)));
+    setText(row.children[6], `${duration(now - Date.parse(row.dataset.lastSeen))} ago`);
+  }
+  const { list, loaded, cursor, shown = list } = viewers;
+  const read = cursor ? `the first ${number(list.length)} sessions` : counted(list.length, 'session', 'sessions');
+  const isFiltered = shown.length < list.length;
+  const range = pages.range(shown, cursor && !isFiltered ? Math.max(viewers.total, list.length) : shown.length);
+  const filtered = range ? `${range} matches in ${read}` : `${number(shown.length)} of ${read}`;
+  setText($('viewers-count'), loaded ? (isFiltered ? filtered : range || read) : 'Loading…');
+}
+
+const fillFilters = bindFilters(FILTERS, () => {
+  pages.page = 0;
+  render();
+});
+$('viewers-clear').onclick = () => {
+  for (const name of Object.values(FILTERS)) if (name !== 'sort') keepSetting(app.place, name, '');
+  fillFilters();
+  render();
+  $('viewers-search').focus();
+};
+$('more').onclick = () => {
+  viewers.requests = Math.min(viewers.requests * 2, 50);
+  refresh({ now: true, force: true });
+};
+setInterval(() => refresh(), 30 * SECOND);
+
+export function enter() {
+  updateOptions($('viewers-device'), app.place.device ? [app.place.device] : [], capitalised);
+  fillFilters();
+}
+
+export function forget() {
+  Object.assign(viewers, { list: [], requests: 1, cursor: null, loaded: false, shown: [], total: 0 });
+  pages.page = 0;
+  $('viewers').replaceChildren();
+}
+
+export const csv = {
+  viewers: () => {
+    const shown = fitting();
+    const names = (part) => [...new Set(shown.flatMap((one) => Object.keys(one[part])))].sort();
+    const parts = ['facets', 'details', 'quality', 'engagement'].flatMap((part) => names(part).map((name) => [part, name]));
+    return [
+      `${app.place.space}-sessions`,
+      [
+        ['session', 'visitor', 'user', 'verified', 'name', 'page', 'state', 'joined', 'last seen', ...parts.map(([part, name]) => (part === 'facets' ? name : `${part} ${name}`))],
+        ...shown.map((one) => [one.sessionId, one.visitorId, one.userId, one.verified, one.name, one.page, one.state, one.joinedAt, one.lastSeen, ...parts.map(([part, name]) => one[part][name])]),
+      ],
+    ];
+  },
+};

@@ -1,0 +1,1 @@
+"""Measures the product's cost and speed, and checks the committed figures."""

@@ -1,0 +1,526 @@
+"""``count``: record visits in the ledger, and recount the shards that changed.
+
+The stream of the Presence table hands over joins, changes and leaves in batches. For each batch:
+
+- visits that began or ended are written to the ledger, before the numbers that they led to;
+- each shard that changed is recounted: all its rows are read, and its numbers written as they are,
+  not added to. A recount reads the count's version before the rows, and writes only if it is still
+  the same: of two recounts at once, the one with the older rows cannot win. So a batch may be
+  repeated, reordered or lost; the next recount is right again;
+- where people are is noted meanwhile (``people``), if they can be looked up;
+- engagement of ended visits joins the totals last, when no count includes it any more.
+
+A shard is recounted at a pace that depends on its size (``pace``), and once more when sessions that
+are away stop counting: nothing else would notice that. A recount that is not due is waited for, up
+to ``MAX_WAIT``; others are deferred through a queue. A process remembers which ones it deferred,
+and does not defer again what such a recount will include.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from headcount.logs import logger
+from headcount.model.durations import RecentDurations, VisitDuration, latest
+from headcount.model.headcount import CROWD_PACE, due_after, paid_after
+from headcount.model.peaks import Curve, Steps, StepsBuilder, continued
+from headcount.model.session import RETURN_GRACE, Session, Write
+from headcount.model.tally import Tally, TallyBuilder
+from headcount.model.trace import cause_of, oldest_of
+from headcount.model.visit import Visit
+from headcount.store.counts import CountsTable, ShardCount
+from headcount.store.presence import DecodedRows, PresenceTable, moved_away
+from headcount.times import CLOCKS_DIFFER, SECOND, whole_seconds
+
+if TYPE_CHECKING:
+    from headcount.store.visits import VisitsTable
+    from headcount.usecases.people import PeopleNoter
+    from headcount.usecases.publish import Published, Publisher
+    from headcount.usecases.queues import DeferredQueue
+    from headcount.usecases.rollups import RollupMarker
+
+MAX_WAIT = SECOND
+"""How long a batch waits for recounts that are not due yet: other spaces wait meanwhile."""
+
+DIRECTLY_WITHIN = 2 * SECOND
+"""How long a batch publishes spaces itself: those after that would wait too long for each other."""
+
+ENDED_MEMORY = 30 * SECOND
+"""How long ended visits are remembered: many times as long as a recount may be deferred."""
+
+_SLOWEST_PACE, _SLOWEST_OF_FACETS = 5 * SECOND, 10 * SECOND
+_SMALL, _LARGE = 50, 100
+"""The pace is constant up to the first number of rows, and from the second."""
+_CROWDED = 300
+"""Rows from which people join and leave all the time, so that waiting longer for facets saves
+nothing."""
+_WRITTEN_WITHIN = 15 * SECOND
+"""Steps begin so long before the recount before: what began or ended then may have been written
+after it. A write takes so long at most, with all of its tries."""
+_LONGEST_LEAD = CROWD_PACE // 2
+"""How long before its version is due a recount begins, at most: it takes about as long as the last
+one did."""
+_MOST_KNOWN = 10_000
+"""Shards of which a process knows the traffic."""
+_TRIES = 20
+"""Each lost race means that another recount of the same shard succeeded."""
+
+
+def crowding(rows: int) -> int:
+    """Joins and leaves after which a shard is recounted before its pace, if ``CROWD_PACE`` has
+    passed: they cost so much more than reading its rows that it makes no difference."""
+    return max(10, rows // 100)
+
+
+def pace(rows: int, *, facets: bool = False, watched: bool = False) -> int:
+    """Milliseconds between recounts of a shard: 1 s up to 50 rows, 5 s from 100 rows, unless so
+    many join and leave that it is ``crowding``. Three may follow each other at once after a rest.
+    ``watched``, by a dashboard: 1 s up to 300 rows, 5 s from 1,500.
+
+    A recount and its version cost about as much for 30 rows as for 120, so they weigh most on each
+    of about a hundred viewers: at a quicker pace, more than a tenth of a viewer's total cost. In a
+    large shard a recount's cost grows with the rows, so the cost of a viewer-hour depends only on
+    the pace. In between it is logarithmic. Slower would be cheaper still, but people watch these
+    numbers. If only ``facets`` changed, without joins or leaves: up to 10 s below 300 rows.
+    docs/cost.md has the figures.
+    """
+    if watched:
+        return min(_SLOWEST_PACE, max(rows, _CROWDED) * SECOND // _CROWDED)
+    slowest = _SLOWEST_OF_FACETS if facets and rows < _CROWDED else _SLOWEST_PACE
+    grown = math.log(max(rows, _SMALL) / _SMALL) / math.log(_LARGE / _SMALL)
+    return min(slowest, round(SECOND + (slowest - SECOND) * grown))
+
+
+def _pace_of(count: ShardCount, *, facets: bool = False) -> int:
+    return pace(count.rows, facets=facets, watched=count.watched)
+
+
+class Recounter(Struct, frozen=True, eq=False):
+    """Recounts shards. ``clock`` returns epoch milliseconds."""
+
+    presence: PresenceTable
+    counts: CountsTable
+    clock: Callable[[], int]
+    shards: int = 1  # of a space
+    decoded: DecodedRows = msgspec.field(default_factory=DecodedRows)
+
+    def recount(
+        self,
+        space: str,
+        shard: int,
+        ended: Iterable[VisitDuration] = (),
+        before: ShardCount | None = None,
+        *,
+        settled: bool = False,
+        watched: bool | None = None,
+        at_least: int = 0,
+    ) -> ShardCount:
+        """Read the shard and write its numbers. Raises RecountContendedError.
+
+        Ended visits are found in the rows, except those whose session has joined again: these are
+        passed as ``ended``. ``settled``: the totals include the engagement of all ended visits.
+        ``watched``: whether a dashboard watches the space; None: as before.
+        ``at_least``: the time, where our clock may be behind another function's.
+
+        The version is read before the sessions. If another recount was written in between, it may
+        be based on newer rows, so this one is not written but made again.
+        """
+        for _ in range(_TRIES):
+            before = before or self.counts.shard(space, shard)
+            now = max(self.clock(), at_least)
+            builder, rows, cause = TallyBuilder(), 0, None
+            course = _steps_since(before, now)
+            durations = latest(before.durations)
+            with _uncollected():
+                for page in self.presence.pages(space, shard, self.decoded):
+                    rows += len(page)
+                    for row in page:
+                        builder.add_row(row, now)
+                        course.add(row)
+                    durations = latest(durations, durations_in(page))
+                    cause = oldest_of([cause, cause_of(page, since=before.counted_at, now=now)])
+            tally = builder.build()
+            seen = before.watched if watched is None else watched
+            count = ShardCount(
+                space=space,
+                shard=shard,
+                version=before.version + 1,
+                tally=tally,
+                rows=rows,
+                counted_at=now,
+                durations=latest(durations, ended),
+                cause=cause,
+                settled=settled,
+                steps=self._steps(before, course, builder, tally),
+                paid_until=paid_after(before.paid_until, pace(rows, watched=seen), now),
+                watched=seen,
+            )
+            if self.counts.save(count):
+                return count
+            before = None
+        raise RecountContendedError(f"{space} shard {shard}: lost {_TRIES} races")
+
+    def curve(self, count: ShardCount) -> Curve:
+        """How a shard's numbers changed, until now: as a recount would find it, without one."""
+        now = self.clock()
+        builder, course = TallyBuilder(), _steps_since(count, now)
+        for page in self.presence.pages(count.space, count.shard):
+            for row in page:
+                builder.add_row(row, now)
+                course.add(row)
+        return Curve(self._steps(count, course, builder, builder.build()), now)
+
+    def _steps(
+        self,
+        before: ShardCount,
+        course: StepsBuilder,
+        builder: TallyBuilder,
+        tally: Tally,
+    ) -> Steps:
+        later = course.build(builder.tabs_of, tally.people, tally.sessions, persons=builder.persons)
+        return continued(before.curve.steps, later, shards=self.shards)
+
+    def recount_since(
+        self, space: str, shard: int, *, at: int, ended: RecentDurations
+    ) -> ShardCount | None:
+        """Recount a shard, unless a recount that began after ``at`` includes these ``ended``
+        visits: then return None.
+
+        A recount from the future is from before a clock stepped back, and does not count.
+        """
+        last = self.counts.shard(space, shard)
+        latest_now = self.clock() + CLOCKS_DIFFER
+        began_after = at + CLOCKS_DIFFER < last.counted_at <= latest_now
+        if not began_after or latest(last.durations, ended) != last.durations:
+            return self.recount(space, shard, ended, last, at_least=min(at, latest_now))
+        return None
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: it would go through thousands of rows again and again, which
+    takes longer than reading them, and they hold no circles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _steps_since(before: ShardCount, now: int) -> StepsBuilder:
+    """Steps from the recount before, and what a slower clock wrote then, which it did not see."""
+    return StepsBuilder(max(0, min(before.counted_at, now) - _WRITTEN_WITHIN), now)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardBatch:
+    """The part of a batch that was written to one shard."""
+
+    space: str
+    shard: int
+    written: Sequence[Session]
+    count: ShardCount | None  # the recount that includes it; None: deferred
+    published: Published | None = None  # the version with that recount, if ``count`` made it
+
+    @property
+    def joins(self) -> int:
+        """Visits that began."""
+        return sum(session.write is Write.JOIN for session in self._visits)
+
+    @property
+    def leaves(self) -> int:
+        """Visits that a leave ended."""
+        return sum(session.ended and session.ended_by == "leave" for session in self._visits)
+
+    @property
+    def _visits(self) -> list[Session]:
+        return [one for one in self.written if one.visit and not moved_away(one)]
+
+
+@dataclass(slots=True)
+class _Traffic:
+    """What a process knows of a shard: its last count's version and rows, the joins and leaves
+    since then, whether they were many before it, too, how long the recount took, and whether a
+    dashboard watched its last version; None: not known."""
+
+    version: int = 0
+    rows: int = 0
+    changes: int = 0
+    rush: bool = False
+    took: int = 0
+    watched: bool | None = None
+
+    @property
+    def is_many(self) -> bool:
+        """Whether so many joined and left that it is worth a recount before its pace."""
+        return self.version > 0 and self.changes >= crowding(self.rows)
+
+    @property
+    def is_crowding(self) -> bool:
+        """Whether it is to be recounted before its pace: in a rush, the next ones are on their way
+        when a batch begins to wait."""
+        return self.rush or self.is_many
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A shard to recount for a batch."""
+
+    last: ShardCount
+    at: int  # when the recount is due
+    until: int  # when sessions that are away stop counting, by a recount then or later; 0: none
+    ended: RecentDurations
+    prompt: bool  # as early as after a join or leave
+    deferrable: bool
+    deferred: bool  # one was deferred before, and is due within a second
+    returned: bool  # a session whose visit ended has joined again
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Its space and number."""
+        return self.last.space, self.last.shard
+
+
+class Counter(Struct, frozen=True, eq=False):
+    """Counts batches. ``clock`` returns epoch milliseconds, ``sleep`` takes seconds.
+
+    ``deferred``: when the recounts that this process deferred run, at the earliest: the prompt
+    ones, and the last one. ``ended``: the last ended visit of each session, and when it was seen.
+    ``traffic``: of the shards that wait for a recount.
+    """
+
+    recounter: Recounter
+    deferred_queue: DeferredQueue
+    visits: VisitsTable
+    clock: Callable[[], int]
+    sleep: Callable[[float], None]
+    publisher: Publisher | None = None  # None: ``publish`` publishes all recounts
+    people: PeopleNoter | None = None  # None: people can't be looked up
+    rollups: RollupMarker | None = None  # None: there are no roll-ups
+    deferred: dict[tuple[str, int], tuple[list[int], int]] = msgspec.field(default_factory=dict)
+    ended: dict[tuple[str, str], tuple[int, VisitDuration]] = msgspec.field(default_factory=dict)
+    traffic: dict[tuple[str, int], _Traffic] = msgspec.field(default_factory=dict)
+
+    def count(self, written: Iterable[Session]) -> list[ShardBatch]:
+        """Handle a batch of joins, changes and leaves: the ledger first, then the numbers.
+
+        Returns the batch by shard, with the recounts that were made. Every step may be repeated.
+        """
+        batch = list(written)
+        engaged = self.settle(batch)
+        noted = self.people.note(batch) if self.people is not None else ()
+        if self.rollups is not None:
+            self.rollups.mark(batch)
+        by_shard: dict[tuple[str, int], list[Session]] = defaultdict(list)
+        for session in batch:
+            by_shard[session.space, session.shard].append(session)
+        if len(self.traffic) > _MOST_KNOWN:
+            self.traffic.clear()
+        start = self.clock()
+        for key in [key for key, (at, _) in self.ended.items() if at < start - ENDED_MEMORY]:
+            del self.ended[key]
+        due = [
+            one
+            for shard, rows in by_shard.items()
+            if (one := self._due(*shard, rows, start)) is not None
+        ]
+        start = self.clock()
+        made: dict[tuple[str, int], ShardCount] = {}
+        published: dict[str, Published | None] = {}
+        for one in sorted(due, key=lambda one: one.at):
+            if one.deferrable and (one.deferred or one.at - start > MAX_WAIT):
+                self._defer(one, start)
+                continue
+            self.sleep(max(0, min(one.at - self.clock(), _SLOWEST_PACE)) / 1000)
+            space, shard = one.last.space, one.last.shard
+            rush = self.traffic[one.key].is_many
+            count, published[space] = self._recount(one, start)
+            made[space, shard] = count
+            rush &= count.counted_at - one.last.counted_at <= 2 * CROWD_PACE
+            self.traffic[one.key] = replace(
+                self.traffic[one.key],
+                version=count.version,
+                rows=count.rows,
+                changes=0,
+                rush=rush,
+            )
+            if count.counted_at < one.until:
+                at = max(one.until, due_after(count.paid_until, _pace_of(count)))
+                self._defer(replace(one, last=count, at=at, prompt=True, returned=False), start)
+        # Last: a version in between would include it twice, and these numbers never fall.
+        self.visits.end(engaged)
+        for _ in noted:  # meanwhile; raises what failed
+            pass
+        return [
+            ShardBatch(*shard, rows, made.get(shard), published.get(shard[0]))
+            for shard, rows in by_shard.items()
+        ]
+
+    def _recount(self, due: _Due, start: int) -> tuple[ShardCount, Published | None]:
+        """Recount a shard and, if it is its space's only one, publish the space."""
+        space, shard = due.last.space, due.last.shard
+        publisher = self.publisher
+        early = self.clock() - start <= DIRECTLY_WITHIN
+        traffic = self.traffic[due.key]
+        # In a crowd, versions follow recounts for as long as the first one waited for its version.
+        by = max(start + MAX_WAIT, self.clock() + CROWD_PACE * traffic.is_crowding)
+        lead = min(traffic.took, _LONGEST_LEAD)
+        old = publisher.ready(space, by=by, lead=lead) if publisher and early else None
+        began = self.clock()
+        count = self.recounter.recount(space, shard, due.ended, due.last, watched=traffic.watched)
+        traffic.took = max(0, self.clock() - began)
+        if publisher is None or old is None:
+            return count, None
+        try:
+            published = publisher.publish_directly(old, count)
+            traffic.watched = published.watched
+            return count, published
+        except Exception:
+            # The recount wakes ``publish``, which does it. Other spaces of the batch don't wait.
+            logger().exception("not published", extra={"space": space})
+            return count, None
+
+    def _due(self, space: str, shard: int, rows: Sequence[Session], start: int) -> _Due | None:
+        """When a shard is to be recounted for a batch's rows; None: a deferred recount includes
+        them."""
+        returned = self._returned(rows, start)
+        newest = {session.id: session for session in rows}
+        away = [session.expires_at for session in newest.values() if session.away]
+        # A later end can only come from a clock that is wrong.
+        until = min(max(away, default=0), start + RETURN_GRACE + CLOCKS_DIFFER)
+        others = any(session.write is not Write.CHANGE for session in rows)
+        people = others or bool(away)
+        traffic = self.traffic.setdefault((space, shard), _Traffic())
+        changes = sum(session.write is not Write.CHANGE for session in rows)
+        traffic.changes += changes
+        # Otherwise the engagement would join the totals while the count still includes it.
+        deferrable = not any(map(_engaged_to_the_end, rows))
+        later = self._deferred_for(space, shard, start, people=people, beyond=CLOCKS_DIFFER)
+        covered = start + self._deferred_for(space, shard, start, people=False) >= until
+        if deferrable and not returned and later and covered and not traffic.is_crowding:
+            return None
+        last = self.recounter.counts.shard(space, shard)
+        if traffic.watched is not None:
+            last = replace(last, watched=traffic.watched)
+        interval = _pace_of(last, facets=not people)
+        prompt = interval == _pace_of(last)
+        at = due_after(last.paid_until, interval) if prompt else last.counted_at + interval
+        if last.version != traffic.version:
+            traffic = replace(traffic, version=last.version, rows=last.rows, changes=changes)
+            self.traffic[space, shard] = traffic
+        interval = CROWD_PACE if traffic.is_crowding else interval
+        at = min(at, last.counted_at + interval) if last.version else 0
+        return _Due(
+            last,
+            at=at if others else max(at, until),
+            until=until,
+            ended=latest(durations_in(rows), returned),
+            prompt=prompt,
+            deferrable=deferrable,
+            deferred=not traffic.is_crowding
+            and bool(self._deferred_for(space, shard, start, people=people)),
+            returned=bool(returned),
+        )
+
+    def _returned(self, rows: Iterable[Session], now: int) -> list[VisitDuration]:
+        """Ended visits whose session has joined again, so that its row has a new visit.
+
+        They ended in this batch, or recently in another one of this process. Those that are
+        forgotten when a process ends are missing in the average duration, and in no other number.
+        """
+        returned = []
+        for session in rows:
+            key = session.space, session.id
+            if session.write is Write.JOIN and key in self.ended:
+                returned.append(self.ended[key][1])
+            for duration in durations_in([session]):
+                self.ended[key] = now, duration
+        return returned
+
+    def _defer(self, due: _Due, start: int) -> None:
+        """Defer a recount.
+
+        It will include every batch of this process that begins before it runs, so no earlier
+        recount may replace it. If one is deferred already, only visits whose session returned have
+        to be sent: no recount is made if the deferred one includes them. One that is due within a
+        second may have run already, if our clock stepped back: another one is sent after it. So is
+        one after sessions that are away stop counting.
+        """
+        shard = due.last.space, due.last.shard
+        slowest = _pace_of(due.last, facets=not due.prompt)
+        # A longer wait than the slowest pace can only come from a clock that stepped back.
+        wait = max(min(due.at - start, slowest), due.until - start)
+        next_one = self._deferred_for(*shard, start, people=due.prompt)
+        last = self._deferred_for(*shard, start, people=False)
+        covers_all = start + last >= due.until
+        if next_one > CLOCKS_DIFFER and covers_all:
+            after = whole_seconds(max(wait, next_one + SECOND))
+            self.deferred_queue.recount(*shard, at=start, durations=due.ended, after=after)
+            return
+        before = next_one if covers_all else last
+        after = whole_seconds(max(wait, before and before + slowest))
+        at = start + after * SECOND
+        # Otherwise a recount that was deferred for facets comes early enough.
+        if due.returned or not (CLOCKS_DIFFER < last <= at - start and covers_all):
+            self.deferred_queue.recount(*shard, at=at, durations=due.ended, after=after)
+            prompts = [start + next_one] if next_one > CLOCKS_DIFFER else []
+            self.deferred[shard] = [*prompts, *([at] if due.prompt else [])], max(start + last, at)
+        else:
+            self.deferred[shard] = [start + last], start + last
+
+    def _deferred_for(
+        self, space: str, shard: int, start: int, *, people: bool, beyond: int = 0
+    ) -> int:
+        """Milliseconds, more than ``beyond``, until a deferred recount runs, at the earliest: the
+        last one, or for ``people`` the next prompt one. 0: there is none."""
+        prompt, last = self.deferred.get((space, shard), ([], 0))
+        waits = [at - start for at in (prompt if people else [last])]
+        # A longer one is from before the clock stepped back.
+        return next((wait for wait in waits if beyond < wait <= _SLOWEST_OF_FACETS), 0)
+
+    def settle(self, written: Iterable[Session]) -> list[Visit]:
+        """Record the visits that began or ended, except ended ones with engagement, which are
+        returned: their end has to be written when no count includes them any more."""
+        began: dict[str, Visit] = {}
+        ended: dict[str, Visit] = {}
+        for session in written:
+            if not session.visit or moved_away(session):
+                continue
+            visit = Visit.from_session(session)
+            if session.write is Write.JOIN:
+                began[visit.id] = visit
+            elif visit.ended_at is not None:
+                ended[visit.id] = visit
+        engaged = {id_: ended.pop(id_) for id_ in list(ended) if ended[id_].engagement}
+        # A visit that began and ended in one batch is one row, written once.
+        self.visits.record(ended.get(id_, visit) for id_, visit in began.items())
+        self.visits.end(visit for id_, visit in ended.items() if id_ not in began)
+        return list(engaged.values())
+
+
+def _engaged_to_the_end(session: Session) -> bool:
+    return session.ended and bool(session.telemetry.engagement)
+
+
+def durations_in(rows: Iterable[Session]) -> list[VisitDuration]:
+    """The durations of the ended visits among a shard's rows."""
+    return [
+        VisitDuration.from_session(row)
+        for row in rows
+        if row.ended and row.visit and row.ended_at is not None and not moved_away(row)
+    ]
+
+
+class RecountContendedError(RuntimeError):
+    """Other recounts kept winning; the stream retries the batch."""

@@ -1,1 +1,0 @@
-"""What the product costs and takes, measured; and the gate that holds what was reached."""

@@ -1,0 +1,3 @@
+export default function (config) {
+  config.addPassthroughCopy({ "node_modules/headcount-live/headcount*.js": "headcount" });
+}
