@@ -756,7 +756,7 @@ export class HeadcountBadge extends HeadcountElement {
     tip.hidden = false;
     button.setAttribute("aria-expanded", "true");
     this.#position();
-    if (Date.now() - this.#viewersAt > NAMES_INTERVAL) this.#loadNames();
+    this.#loadNamesSoon();
   }
 
   /** Keeps the tooltip within the window, in either writing direction. */
@@ -781,14 +781,19 @@ export class HeadcountBadge extends HeadcountElement {
     this.#parts.button.setAttribute("aria-expanded", "false");
   }
 
+  get #showsNames() {
+    return this.avatars || !this.#parts.tip.hidden;
+  }
+
+  /** Now, or as soon as they may be requested again: a tooltip that is open before the first count fills by itself. */
   #loadNamesSoon() {
-    if (this.avatars) this.#loading ??= setTimeout(() => this.#loadNames(), Math.max(0, this.#viewersAt + NAMES_INTERVAL - Date.now()));
+    if (this.#showsNames) this.#loading ??= setTimeout(() => this.#loadNames(), Math.max(0, this.#viewersAt + NAMES_INTERVAL - Date.now()));
   }
 
   /** Requests names, but only with a token or the attribute `names`: other readers can rarely see them. */
   async #loadNames() {
     this.#loading = null;
-    if (this.#count === undefined || !(this.names || this.avatars || this.token)) return;
+    if (this.#count === undefined || !this.#showsNames || !(this.names || this.avatars || this.token)) return;
     this.#viewersAt = Date.now();
     const { space } = this;
     const [kind, ...id] = space.split(":");
