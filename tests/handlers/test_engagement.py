@@ -89,3 +89,9 @@ def test_what_is_no_correction_is_refused(
     path = f"engagement/{name}"
     assert ask(memory_world, "PUT", path, body, token=memory_world.admin).status == status
     assert ask(memory_world, "PUT", "engagement/chat", {"total": 1}).status == 401
+
+
+def test_a_total_closer_to_0_than_dynamodb_stores_is_0(memory_world: World) -> None:
+    memory_world.beat("s1", engagement={"chat": 4})
+    answer = act(memory_world, "PUT", "engagement/chat", {"total": 1.1125369292536007e-308}).body
+    assert (answer["was"], answer["total"]) == (4, 0)

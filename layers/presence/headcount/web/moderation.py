@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from headcount.errors import InvalidRequestError, NotFoundError
 from headcount.model.access import Action, Scope
 from headcount.model.alert import LONGEST_SPIKE, RULE_NAME, Milestone, Rule, RuleState, Spike
-from headcount.model.beat import MAX_EXACT
+from headcount.model.beat import MAX_EXACT, check_number
 from headcount.model.moderation import Removal
 from headcount.times import DAY, HOUR, SECOND, iso, whole_seconds
 from headcount.usecases.parameters import time_in, times_in
@@ -101,7 +101,9 @@ class RemovalOfPerson(Message):
 class Correction(Message):
     """``{total}``: what the total should be, running visits included."""
 
-    total: Annotated[float, Field(ge=0, le=MAX_EXACT, allow_inf_nan=False)]
+    total: Annotated[
+        float, Field(ge=0, le=MAX_EXACT, allow_inf_nan=False), AfterValidator(check_number)
+    ]
 
 
 # ---------------------------------------------------------------------------------------- responses
