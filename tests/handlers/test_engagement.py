@@ -93,5 +93,6 @@ def test_what_is_no_correction_is_refused(
 
 def test_a_total_closer_to_0_than_dynamodb_stores_is_0(memory_world: World) -> None:
     memory_world.beat("s1", engagement={"chat": 4})
+    assert total(memory_world) == 4
     answer = act(memory_world, "PUT", "engagement/chat", {"total": 1.1125369292536007e-308}).body
     assert (answer["was"], answer["total"]) == (4, 0)
