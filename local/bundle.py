@@ -24,7 +24,8 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -74,9 +75,7 @@ class Bundler:
 
     def bundle(self) -> bool:
         """Bring ``built`` up to date. False if there was nothing to do."""
-        self.state.mkdir(parents=True, exist_ok=True)
-        with (self.state / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._alone():
             stamp = self.state / "built.stamp"
             wanted = digest(self._sources())
             if stamp.is_file() and stamp.read_text() == wanted + digest(files_in(self.built)):
@@ -84,7 +83,7 @@ class Bundler:
             stamp.unlink(missing_ok=True)
             esbuild = f"@esbuild/{this_platform()}"
             for name in (*BUNDLED, esbuild):
-                self.install(name)
+                self._install(name)
             with tempfile.TemporaryDirectory(dir=self.state) as folder:
                 self._build(self._package(esbuild) / "bin" / "esbuild", Path(folder))
                 replace_files(self.built, Path(folder))
@@ -93,6 +92,17 @@ class Bundler:
 
     def install(self, name: str) -> None:
         """Download, check and unpack a locked package, unless it is here already."""
+        with self._alone():
+            self._install(name)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self.state.mkdir(parents=True, exist_ok=True)
+        with (self.state / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _install(self, name: str) -> None:
         package = self._package(name)
         version, integrity = self._locked(name)
         stamp = package.with_name(f"{package.name}.stamp")
