@@ -80,7 +80,7 @@ def starts(artefact: Path, scratch: Path) -> list[Start]:
 
 
 def main() -> int:
-    """Print them all; 1 if a function exceeds its limit, unless there are too few rounds to tell."""
+    """Print them all; 1 if a function exceeds its limit, unless too little ran to tell."""
     parser = argparse.ArgumentParser(prog="make bench-cold-start", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     args = parser.parse_args()
