@@ -56,12 +56,7 @@ KINDS = [
     Kind("AnalyticsProvider", "activity:main", hides=True),
     Kind("startHeartbeat", "site:main", copies=(1, 1), leaves=False),
 ]
-SCRIPT, *OTHERS = KINDS
-RUNS = [
-    pytest.param("chromium", [SCRIPT], id="chromium-script"),
-    pytest.param("chromium", OTHERS, id="chromium-others", marks=pytest.mark.exhaustive),
-    pytest.param("firefox", KINDS, id="firefox", marks=pytest.mark.exhaustive),
-]
+BROWSERS = ["chromium", "firefox"]
 
 
 @dataclass
@@ -173,11 +168,12 @@ def are(step: str, all_visits: list[Visit], wanted: Callable[[Kind], tuple[int, 
         assert visit.now == wanted(visit.kind), (visit.kind.name, step)
 
 
-@pytest.mark.parametrize(("browser_name", "kinds"), RUNS)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("browser_name", BROWSERS)
 def test_a_tab_is_one_person_and_one_view_until_it_closes(
-    stack: Stack, tmp_path: Path, browser_name: str, kinds: list[Kind]
+    stack: Stack, tmp_path: Path, browser_name: str
 ) -> None:
-    with puppet(browser_name, tmp_path) as browser, visits(stack, kinds, browser) as all_visits:
+    with puppet(browser_name, tmp_path) as browser, visits(stack, KINDS, browser) as all_visits:
         are("load", all_visits, lambda _: (1, 1, 1))
         each("reload button", all_visits, lambda tab: tab.reload())
         each("reload by script", all_visits, lambda tab: tab.move("location.reload()", "/a"))
@@ -199,13 +195,13 @@ def test_a_tab_is_one_person_and_one_view_until_it_closes(
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(("browser_name", "kinds"), RUNS)
+@pytest.mark.parametrize("browser_name", BROWSERS)
 def test_where_storage_is_blocked_a_tab_is_one_person_and_one_view(
-    stack: Stack, tmp_path: Path, browser_name: str, kinds: list[Kind]
+    stack: Stack, tmp_path: Path, browser_name: str
 ) -> None:
     with (
         puppet(browser_name, tmp_path, is_forbidden=True) as browser,
-        visits(stack, kinds, browser) as all_visits,
+        visits(stack, KINDS, browser) as all_visits,
     ):
         for visit in all_visits:
             assert visit.tab.evaluate(
@@ -223,7 +219,13 @@ def test_where_storage_is_blocked_a_tab_is_one_person_and_one_view(
         are("closed", leaving, lambda _: (0, 0, 1))
 
 
-@pytest.mark.parametrize("is_killed", [False, True], ids=["crash", "kill"])
+@pytest.mark.parametrize(
+    "is_killed",
+    [
+        pytest.param(False, id="crash"),
+        pytest.param(True, id="kill", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_tab_that_crashes_in_chromium_is_gone_at_once(
     stack: Stack, tmp_path: Path, is_killed: bool
 ) -> None:
@@ -246,13 +248,13 @@ def test_a_tab_that_crashes_in_chromium_is_gone_at_once(
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("browser_name", ["chromium", "firefox"])
+@pytest.mark.parametrize("browser_name", BROWSERS)
 def test_a_browser_that_crashes_is_gone_after_its_lease(
     stack: Stack, tmp_path: Path, browser_name: str
 ) -> None:
     with (
         puppet(browser_name, tmp_path) as browser,
-        visits(stack, [SCRIPT], browser) as (visit,),
+        visits(stack, [KINDS[0]], browser) as (visit,),
     ):
         are("load", [visit], lambda _: (1, 1, 1))
         browser.crash()

@@ -126,7 +126,7 @@ def is_listened(host: Host, number: int) -> None:
         )
 
 
-@pytest.mark.parametrize("tabs", [1, 4])
+@pytest.mark.parametrize("tabs", [1, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_every_badge_is_right_within_a_second(
     host: Host, stack: Stack, api: Api, space: str, tabs: int
 ) -> None:
@@ -245,6 +245,7 @@ def test_a_tab_that_is_present_by_socket_listens_on_it(
     assert "sessionId" in asked
 
 
+@pytest.mark.exhaustive
 def test_many_changes_are_within_the_budget_and_the_last_count_arrives(
     stack: Stack, api: Api, space: str
 ) -> None:

@@ -88,6 +88,7 @@ def test_who_watches_hears_a_person_come_move_and_leave(
     eventually(lambda: last(watcher) == ("offline", []), SOON, last=lambda: heard(watcher))
 
 
+@pytest.mark.exhaustive
 def test_who_watches_hears_of_a_crash_after_the_lease(
     stack: Stack, ada: str, watcher: Dashboard
 ) -> None:
