@@ -155,6 +155,44 @@ def test_a_dashboard_hears_each_version_of_a_rollup(world: World) -> None:
     settle(world)
     assert world.versions("dashboard", "~group:school") == [0, 1, 2]
     assert world.management.frames["dashboard"][-1]["data"]["people"] == 2
+    versions = {
+        path: read(world, path)["version"] for path in ("/v1/groups/chapter", "/v1/kinds/site")
+    }
+    assert versions == {"/v1/groups/chapter": 1, "/v1/kinds/site": 0}, "only what changed"
+
+
+def test_a_recount_that_nobody_published_is_published_by_the_sweep(world: World) -> None:
+    world.beat("a")
+    settle(world)
+    world.beat("b")
+    count(world)
+    world.clock.advance(3)
+    world.run_deferred()
+    assert world.filtered("publish")  # lost
+    world.clock.advance(20)
+    world.sweep()
+    settle(world)
+    assert people(world, "/v1/kinds/site") == 1, "it may be on its way"
+    world.clock.advance(20)
+    world.beat("a")
+    world.beat("b")
+    world.clock.advance(20)
+    report = world.sweep()
+    settle(world)
+    assert people(world, "/v1/kinds/site") == 2
+    assert {"~kind:site", "~group:all"} <= {one["space"] for one in report["repaired"]}
+
+
+def test_fewer_parts_leave_nobody_behind_in_those_there_were(world: World) -> None:
+    world.redeploy(ShardsPerSpace="3")
+    for number in range(10):
+        world.beat(f"s{number}", visitorId=f"v{number}")
+    settle(world)
+    world.redeploy(ShardsPerSpace="1")
+    world.sweep()
+    world.sweep()
+    settle(world)
+    assert people(world, "/v1/kinds/site") == 10
 
 
 def test_the_sweep_samples_a_rollup_and_finds_what_no_task_recounted(world: World) -> None:

@@ -135,12 +135,16 @@ def test_a_badge_counts_its_reader_and_shows_names_to_those_allowed(host: Host, 
     assert facets["chapter"] == [{"value": "one", "count": 1, "people": 1}]
 
 
-def test_a_tooltip_that_is_open_before_the_first_count_fills_by_itself(host: Host, api: Api) -> None:
+def test_a_tooltip_that_is_open_before_the_first_count_fills_by_itself(
+    host: Host, api: Api
+) -> None:
     space = course()
     api.beat(space, "s1", userId="u1", name="Ann")
     held: list[Route] = []
     may_pass = False
-    host.page.route("**/presence", lambda route: route.continue_() if may_pass else held.append(route))
+    host.page.route(
+        "**/presence", lambda route: route.continue_() if may_pass else held.append(route)
+    )
     page = host.open(f'<headcount-badge space="{space}"></headcount-badge>')
     page.get_by_role("button").focus()
     expect(part(page, "tooltip")).to_be_visible()
