@@ -1368,6 +1368,13 @@ MUTANTS = [
                 (f"{_ROLLED_UP}a_dashboard_hears_each_version_of_a_rollup",),
             ),
             (
+                "what another published meanwhile is undone",
+                "usecases.publish:Publisher._counted",
+                "and known.after == old.version",
+                "",
+                (f"{_ROLLED_UP}what_another_published_since_the_parts_were_read_is_not_undone",),
+            ),
+            (
                 "a day has all spaces",
                 "usecases.daily:Aggregator._roll_up",
                 "head.space in self.rollups.of_space(one.space) and",

@@ -183,6 +183,44 @@ def test_a_recount_that_nobody_published_is_published_by_the_sweep(world: World)
     assert {"~kind:site", "~group:all"} <= {one["space"] for one in report["repaired"]}
 
 
+def published_later(world: World, *sessions: str) -> list[Any]:
+    """Have these join and their parts recounted; the changes that ``publish`` would receive."""
+    for session in sessions:
+        world.beat(session, "course:7")
+    count(world)
+    world.clock.advance(3)
+    world.run_deferred()
+    return [one for one in world.filtered("publish") if "~rollups" in json.dumps(one)]
+
+
+def test_the_parts_are_read_once_for_all_rollups_that_changed(world: World) -> None:
+    changes = published_later(world, "a")
+    counts = world.tables["counts"].name
+    with world.engine.metered() as meter:
+        world.publish(changes)
+    queries = [one for one in meter.calls if one.operation == "Query" and counts in one.tables]
+    assert len(queries) == 1
+    paths = ("kinds/course", "groups/school", "groups/all")
+    assert [people(world, f"/v1/{path}") for path in paths] == [1, 1, 1]
+
+
+def test_what_another_published_since_the_parts_were_read_is_not_undone(world: World) -> None:
+    first, second = published_later(world, "a"), published_later(world, "b")
+    headcounts = world.tables["headcounts"].name
+
+    def publish_another() -> None:
+        """Publish an earlier change late, with all that was counted by then."""
+        assert published_later(world, "c")
+        world.publish(first)
+
+    # After the parts were read, before the roll-up's last version is.
+    with world.engine.interrupted("GetItem", headcounts, publish_another) as interrupted:
+        world.publish(second)
+    assert interrupted
+    paths = ("kinds/course", "groups/school", "groups/all")
+    assert [people(world, f"/v1/{path}") for path in paths] == [3, 3, 3]
+
+
 def test_fewer_parts_leave_nobody_behind_in_those_there_were(world: World) -> None:
     world.redeploy(ShardsPerSpace="3")
     for number in range(10):
