@@ -735,6 +735,20 @@ MUTANTS = [
         (_PEAKS + "test_a_visit_that_is_followed_by_another_of_its_session_is_not_forgotten",),
     ),
     Mutant(
+        "peak: an earlier visit is of whom its session is now",
+        "model.peaks:StepsBuilder.add",
+        "began = self._add_former(row, start, min(end, now))",
+        "began = start",
+        (_PEAKS + "test_an_earlier_visit_that_changed_its_person_is_of_each_in_turn",),
+    ),
+    Mutant(
+        "peak: a session that comes back as another was always that one",
+        "model.session:after_beat",
+        "changed = old is not None and old.person != person",
+        "changed = False",
+        (_PEAKS + "test_an_earlier_visit_is_of_whom_its_session_counted_as_then",),
+    ),
+    Mutant(
         "peak: of a shard's old number",
         "model.headcount:_final_steps",
         "if step.at > curve.known_until:",
