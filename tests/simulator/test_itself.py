@@ -66,7 +66,7 @@ def note_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PeopleTable, "note", lambda *_: None)
 
 
-def see_whoever_crashed_until_the_sweep(patch: pytest.MonkeyPatch) -> None:
+def see_the_crashed_until_the_sweep(patch: pytest.MonkeyPatch) -> None:
     """Let everybody be seen until their visit was ended."""
     patch.setattr("headcount.usecases.people.seen_at_end", lambda row: row.changed_at)
 
@@ -77,7 +77,7 @@ def see_whoever_crashed_until_the_sweep(patch: pytest.MonkeyPatch) -> None:
     [
         (count_people_in_each_space, "groups/"),
         (note_nobody, "but is in Counter()"),
-        (see_whoever_crashed_until_the_sweep, "was last seen should be in"),
+        (see_the_crashed_until_the_sweep, "was last seen should be in"),
         (retry_without_backoff, "retried unprocessed items at once"),
         (keep_visibility_timeouts, "a failed message waits for the visibility timeout"),
         (stop_all_chains, "is incomplete after"),
