@@ -130,6 +130,8 @@ _CLEANUP = "tests/handlers/test_cleanup.py::"
 _RETURNS = "tests/handlers/test_returns.py::"
 _ROLL_UPS = ("tests/handlers/test_rollups.py",)
 _INDEX = ("tests/stores/test_rollups_store.py",)
+_ROLLED_UP = "tests/handlers/test_rollups.py::test_"
+_MEMBERS = "tests/unit/test_rollups.py::test_"
 _SYNC = "tests/systems/test_course_viewers_sync.py::"
 _PUSHED = "tests/unit/test_pushes.py::"
 _PUSHES = "tests/handlers/test_pushes.py::"
@@ -733,6 +735,20 @@ MUTANTS = [
         (_PEAKS + "test_a_visit_that_is_followed_by_another_of_its_session_is_not_forgotten",),
     ),
     Mutant(
+        "peak: an earlier visit is of whom its session is now",
+        "model.peaks:StepsBuilder.add",
+        "began = self._add_former(row, start, min(end, now))",
+        "began = start",
+        (_PEAKS + "test_an_earlier_visit_that_changed_its_person_is_of_each_in_turn",),
+    ),
+    Mutant(
+        "peak: a session that comes back as another was always that one",
+        "model.session:after_beat",
+        "changed = old is not None and old.person != person",
+        "changed = False",
+        (_PEAKS + "test_an_earlier_visit_is_of_whom_its_session_counted_as_then",),
+    ),
+    Mutant(
         "peak: of a shard's old number",
         "model.headcount:_final_steps",
         "if step.at > curve.known_until:",
@@ -1295,6 +1311,90 @@ MUTANTS = [
                 "return any(",
                 _ROLL_UPS,
             ),
+            (
+                "the beginning of some spaces is one space",
+                "model.rollups:_is_in",
+                "space.startswith(one[:-1])",
+                "space == one[:-1]",
+                (f"{_MEMBERS}a_space_is_in_the_rollups_that_name_it",),
+            ),
+            (
+                "a space is all that begin as it",
+                "model.rollups:_is_in",
+                "else space == one",
+                "else space.startswith(one)",
+                (f"{_MEMBERS}a_space_is_in_the_rollups_that_name_it",),
+            ),
+            (
+                "a space whose kind is gone is in a group",
+                "model.rollups:RollUps.of_space",
+                "if known is not None else ()",
+                "if known is not None else tuple(found)",
+                (f"{_MEMBERS}a_space_is_in_the_rollups_that_name_it",),
+            ),
+            (
+                "who claims a user is anonymous",
+                "model.rollups:",
+                '_USERS = (b"u", b"c")',
+                '_USERS = (b"u",)',
+                (f"{_MEMBERS}a_person_counts_once_in_each_rollup",),
+            ),
+            (
+                "an erased person stays in their part",
+                "usecases.rollups:RollupMarker.mark",
+                "session.write is Write.LEAVE and session.facts == Facts()",
+                "False",
+                (f"{_ROLLED_UP}an_erased_person_is_in_no_rollup",),
+            ),
+            (
+                "what was lost after a recount stays so",
+                "usecases.rollups:RollupSweeper.sweep",
+                "if wrong:",
+                "if False:",
+                (f"{_ROLLED_UP}a_recount_that_nobody_published_is_published_by_the_sweep",),
+            ),
+            (
+                "the sweep publishes what is on its way",
+                "usecases.rollups:RollupSweeper.sweep",
+                "is_recent(one.counted_at, now)",
+                "False",
+                (f"{_ROLLED_UP}a_recount_that_nobody_published_is_published_by_the_sweep",),
+            ),
+            (
+                "the sweep leaves parts alone that are no longer used",
+                "usecases.rollups:RollupSweeper.sweep",
+                "{*range(recounter.presence.parts), *counted}",
+                "range(recounter.presence.parts)",
+                (f"{_ROLLED_UP}fewer_parts_leave_nobody_behind_in_those_there_were",),
+            ),
+            (
+                "a change is not published",
+                "usecases.publish:Publisher.publish_rollups",
+                "old.tally != numbers[id_] or",
+                "",
+                (f"{_ROLLED_UP}a_dashboard_hears_each_version_of_a_rollup",),
+            ),
+            (
+                "each recount is a version of all",
+                "usecases.publish:Publisher.publish_rollups",
+                "old.tally != numbers[id_] or",
+                "True or",
+                (f"{_ROLLED_UP}a_dashboard_hears_each_version_of_a_rollup",),
+            ),
+            (
+                "what another published meanwhile is undone",
+                "usecases.publish:Publisher._counted",
+                "and known.after == old.version",
+                "",
+                (f"{_ROLLED_UP}what_another_published_since_the_parts_were_read_is_not_undone",),
+            ),
+            (
+                "a day has all spaces",
+                "usecases.daily:Aggregator._roll_up",
+                "head.space in self.rollups.of_space(one.space) and",
+                "",
+                _ROLL_UPS,
+            ),
         ]
     ],
     Mutant(
@@ -1760,6 +1860,88 @@ MUTANTS = [
         "0",
         (f"{_WATCHING}a_row_that_only_a_watch_made_is_erased",),
     ),
+    *[
+        Mutant(f"people: {name}", at, old, new, tests)
+        for name, at, old, new, tests in [
+            (
+                "an ended visit stays in the row",
+                "usecases.people:changes_in",
+                "elif row.ended: change.end(row.visit, seen_at_end(row))",
+                "elif row.ended: pass",
+                (f"{_PEOPLE}an_expired_lease_is_offline_at_once_and_last_seen_at_its_last_beat",),
+            ),
+            (
+                "who crashed is seen until the sweep",
+                "model.people:seen_at_end",
+                "else min(row.last_seen, ended)",
+                "else ended",
+                (f"{_PEOPLE}an_expired_lease_is_offline_at_once_and_last_seen_at_its_last_beat",),
+            ),
+            (
+                "last seen is known for ever",
+                "model.people:whereabouts",
+                "record.seen > now - RETENTION",
+                "record.seen",
+                (f"{_PEOPLE}last_seen_is_known_for_a_week_after_a_leave",),
+            ),
+            (
+                "a steady beat is not seen",
+                "model.people:whereabouts",
+                "max((row.last_seen for row in here), default=0)",
+                "0",
+                (f"{_PEOPLE}a_steady_beat_is_seen_and_writes_nothing_more",),
+            ),
+            (
+                "the page is of any tab",
+                "model.people:whereabouts",
+                "for row in reversed(here)",
+                "for row in here",
+                (f"{_PEOPLE}a_person_is_found_in_every_space_with_their_sessions",),
+            ),
+            (
+                "since the latest tab",
+                "model.people:whereabouts",
+                "row.space: min(",
+                "row.space: max(",
+                (f"{_PEOPLE}a_person_is_found_in_every_space_with_their_sessions",),
+            ),
+            (
+                "watching: who comes has moved",
+                "usecases.people:Teller.tell",
+                '"moved" if record.online else "online"',
+                '"moved"',
+                (f"{_WATCHING}online_moved_and_offline_are_heard",),
+            ),
+            (
+                "watching: who goes has moved",
+                "usecases.people:Teller.tell",
+                '"offline" if not now["online"] else',
+                "",
+                (f"{_WATCHING}online_moved_and_offline_are_heard",),
+            ),
+            (
+                "watching: what was reported is forgotten",
+                "usecases.people:Teller.tell",
+                'if record.online != now["online"]:',
+                "if False:",
+                (f"{_WATCHING}online_moved_and_offline_are_heard",),
+            ),
+            (
+                "watching: who was online already comes",
+                "usecases.people:Watching.watch",
+                'if record.online != one["online"]:',
+                "if False:",
+                (f"{_WATCHING}who_was_online_already_moves",),
+            ),
+            (
+                "watching: it does not end",
+                "usecases.people:Watching.unwatch",
+                "self.subscriptions.remove(topic_of(person), connection, sent_at=sent_at)",
+                "pass",
+                (f"{_WATCHING}two_connections_hear_the_same_and_one_that_unwatches_nothing",),
+            ),
+        ]
+    ],
     Mutant(
         "a share link opens by its id alone",
         "model.share:Share.caller",

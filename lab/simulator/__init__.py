@@ -19,7 +19,8 @@ function runs for the 17th time is stopped, as Lambda does, unless the template 
 
 At rest (``checks``) people, sessions, facets, views, peaks, visits, days and every dashboard must
 match the ``oracle``, which knows only two things: which messages were acknowledged, and which rows
-of Presence were written. A third of the runs has an event bus: its events must be each join, leave
+of Presence were written. So must what a lookup finds of each person, and in half of the runs the
+roll-ups. A third of the runs has an event bus: its events must be each join, leave
 and milestone once, with numbers without gaps.
 
     make soak SECONDS=60        as many seeds as fit

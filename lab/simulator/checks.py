@@ -11,7 +11,17 @@ from headcount.model.headcount import periods_of
 from headcount.model.people import MOST_PEOPLE
 from headcount.model.session import person_of
 from headcount.store.attributes import decode
-from headcount.times import CLOCKS_DIFFER, DAY, HOUR, MINUTE, SECOND, add_days, day_of, day_start
+from headcount.times import (
+    CLOCKS_DIFFER,
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    add_days,
+    day_of,
+    day_start,
+    parse_iso,
+)
 
 from lab.harness.consumer import Follower, by_number
 from lab.simulator import faults
@@ -47,7 +57,7 @@ def at_rest(simulation: Simulation) -> None:
         if simulation.has_bus:
             _events(simulation, space)
             _followed(simulation, space)
-    if simulation.parameters["RollUps"]:
+    if simulation.look_ups:
         _people(simulation)
     _rolled_up(simulation)
     _live_spaces(simulation)
@@ -279,13 +289,14 @@ def _people(simulation: Simulation) -> None:
             # What `count` never received is not known until the visit's next change.
             visits = simulation.journal.sessions[space, beat.session]
             unclear[beat.key][space] += bool({*visits[-1:]} & simulation.journal.dropped)
-    # Who was here in a visit of which `count` received everything.
-    seen = {
+    # Of a visit of which `count` missed something, its person may be known as seen earlier.
+    unsure = {
         person_of(row.get("user"), row.get("visitor"), row["session"], verified="verified" in row)
-        for visit, rows in simulation.journal.writes.items()
-        if visit not in simulation.journal.dropped
-        for row in rows
+        for visit in simulation.journal.dropped
+        for row in simulation.journal.writes[visit]
     }
+    # Look-ups read what may lag behind the last beats.
+    simulation.loop.run(simulation.loop.now + simulation.store.lag)
     everybody = sorted(here)
     for start in range(0, len(everybody), MOST_PEOPLE):
         people = everybody[start : start + MOST_PEOPLE]
@@ -294,8 +305,10 @@ def _people(simulation: Simulation) -> None:
             wanted = here[person]
             if not wanted - unclear[person] <= found <= wanted or one["online"] != bool(found):
                 simulation.report(f"{person} should be in {wanted}, but is in {found}")
-            if one["lastSeen"] is None and person in seen:
-                simulation.report(f"it should be known when {person} was last seen")
+            surely, perhaps = simulation.oracle.seen[person]
+            last_seen = parse_iso(one["lastSeen"]) if one["lastSeen"] else 0
+            what = f"when {person} was last seen"
+            _in_bounds(simulation, what, last_seen, (0 if person in unsure else surely, perhaps))
 
 
 def _live_spaces(simulation: Simulation) -> None:
@@ -464,17 +477,13 @@ def _days(simulation: Simulation) -> None:
             simulation.loop.start(partial(simulation.fleet.invoke, "daily", event))
             simulation.faults.injected[faults.DAILY_TWICE] += again
         simulation.wait(5 * SECOND, without_cleanup=True)
+    _rolled_up_days(simulation, dates)
     for space in simulation.used:
-        found = {row["date"]: row for row in _day_rows(simulation, space, dates)}
-        excused = {
-            row["session"]
-            for id_, row in simulation.journal.of(space).items()
-            if id_ in simulation.journal.excused
-        }
-        if excused:
+        found = _day_rows(simulation, f"spaces/{space}", dates)
+        if simulation.journal.excused & simulation.journal.of(space).keys():
             continue
         for date in dates:
-            wanted = simulation.journal.day(space, date)
+            wanted = simulation.journal.day(space, date=date)
             if not wanted["beats"]:
                 _compare(simulation, f"{date} of {space}", found.get(date), None)
                 continue
@@ -493,12 +502,25 @@ def _days(simulation: Simulation) -> None:
             )
 
 
-def _day_rows(simulation: Simulation, space: str, dates: list[str]) -> Rows:
+def _rolled_up_days(simulation: Simulation, dates: list[str]) -> None:
+    """A day of a roll-up has everybody once, in whatever spaces of it they were."""
+    for path, spaces in ROLL_UPS.items() if simulation.parameters["RollUps"] else ():
+        if simulation.journal.excused & simulation.journal.of(*spaces).keys():
+            continue
+        found = _day_rows(simulation, path, dates)
+        for date in dates:
+            wanted = simulation.journal.day(*spaces, date=date)
+            row = {name: found.get(date, {}).get(name, 0) for name in wanted}
+            _compare(simulation, f"{date} of {path}", row, wanted)
+
+
+def _day_rows(simulation: Simulation, path: str, dates: list[str]) -> dict[str, Any]:
+    """The rows of these days, by date."""
     if not dates:
-        return []
+        return {}
     query = {"from": dates[0], "to": dates[-1]}
-    rows: Rows = simulation.get(f"/v1/spaces/{space}/days", **query).get("days", [])
-    return rows
+    rows: Rows = simulation.get(f"/v1/{path}/days", **query).get("days", [])
+    return {row["date"]: row for row in rows}
 
 
 def _mean(simulation: Simulation, space: str, date: str) -> int:

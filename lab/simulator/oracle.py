@@ -81,6 +81,8 @@ class Oracle:
 
     def __init__(self) -> None:
         self.sessions: dict[tuple[str, str], SessionState] = defaultdict(SessionState)
+        self.seen: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        """Bounds of when each person, by key, was last seen."""
 
     def beat(self, beat: Beat, *, sure: bool, times: int = 1) -> None:
         """Add a beat, handled up to ``times`` times; ``sure``: no other message overlapped it."""
@@ -97,6 +99,10 @@ class Oracle:
             state.joins[1] + (new or not (running and sure)),
         )
         state.beats = state.beats[0] + sure, state.beats[1] + times
+        # A beat that a leave overtakes may count for nothing.
+        self._see(beat.key, beat.sent - BEHIND if sure else 0, beat.acknowledged)
+        if was is not None:  # it was that person until now, if it was still there
+            self._see(was.key, 0, beat.acknowledged)
         # With less than five seconds of the lease left, a beat with the same facts is a change.
         same = was is not None and was.facts == beat.facts
         if not gone and same and was is not None and sure:
@@ -118,6 +124,8 @@ class Oracle:
     ) -> None:
         """Add a leave. ``sure``: no other message overlapped it; ``may_return``: it says so."""
         state = self.sessions[space, session]
+        if state.beat is not None:
+            self._see(state.beat.key, 0, acknowledged)  # if its lease had not run out
         if state.left is not None or state.beat is None:
             state.left = state.left or (sent - BEHIND, acknowledged)
             if state.may_return:  # whether this leave ends it or was the first one
@@ -130,6 +138,10 @@ class Oracle:
             certain = sure and acknowledged < state.beat.ends[0]  # else its lease may have run out
             first = state.left[0] + RETURN_WINDOW if certain else 0
             state.may_return = first, acknowledged + RETURN_WINDOW
+
+    def _see(self, person: str, surely: int, perhaps: int) -> None:
+        was = self.seen[person]
+        self.seen[person] = max(was[0], surely), max(was[1], perhaps)
 
     def here(self, space: str, now: int) -> list[tuple[Beat, tuple[int, int]]]:
         """The last beats of a space's live sessions, and bounds of when each changed."""
@@ -280,9 +292,9 @@ class Journal:
             if visit in self.dropped
         }
 
-    def of(self, space: str) -> dict[str, Row]:
-        """A space's visits."""
-        return {id_: row for id_, row in self.visits.items() if row["space"] == space}
+    def of(self, *spaces: str) -> dict[str, Row]:
+        """The visits of these spaces."""
+        return {id_: row for id_, row in self.visits.items() if row["space"] in spaces}
 
     def peaks(self, space: str, day: str | None = None) -> tuple[tuple[int, int], tuple[int, int]]:
         """Bounds of the highest number of people, and of sessions, who were here at once: ever, or
@@ -321,9 +333,11 @@ class Journal:
             least, more = (0, 0), self.moved[space]
         return (least[0], most(possible, day) + more), (least[1], most(whole, day) + more)
 
-    def day(self, space: str, date: str) -> dict[str, int]:
-        """The numbers of a past day whose visits have all ended."""
-        visits = {id_: row for id_, row in self.of(space).items() if row.get("beats", {}).get(date)}
+    def day(self, *spaces: str, date: str) -> dict[str, int]:
+        """The numbers of a past day whose visits have all ended, in one space or over several."""
+        visits = {
+            id_: row for id_, row in self.of(*spaces).items() if row.get("beats", {}).get(date)
+        }
         users = {(user, user in self.proven[id_]) for id_ in visits for user in self.users[id_]}
         known = {
             (kind, visits[id_].get(kind)) for id_ in visits if self.users[id_] for kind in _NAMED

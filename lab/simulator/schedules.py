@@ -16,6 +16,8 @@ from lab.simulator.visitors import Visitor
 
 _ERASED = 0.3
 """The probability of a possible erasure; it is low because an erasure takes many calls."""
+_ROLL_UPS = 0.5
+"""The probability that a schedule has roll-ups."""
 _REST = 0.015
 """The probability of a check at rest after an action, in addition to the one at the end."""
 
@@ -145,10 +147,19 @@ _ACTIONS: dict[str, Actions] = {
 }
 
 
-def run(seed: int, *, roll_ups: bool = False) -> Result:
-    """Run the schedule of a seed."""
+def has_roll_ups(seed: int) -> bool:
+    """Whether the schedule of a seed has roll-ups. It is drawn apart, so that without them a seed
+    has the schedule that it had before there were any."""
+    return Random(f"roll-ups {seed}").random() < _ROLL_UPS  # noqa: S311 - not a secret
+
+
+def run(seed: int, *, roll_ups: bool | None = None, look_ups: bool = True) -> Result:
+    """Run the schedule of a seed. ``roll_ups``: None means as the seed says; ``look_ups``: look
+    everybody up at rest. With either, what follows happens at other times."""
     random = Random(seed)  # noqa: S311 - a simulation, not a secret
-    with simulated(random, roll_ups=roll_ups) as simulation:
+    if roll_ups is None:
+        roll_ups = has_roll_ups(seed)
+    with simulated(random, roll_ups=roll_ups, look_ups=look_ups) as simulation:
         actions = random.randint(30, 36)
         for _ in range(actions):
             act(simulation)

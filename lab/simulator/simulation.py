@@ -100,11 +100,13 @@ class Simulation:
     """A deployment, its visitors and dashboards, and the injected faults.
 
     Everything that the caller does not decide is drawn from ``random``: the same calls with the
-    same seed give the same run. ``roll_ups``: with kinds and groups, and people who are looked up.
+    same seed give the same run. ``roll_ups``: with kinds and groups; ``look_ups``: the checks look
+    everybody up.
     """
 
-    def __init__(self, random: Random, *, roll_ups: bool = False) -> None:
+    def __init__(self, random: Random, *, roll_ups: bool = False, look_ups: bool = True) -> None:
         self.random = random
+        self.look_ups = look_ups
         self.trace: list[tuple[int, str]] = []
         self.problems: list[str] = []
         self.loop = Loop(parse_iso(random.choice(STARTS)))
@@ -482,13 +484,15 @@ class Simulation:
 
 
 @contextmanager
-def simulated(random: Random, *, roll_ups: bool = False) -> Iterator[Simulation]:
+def simulated(
+    random: Random, *, roll_ups: bool = False, look_ups: bool = True
+) -> Iterator[Simulation]:
     """A simulation without logs, which are about injected faults; it restores what it patches."""
     logging.disable(logging.CRITICAL)
     pages = erasing.PAGES
     erasing.PAGES = 1  # as for large tables, erase in many runs of the function
     try:
-        yield Simulation(random, roll_ups=roll_ups)
+        yield Simulation(random, roll_ups=roll_ups, look_ups=look_ups)
     finally:
         erasing.PAGES = pages
         logging.disable(logging.NOTSET)

@@ -70,7 +70,7 @@ class Report:
         return "\n".join(lines)
 
 
-def _work(first: int, step: int, seconds: float, roll_ups: bool) -> Report:
+def _work(first: int, step: int, seconds: float) -> Report:
     """Run every ``step``-th seed from ``first`` on, for this many seconds.
 
     Garbage is collected between schedules: meanwhile, collecting it again and again would take a
@@ -83,7 +83,7 @@ def _work(first: int, step: int, seconds: float, roll_ups: bool) -> Report:
     gc.freeze()
     gc.disable()
     while time.monotonic() < until:
-        report.add(run(seed, roll_ups=roll_ups))
+        report.add(run(seed))
         seed += step
         if report.schedules % _COLLECTED_AFTER == 0:
             gc.collect()
@@ -91,20 +91,20 @@ def _work(first: int, step: int, seconds: float, roll_ups: bool) -> Report:
     return report
 
 
-def soak(seconds: float, first: int, *, roll_ups: bool = False) -> Report:
+def soak(seconds: float, first: int) -> Report:
     """Run seeds from ``first`` on, on every core, for this many seconds."""
     cores = os.cpu_count() or 1
     whole = Report()
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
-        work = [(first + core, cores, seconds, roll_ups) for core in range(cores)]
+        work = [(first + core, cores, seconds) for core in range(cores)]
         for report in pool.starmap(_work, work):
             whole.merge(report)
     return whole
 
 
-def replay(seed: int, *, roll_ups: bool) -> Result:
+def replay(seed: int) -> Result:
     """Run one seed and print its trace."""
-    result = run(seed, roll_ups=roll_ups)
+    result = run(seed)
     start = result.trace[0][0] if result.trace else 0
     for at, line in result.trace:
         print(f"{(at - start) / 1000:>12.3f} s  {line}")
@@ -119,18 +119,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Fault schedules and fuzzed inputs.")
     parser.add_argument("--seconds", type=float, default=60, help="duration (60)")
     parser.add_argument("--first", type=int, help="the first seed (default: from the clock)")
-    parser.add_argument(
-        "--roll-ups", action="store_true", help="with roll-ups, and people who are looked up"
-    )
     parser.add_argument("--seed", type=int, help="run only this seed, and print its trace")
     args = parser.parse_args()
     if args.seed is not None:
-        return 1 if replay(args.seed, roll_ups=args.roll_ups).problems else 0
+        return 1 if replay(args.seed).problems else 0
     from lab.fuzz import fuzz
 
     first = args.first if args.first is not None else int(time.time()) * 1_000
     print(f"first seed         {first}", flush=True)
-    report = soak(args.seconds * (1 - _FUZZED), first, roll_ups=args.roll_ups)
+    report = soak(args.seconds * (1 - _FUZZED), first)
     print(report.text(), flush=True)
     with redirect_stdout(io.StringIO()):  # the handlers' log
         fuzzed = fuzz(args.seconds * _FUZZED, first)

@@ -134,6 +134,51 @@ def test_a_session_that_changes_its_person_while_it_is_counted_is_one(memory_wor
     assert peaks(world) == (1, 1)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_earlier_visit_is_of_whom_its_session_counted_as_then(
+    at_once: bool, memory_world: World
+) -> None:
+    world = memory_world
+    for session, user in (("s0", "ada"), ("s1", "ada"), ("s2", "grace")):
+        world.beat(session, userId=user)
+    world.clock.advance(0.1)
+    world.leave("s1")
+    world.leave("s2")
+    world.clock.advance(0.1)
+    if not at_once:
+        world.beat("s1", userId="ada")
+        world.clock.advance(0.1)
+    world.beat("s1", userId="joan")
+    world.settle()
+    assert world.people() == 2
+    assert peaks(world) == (2, 3), "joan came when grace had left"
+
+
+@pytest.mark.parametrize(("beside_ada", "most"), [(True, 3), (False, 2)])
+def test_an_earlier_visit_that_changed_its_person_is_of_each_in_turn(
+    beside_ada: bool, most: int, memory_world: World
+) -> None:
+    world = memory_world
+    for session, user in (("s0", "grace"), ("s1", "ada"), ("s2", "joan")):
+        if beside_ada or user != "joan":
+            world.beat(session, userId=user)
+    world.clock.advance(0.1)
+    if beside_ada:
+        world.leave("s2")
+    world.clock.advance(0.1)
+    world.beat("s1", userId="grace")  # another tab of hers
+    world.clock.advance(0.1)
+    if not beside_ada:
+        world.beat("s2", userId="joan")
+    world.clock.advance(0.1)
+    for session in ("s1", "s2"):
+        world.leave(session)
+    world.clock.advance(0.1)
+    world.beat("s1", userId="grace")
+    world.settle()
+    assert peaks(world) == (most, 3)
+
+
 def test_a_lease_that_ends_ends_the_presence(memory_world: World) -> None:
     memory_world.beat("s0")
     memory_world.clock.advance(60)  # its lease of 45 s ended, the sweep has not come yet

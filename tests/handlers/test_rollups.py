@@ -155,6 +155,82 @@ def test_a_dashboard_hears_each_version_of_a_rollup(world: World) -> None:
     settle(world)
     assert world.versions("dashboard", "~group:school") == [0, 1, 2]
     assert world.management.frames["dashboard"][-1]["data"]["people"] == 2
+    versions = {
+        path: read(world, path)["version"] for path in ("/v1/groups/chapter", "/v1/kinds/site")
+    }
+    assert versions == {"/v1/groups/chapter": 1, "/v1/kinds/site": 0}, "only what changed"
+
+
+def test_a_recount_that_nobody_published_is_published_by_the_sweep(world: World) -> None:
+    world.beat("a")
+    settle(world)
+    world.beat("b")
+    count(world)
+    world.clock.advance(3)
+    world.run_deferred()
+    assert world.filtered("publish")  # lost
+    world.clock.advance(20)
+    world.sweep()
+    settle(world)
+    assert people(world, "/v1/kinds/site") == 1, "it may be on its way"
+    world.clock.advance(20)
+    world.beat("a")
+    world.beat("b")
+    world.clock.advance(20)
+    report = world.sweep()
+    settle(world)
+    assert people(world, "/v1/kinds/site") == 2
+    assert {"~kind:site", "~group:all"} <= {one["space"] for one in report["repaired"]}
+
+
+def published_later(world: World, *sessions: str) -> list[Any]:
+    """Have these join and their parts recounted; the changes that ``publish`` would receive."""
+    for session in sessions:
+        world.beat(session, "course:7")
+    count(world)
+    world.clock.advance(3)
+    world.run_deferred()
+    return [one for one in world.filtered("publish") if "~rollups" in json.dumps(one)]
+
+
+def test_the_parts_are_read_once_for_all_rollups_that_changed(world: World) -> None:
+    changes = published_later(world, "a")
+    counts = world.tables["counts"].name
+    with world.engine.metered() as meter:
+        world.publish(changes)
+    queries = [one for one in meter.calls if one.operation == "Query" and counts in one.tables]
+    assert len(queries) == 1
+    paths = ("kinds/course", "groups/school", "groups/all")
+    assert [people(world, f"/v1/{path}") for path in paths] == [1, 1, 1]
+
+
+def test_what_another_published_since_the_parts_were_read_is_not_undone(world: World) -> None:
+    first, second = published_later(world, "a"), published_later(world, "b")
+    headcounts = world.tables["headcounts"].name
+
+    def publish_another() -> None:
+        """Publish an earlier change late, with all that was counted by then."""
+        assert published_later(world, "c")
+        world.publish(first)
+
+    # After the parts were read, before the roll-up's last version is.
+    with world.engine.interrupted("GetItem", headcounts, publish_another) as interrupted:
+        world.publish(second)
+    assert interrupted
+    paths = ("kinds/course", "groups/school", "groups/all")
+    assert [people(world, f"/v1/{path}") for path in paths] == [3, 3, 3]
+
+
+def test_fewer_parts_leave_nobody_behind_in_those_there_were(world: World) -> None:
+    world.redeploy(ShardsPerSpace="3")
+    for number in range(10):
+        world.beat(f"s{number}", visitorId=f"v{number}")
+    settle(world)
+    world.redeploy(ShardsPerSpace="1")
+    world.sweep()
+    world.sweep()
+    settle(world)
+    assert people(world, "/v1/kinds/site") == 10
 
 
 def test_the_sweep_samples_a_rollup_and_finds_what_no_task_recounted(world: World) -> None:

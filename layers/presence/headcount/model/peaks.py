@@ -79,20 +79,29 @@ class StepsBuilder:
 
     def add(self, row: Session) -> None:
         """Add a row of the shard, live or not."""
-        now, began = self._now, row.began_here
-        for visit in row.earlier:
-            self._add(row.person, visit[0], min(visit[1], now))
-        for person, until in row.formerly:
-            if until > began:
-                self._add(_HASHED + person, began, min(until, now))
-                self._any_hashed = True
-                began = until
+        now = self._now
+        for start, end in row.earlier:
+            began = self._add_former(row, start, min(end, now))
+            if began < end or began == start:
+                self._add(row.person, began, min(end, now))
+        began = self._add_former(row, row.began_here, now)
         if row.live(now):
             if began > self._since:
                 self._new[row.person] += 1
                 self._stays[row.person].append((min(began, now), None))
         elif row.visit:
             self._add(row.person, began, min(row.gone_at, now))
+
+    def _add_former(self, row: Session, began: int, ended: int) -> int:
+        """Add whom a row counted as before in a visit; returns since when it is as now."""
+        for person, until in row.formerly:
+            if until > began:
+                self._add(_HASHED + person, began, min(until, ended))
+                self._any_hashed = True
+                began = until
+            if until >= ended:
+                break
+        return began
 
     def _name(self, persons: Iterable[str]) -> None:
         """Find out who those are whom sessions counted as before."""

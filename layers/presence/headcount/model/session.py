@@ -240,7 +240,8 @@ class Session(Struct, frozen=True):
     tab_seqs: Mapping[str, int] = field(default_factory=dict)
     joins: int = 1
     moved_at: int | None = None  # when it came from another shard
-    # Whom it counted as before, in this shard: each as its ``person_hash``, and until when.
+    # Whom it counted as before, in this shard and perhaps in ``earlier`` visits: each as its
+    # ``person_hash``, and until when.
     formerly: tuple[tuple[str, int], ...] = ()
     # When its last visits before this one began and ended: their rows are overwritten, and a peak
     # must not miss them.
@@ -412,7 +413,10 @@ def after_beat(old: Session | None, beat: Arrival) -> Session | Stale:
     burst = check_rate(old, 1, limit=beat.limit, now=now)
     expires_at = now + beat.lease * SECOND
     today = day_of(now)
+    person = person_of(facts.user, facts.visitor, beat.session, verified=facts.verified)
     if old is None or old.ended:
+        earlier = _earlier(old, now) if old is not None and old.shard == beat.shard else ()
+        changed = old is not None and old.person != person
         return Session(
             space=beat.space,
             shard=beat.shard,
@@ -430,11 +434,10 @@ def after_beat(old: Session | None, beat: Arrival) -> Session | Stale:
             telemetry=beat.telemetry.over(NO_TELEMETRY),
             burst=burst,
             connection=connection,
-            earlier=_earlier(old, now) if old is not None and old.shard == beat.shard else (),
+            formerly=_formerly(old, now, changed=changed) if earlier and old is not None else (),
+            earlier=earlier,
         )
     stays = old.shard == beat.shard
-    proof = facts.verified
-    same_person = person_of(facts.user, facts.visitor, old.id, verified=proof) == old.person
     nothing_new = old.facts == facts and old.expires_at > now + STEADY_MARGIN
     steady = nothing_new and stays  # a move changes two shards' numbers
     return replace(
@@ -453,7 +456,7 @@ def after_beat(old: Session | None, beat: Arrival) -> Session | Stale:
         burst=burst,
         connection=connection,
         moved_at=old.moved_at if stays else now,
-        formerly=_formerly(old, now, changed=not same_person) if stays else (),
+        formerly=_formerly(old, now, changed=old.person != person) if stays else (),
         earlier=_recent(old.earlier, now) if stays else (),
         ended_by=None,
         duration=None if old.away else old.duration,

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
@@ -144,6 +144,14 @@ def write_published(metrics: MetricLines, space: str, done: Published | None) ->
     metrics.write("published", **(about | log_fields(done.cause)))
 
 
+class Known(NamedTuple):
+    """What was counted, read after the version ``after`` was stored: the next may be made of it.
+    A later one was made of what was read later."""
+
+    after: int
+    counts: SpaceCounts
+
+
 class Publisher(Struct, frozen=True, eq=False):
     """Publishes spaces. ``clock`` returns epoch milliseconds, ``sleep`` takes seconds."""
 
@@ -175,14 +183,15 @@ class Publisher(Struct, frozen=True, eq=False):
         *,
         recounts: bool = False,
         until: int | None = None,
+        known: Known | None = None,
     ) -> Published | None:
         """Publish a space whose counts changed, unless ``count`` did.
 
         ``first`` and ``last`` are the batch's records of the space, ``shards`` those that they are
         about; ``recounts``: none is about anything else; ``until``: when this invocation stops
-        retrying throttled posts. Returns None if it
-        was deferred, because the audience has not received the last version yet. Raises
-        PublishContendedError, and UndeliveredError as ``Deliveries.deliver``.
+        retrying throttled posts; ``known``: of what to make the version, if it needs no wait.
+        Returns None if it was deferred, because the audience has not received the last version yet.
+        Raises PublishContendedError, and UndeliveredError as ``Deliveries.deliver``.
         """
         old = self.headcounts.get(space)
         if is_repeat(old, first):
@@ -210,7 +219,8 @@ class Publisher(Struct, frozen=True, eq=False):
             if new.version > old.version and 0 <= new.counted - counted <= _MOST_AHEAD:
                 self._sent(new, until=until)
                 return Published(new.version, None, delivered=True, by_count=True)
-        return self._publish(old, shards, last.number, until=until)
+        known = None if wait > 0 else known
+        return self._publish(old, shards, last.number, until=until, known=known)
 
     def publish_rollups(
         self, first: CountsChange, last: CountsChange, *, until: int | None = None
@@ -219,18 +229,23 @@ class Publisher(Struct, frozen=True, eq=False):
         id."""
         ids = self.rolled_up.ids
         heads = self.headcounts.many(ids)
-        numbers = added_numbers((one.numbers for one in self.rollups.parts()), ids)
+        parts = self.rollups.parts()  # after the heads, see ``Known``
+        numbers = added_numbers((one.numbers for one in parts), ids)
         return {
-            id_: self.publish(id_, first, last, until=until)
+            id_: self.publish(
+                id_, first, last, until=until, known=Known(old.version, counts_of(id_, parts))
+            )
             for id_ in ids
             for old in [heads.get(id_) or Headcount(id_)]
             if old.tally != numbers[id_] or not old.readable or is_repeat(old, first)
         }
 
-    def _counted(self, space: str) -> SpaceCounts:
-        if is_rollup(space):
-            return counts_of(space, self.rollups.parts())
-        return self.counts.space(space)
+    def _counted(self, old: Headcount, known: Known | None) -> SpaceCounts:
+        if known is not None and known.after == old.version:
+            return known.counts
+        if is_rollup(old.space):
+            return counts_of(old.space, self.rollups.parts())
+        return self.counts.space(old.space)
 
     def _sent(self, old: Headcount, *, until: int | None) -> Headcount:
         """Wait for another process to send the last version, or send it. Returns the last version,
@@ -266,11 +281,17 @@ class Publisher(Struct, frozen=True, eq=False):
         return self._publish(old, [count.shard], None, until=self.clock() + FENCE)
 
     def _publish(
-        self, old: Headcount, shards: Collection[int], number: str | None, *, until: int | None
+        self,
+        old: Headcount,
+        shards: Collection[int],
+        number: str | None,
+        *,
+        until: int | None,
+        known: Known | None = None,
     ) -> Published:
         """Store the version after ``old``, and send it. ``number``: the record that caused it."""
         # Read after the wait: the version includes what happened during it.
-        counted = self._counted(old.space)
+        counted = self._counted(old, known)
         cause = oldest_of(one.cause for one in counted.shards if one.shard in shards)
         numbers = numbers_of(counted, self.kinds.known(old.space))
         new = next_headcount(old, numbers, cause=number, now=self.clock())
