@@ -420,7 +420,7 @@ def _print_explanation(found: Any) -> None:
         found["sessions"],
         [
             ("counted", "sessionId"),
-            ("as", lambda row: f"{row['person']['by']} {row['person']['id']}"),
+            ("as", lambda row: _known_as(row["person"])),
             ("in", "space")
             if is_rollup
             else ("decides", lambda row: " ".join(row["decides"] or [])),
@@ -439,6 +439,11 @@ def _print_explanation(found: Any) -> None:
         )
     if found["cursor"] is not None:
         note("There are more sessions: --json prints all of them.")
+
+
+def _known_as(person: Any) -> str:
+    claimed = person["by"] == "user" and not person["verified"]
+    return f"{person['by']} {person['id']}{' (claimed)' if claimed else ''}"
 
 
 @command(_HISTORY)

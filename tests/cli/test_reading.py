@@ -128,7 +128,7 @@ def test_a_rollup_that_drifted_is_a_failure(rolled_up: World, run: Run) -> None:
     assert run("explain", "~group:all").exit_code == 1
 
 
-def test_without_rollups_it_is_said_how_to_turn_them_on(here: World, run: Run) -> None:
+def test_without_rollups_the_error_says_how_to_turn_them_on(here: World, run: Run) -> None:
     assert here.get("/healthz").status == 200
     for words in (("kind",), ("group", "all"), ("explain", "~kind:site")):
         done = run(*words)
@@ -161,7 +161,7 @@ def test_invisible_characters_are_shown_as_escapes(here: World, run: Run) -> Non
 def test_a_number_is_explained_and_drift_is_a_failure(crowd: World, run: Run) -> None:
     done = run("explain", "site:main")
     assert "agree with a recount" in done.stdout
-    assert re.search(r"tab-3 +user u1", done.stdout)
+    assert re.search(r"tab-3 +user u1 \(claimed\)", done.stdout)
     assert done.exit_code == 0
     crowd.beat("tab-4", visitorId="nora")
     crowd.filtered("count")  # the stream loses it

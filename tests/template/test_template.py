@@ -274,6 +274,7 @@ def exercise_everything(world: World) -> None:
     world.get("/v1/spaces", token=world.admin)
     for tail in ("", "/viewers", "/explain", "/timeline", "/days"):
         world.get(f"/v1/spaces/site:main{tail}", token=world.admin)
+    world.get("/v1/groups/all/explain", token=world.admin)
     world.disconnect("c2")
     world.sweep()
     world.beat("w1")

@@ -104,6 +104,7 @@ def _route(
     answer: str,
     below: str = "",
     query: Sequence[Query] = (),
+    *,
     action: Action = Action.READ,
 ) -> Route:
     return Route(
@@ -133,9 +134,9 @@ ROUTES = [
     _route("kind", kind, "RollUp"),
     _route("kind", kind_timeline, "Timeline", "/timeline", TIMES),
     _route("kind", kind_days, "Days", "/days", DAYS),
-    _route("kind", kind_explain, "RollUpExplanation", "/explain", _PAGE, Action.PEOPLE),
+    _route("kind", kind_explain, "RollUpExplanation", "/explain", _PAGE, action=Action.PEOPLE),
     _route("group", group, "RollUp"),
     _route("group", group_timeline, "Timeline", "/timeline", TIMES),
     _route("group", group_days, "Days", "/days", DAYS),
-    _route("group", group_explain, "RollUpExplanation", "/explain", _PAGE, Action.PEOPLE),
+    _route("group", group_explain, "RollUpExplanation", "/explain", _PAGE, action=Action.PEOPLE),
 ]
