@@ -101,7 +101,7 @@ function lost(why = 'Could not connect') {
 /** Sends an action. Without a response the socket counts as lost: half-open, it would look open for minutes. */
 export function send(action, timeout = REQUEST_TIMEOUT) {
   if (feed.socket?.readyState !== WebSocket.OPEN) return;
-  const content = { watch: { people: feed.people }, unwatch: {}, ping: {} }[action] ?? { space: feed.space };
+  const content = action.endsWith('watch') ? { people: feed.people } : action === 'ping' ? {} : { space: feed.space };
   feed.socket.send(JSON.stringify({ action, ...content }));
   if (action.startsWith('un')) return; // has no response
   feed.facts.sentAt = performance.now();
@@ -187,6 +187,7 @@ export function listenTo(space) {
 /** Watches these people and no others, on this socket or the next one. */
 export function watchPeople(people) {
   if (people.join() === feed.people.join()) return;
+  feed.people = feed.people.filter((one) => !people.includes(one));
   if (feed.people.length) send('unwatch');
   feed.people = people;
   if (people.length) send('watch');

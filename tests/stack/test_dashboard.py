@@ -655,7 +655,9 @@ def test_heartbeats_of_the_old_client_reach_admin_live(
     assert answer.status == 200
     watched.open_view(stack, "live", f"&q={user}")
     expect(watched.page.get_by_test_id("activity")).to_have_count(1, timeout=12_000)
-    expect(watched.page.get_by_test_id("activity")).to_contain_text(user)
+    person = watched.page.get_by_test_id("activity").get_by_role("link")
+    expect(person).to_have_text(f"{user} (not verified)")
+    expect(person).to_have_attribute("href", f"/dashboard#view=people&person=c:{user}")
 
 
 def test_numbers_that_can_not_be_refreshed_are_called_out_of_date(
@@ -860,6 +862,15 @@ def test_a_person_is_found_and_followed_live_from_one_page_to_the_next(
     expect(proven).to_contain_text(re.compile(r"last seen \d+ s ago"))
     expect(claimed).to_contain_text("Online")
     assert len(lookups) == before, "all of that came over the socket"
+
+    page.get_by_role("searchbox", name="Person").fill(f"c:{ada}")
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_test_id("person")).to_have_count(1)
+    expect(place).to_have_count(0)
+    expect(claimed.get_by_test_id("place")).to_contain_text("Not verified", timeout=10_000)
+    api.beat(site, "tab-4", userId=ada, page="/c", state="hidden")
+    expect(claimed.get_by_test_id("place")).to_contain_text("/c", timeout=10_000)
+    assert len(lookups) == before + 1
     assert watched.complaints == []
 
 
