@@ -862,16 +862,31 @@ def test_a_person_is_found_and_followed_live_from_one_page_to_the_next(
     expect(proven).to_contain_text(re.compile(r"last seen \d+ s ago"))
     expect(claimed).to_contain_text("Online")
     assert len(lookups) == before, "all of that came over the socket"
-
-    page.get_by_role("searchbox", name="Person").fill(f"c:{ada}")
-    page.get_by_role("button", name="Find").click()
-    expect(page.get_by_test_id("person")).to_have_count(1)
-    expect(place).to_have_count(0)
-    expect(claimed.get_by_test_id("place")).to_contain_text("Not verified", timeout=10_000)
-    api.beat(site, "tab-4", userId=ada, page="/c", state="hidden")
-    expect(claimed.get_by_test_id("place")).to_contain_text("/c", timeout=10_000)
-    assert len(lookups) == before + 1
     assert watched.complaints == []
+
+
+def test_who_is_searched_next_is_followed_too(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page, user = watched.page, f"stk-{time.time_ns()}"
+    lookups: list[str] = []
+    page.on("request", lambda one: "/lookup" in one.url and lookups.append(one.url))
+    api.beat(space, "tab-1", userId=user, state="hidden")
+    cards, place = page.get_by_test_id("person"), page.get_by_test_id("place")
+    watched.open_view(stack, "people", f"&person={user}")
+    expect(cards).to_have_count(2, timeout=10_000)
+    expect(place).to_have_count(1, timeout=10_000)
+    watched.shows("connection", "Live", within=10)
+    for key, people, path in ((f"c:{user}", 1, "/a"), (user, 2, "/b")):
+        page.get_by_role("searchbox", name="Person").fill(key)
+        before = len(lookups)
+        page.get_by_role("button", name="Find").click()
+        expect(cards).to_have_count(people)
+        eventually(lambda n=before + people: len(lookups) == n, 10)
+        expect(place).to_contain_text("Not verified", timeout=10_000)
+        api.beat(space, "tab-1", userId=user, page=path, state="hidden")
+        expect(place).to_contain_text(path, timeout=10_000)
+        assert len(lookups) == before + people
 
 
 def test_a_row_of_the_sessions_leads_to_its_person(
