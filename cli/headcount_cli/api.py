@@ -31,10 +31,18 @@ PAGE = 100
 Sleep = Callable[[float], Awaitable[None]]
 
 
+ROLLUPS = {"~kind:": "/v1/kinds", "~group:": "/v1/groups"}
+"""How the ids of roll-ups begin, and where these are."""
+
+
 def space_path(space: str, *rest: str) -> str:
-    """The path of a space, or of something in it."""
-    parts = [quote(part, safe="", errors="surrogateescape") for part in (space, *rest)]
-    return "/".join(["/v1/spaces", *parts])
+    """The path of a space or a roll-up, or of something in it."""
+    above, name = "/v1/spaces", space
+    for prefix, path in ROLLUPS.items():
+        if space.startswith(prefix):
+            above, name = path, space.removeprefix(prefix)
+    parts = [quote(part, safe="", errors="surrogateescape") for part in (name, *rest)]
+    return "/".join([above, *parts])
 
 
 class Answer(dict[str, Any]):

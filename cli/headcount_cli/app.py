@@ -25,6 +25,7 @@ from headcount_cli.feed import Feed, Update, socket_url_of
 from headcount_cli.files import STDOUT
 from headcount_cli.options import Command, with_options
 from headcount_cli.output import (
+    Column,
     console,
     is_blank,
     note,
@@ -206,6 +207,64 @@ _NUMBERS = [
 ]
 
 
+def _rollup_columns(what: str) -> list[Column]:
+    return [
+        (what, what),
+        *_NUMBERS,
+        ("spaces", "spaces"),
+        ("peak", lambda row: row["peak"]["people"] if row["peak"] else 0),
+        ("as of (UTC)", lambda row: utc_time(row["asOf"])),
+    ]
+
+
+async def _show_rollups(options: Options, what: str, name: str | None) -> None:
+    async with connected(find_target(options)) as api:
+        if name is None:
+            listed = rows_of(await api.get("/v1/rollups"), "rollups")
+            found = [one for one in listed if one[what] is not None]
+        else:
+            found = [await api.get(space_path(f"~{what}:{name}"))]
+    print_rows(
+        found[0] if options.json and name is not None else found,
+        _rollup_columns(what),
+        empty=f"The token allows to read no {what}.",
+        as_json=options.json,
+    )
+
+
+@command(_WATCH)
+async def kind(
+    options: Options,
+    name: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="Such as course; without it, all kinds.")
+    ] = None,
+) -> None:
+    """Show how many people are in all spaces of a kind, each counted once.
+
+    `watch`, `timeline`, `days` and `explain` take '~kind:course' in place of a space.
+
+    Example: [cyan]headcount kind course[/]
+    """
+    await _show_rollups(options, "kind", name)
+
+
+@command(_WATCH)
+async def group(
+    options: Options,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="GROUP", help="As in RollUps, or all; without it, all groups."),
+    ] = None,
+) -> None:
+    """Show how many people are in all spaces of a group, each counted once.
+
+    `watch`, `timeline`, `days` and `explain` take '~group:all' in place of a space.
+
+    Example: [cyan]headcount group all[/]
+    """
+    await _show_rollups(options, "group", name)
+
+
 @command(_WATCH)
 async def show(options: Options, space: Space) -> None:
     """Show a space's published numbers once.
@@ -312,6 +371,8 @@ _PERSON = re.compile(r"[ucvs]:.", re.DOTALL)
 async def explain(options: Options, space: Space) -> None:
     """Explain a space's number with a fresh recount. Exit code 1 if the published number drifted.
 
+    '~kind:course' and '~group:all' explain how many people are in several spaces.
+
     Example: [cyan]headcount explain site:main[/]
     """
     path = space_path(space, "explain")
@@ -320,8 +381,8 @@ async def explain(options: Options, space: Space) -> None:
         if options.json:
             while found["cursor"] is not None:
                 more = await api.get(path, limit=100, cursor=found["cursor"])
-                found["sessions"] += more["sessions"]
-                found["notCounted"] += more["notCounted"]
+                for rows in found.keys() & {"sessions", "notCounted"}:
+                    found[rows] += more[rows]
                 found["cursor"] = more["cursor"]
             print_json(found)
         else:
@@ -340,6 +401,7 @@ def _print_explanation(found: Any) -> None:
         "drift": "The published numbers do not follow from the sessions.",
     }
     print_line(verdicts.get(found["verdict"]) or str(found["note"]))
+    is_rollup = "parts" in found
     compared = [("published", found["published"]), ("recount", found["recount"])]
     print_table(
         [{"numbers": name, **numbers} for name, numbers in compared if numbers],
@@ -349,17 +411,24 @@ def _print_explanation(found: Any) -> None:
             ("as of (UTC)", lambda row: utc_time(row.get("asOf") or row.get("at"))),
         ],
     )
+    if is_rollup and found["spaces"]:
+        print_table(
+            found["spaces"], [("space", "space"), ("people", "people"), ("sessions", "sessions")]
+        )
+        print_line(f"In more than one of these spaces: {found['inSeveralSpaces']:,}")
     print_table(
         found["sessions"],
         [
             ("counted", "sessionId"),
-            ("as", lambda row: f"{row['person']['by']} {row['person']['id']}"),
-            ("decides", lambda row: " ".join(row["decides"] or [])),
+            ("as", lambda row: _known_as(row["person"])),
+            ("in", "space")
+            if is_rollup
+            else ("decides", lambda row: " ".join(row["decides"] or [])),
             ("lease ends (UTC)", lambda row: utc_time(row["leaseEndsAt"])),
         ],
         empty="No session is counted.",
     )
-    if found["notCounted"]:
+    if not is_rollup and found["notCounted"]:
         print_table(
             found["notCounted"],
             [
@@ -370,6 +439,11 @@ def _print_explanation(found: Any) -> None:
         )
     if found["cursor"] is not None:
         note("There are more sessions: --json prints all of them.")
+
+
+def _known_as(person: Any) -> str:
+    claimed = person["by"] == "user" and not person["verified"]
+    return f"{person['by']} {person['id']}{' (claimed)' if claimed else ''}"
 
 
 @command(_HISTORY)

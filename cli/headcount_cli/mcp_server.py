@@ -53,8 +53,8 @@ class Tools:
     def all(self) -> list[_Tool]:
         """Every tool."""
         return [
-            *(self.live_spaces, self.who_is_here, self.where_is, self.timeline, self.compare),
-            *(self.explain, self.doctor),
+            *(self.live_spaces, self.kinds_and_groups, self.who_is_here, self.where_is),
+            *(self.timeline, self.compare, self.explain, self.doctor),
         ]
 
     async def live_spaces(self, kind: str | None = None, limit: int = 20) -> dict[str, Any]:
@@ -64,12 +64,22 @@ class Tools:
             found = rows_of(await api.get("/v1/spaces", kind=kind), "spaces")
         return {"spaces": found[: _rows(limit)], "total": len(found)}
 
+    async def kinds_and_groups(self) -> dict[str, Any]:
+        """Count the distinct people in all spaces of each kind, and of each declared group of
+        spaces, where the deployment counts them: a person in five spaces is one. timeline, compare
+        and explain take their ids, such as ~kind:course or ~group:all, in place of a space."""
+        async with self._api() as api:
+            return _body(await api.get("/v1/rollups"))
+
     async def who_is_here(self, space: str, limit: int = 20) -> dict[str, Any]:
         """Count who is in a space now, with its peak, views and the most frequent pages and other
         facets; and list up to limit (1 to 100) of its sessions by name, if the token allows it."""
         limit = _rows(limit)
         async with self._api() as api:
             head = await api.get(space_path(space))
+            if "facets" not in head:
+                note = "This is a kind or a group: explain names its spaces."
+                return {**_body(head), "viewers": None, "note": note}
             head["facets"] = {name: values[:_TOP] for name, values in head["facets"].items()}
             try:
                 page = await api.get(space_path(space, "viewers"), limit=limit)

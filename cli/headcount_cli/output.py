@@ -161,7 +161,10 @@ def print_rows(
         print_table(rows, columns, empty=empty)
 
 
-_NUMERIC = {"people", "sessions", "signed in", "anonymous", "views", "beats", "peak", "average"}
+_NUMERIC = {
+    *("people", "sessions", "signed in", "anonymous", "spaces", "views", "beats", "peak"),
+    "average",
+}
 
 
 def cell(value: object) -> str:

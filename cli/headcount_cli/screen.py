@@ -70,7 +70,7 @@ class Screen:
             known = [people for people in self.recent[-_WIDTH:] if people is not None]
             low, high = min(known, default=0), max(known, default=0)
             lines += [Text(""), Text(f"{bars}  {low:,} to {high:,}", style="cyan")]
-        facets = [(name, values) for name, values in head["facets"].items() if values]
+        facets = [(name, values) for name, values in head.get("facets", {}).items() if values]
         if facets:
             lines += [Text(""), _Tops(dict(facets[:_FACETS]))]
         if self.notice:
@@ -82,10 +82,11 @@ class Screen:
     def line(self) -> str:
         """One line, for output that is no terminal."""
         head = self.head or {}
+        views = f"{head['views']['today']} views today, " if "views" in head else ""
         return (
             f"{utc_time(head['asOf'])} {self.space} {head['people']} people "
             f"({head['signedIn']} signed in), {head['sessions']} sessions, "
-            f"{head['views']['today']} views today, version {head['version']}"
+            f"{views}version {head['version']}"
         )
 
 
@@ -102,16 +103,16 @@ class _Numbers:
         return Measurement.get(console, options, self._table(console, options))
 
     def _table(self, console: Console, options: ConsoleOptions) -> Table:
-        peak, views = self.head["peak"], self.head["views"]
+        peak, views = self.head["peak"], self.head.get("views")  # a roll-up has no views
         cells = {
             "people": self.head["people"],
             "signed in": self.head["signedIn"],
             "anonymous": self.head["anonymous"],
             "sessions": self.head["sessions"],
             "peak": peak["people"] if peak else 0,
-            "views today": views["today"],
-            "in total": views["total"],
         }
+        if views is not None:
+            cells |= {"views today": views["today"], "in total": views["total"]}
         wide = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
         for name in cells:
             wide.add_column(name, justify="right", no_wrap=True)

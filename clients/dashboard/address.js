@@ -1,9 +1,9 @@
 /** The address: view, space and filters, so that every screen has a link. */
 
-const SETTINGS = ['section', 'range', 'q', 'kind', 'who', 'state', 'device', 'sort', 'show'];
+const SETTINGS = ['section', 'range', 'q', 'kind', 'who', 'state', 'device', 'sort', 'show', 'person'];
 const LIVE_PATH = '/admin/live';
-const SPACE = /^[a-z][a-z0-9-]{0,31}:[A-Za-z0-9._~@:+-]{1,128}$/;
-export const VIEWS = ['spaces', 'space', 'live', 'streams', 'connection'];
+const SPACE = /^(~(kind|group):[a-z][a-z0-9-]{0,31}|[a-z][a-z0-9-]{0,31}:[A-Za-z0-9._~@:+-]{1,128})$/;
+export const VIEWS = ['spaces', 'space', 'live', 'streams', 'people', 'connection'];
 
 /** Removes the token from the address (fragment or query) and leaves only the place. */
 export function readAddress() {

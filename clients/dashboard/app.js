@@ -1,8 +1,8 @@
 /** What the views share: the current place, repeated reads, filters and forms. */
 
-import { keepSetting } from './address.js';
-import { attempt, mayRead, messageOf, server } from './server.js';
-import { $, SECOND, paced, setText } from './tools.js';
+import { addressOf, keepSetting } from './address.js';
+import { attempt, mayFind, mayRead, messageOf, server } from './server.js';
+import { $, SECOND, paced, setAttribute, setText } from './tools.js';
 
 export const app = {
   place: { view: 'spaces', space: null },
@@ -77,6 +77,12 @@ export async function attemptShown(task, problem) {
     if (!signal.aborted) showProblem(problem, messageOf(error));
     return false;
   }
+}
+
+/** Links a name to where its person is, if the token may see that. `key` as in u:ada. */
+export function linkPerson(node, key) {
+  if (key && mayFind(key)) setAttribute(node, 'href', addressOf({ view: 'people', person: key }));
+  else node.removeAttribute('href');
 }
 
 /** The line of HTML that counts a page's visitors. */

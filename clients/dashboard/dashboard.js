@@ -5,14 +5,15 @@ import './style.css';
 import { addressOf, keepSetting, readAddress } from './address.js';
 import { app, showProblem } from './app.js';
 import { download } from './csv.js';
-import { STALE_AFTER, connect, connectionState, feed, listenTo, probe, startFeed, stopFeed, POLL_EVERY } from './feed.js';
-import { allows, get, keepToken, newScope, onServerClock, server } from './server.js';
+import { STALE_AFTER, connect, connectionState, feed, listenTo, probe, startFeed, stopFeed, watchPeople, POLL_EVERY } from './feed.js';
+import { allows, get, keepToken, newScope, onServerClock, server, spaceName } from './server.js';
 import { beginSignIn, endSession, finishSignIn, forgetSession, isAnswer, isSignedIn, renew, schedule, session } from './session.js';
 import { $, MINUTE, SECOND, clockTime, counted, duration, number, setAttribute, setText, storageOf, shown } from './tools.js';
 import { view as connection } from './views/connection.js';
 import { onAlert, onNotice } from './views/extras.js';
 import { openShares } from './views/shares.js';
 import { view as live } from './views/live.js';
+import { onPeople, readAt, view as people } from './views/people.js';
 import { current, loadSnapshot, onHeadcount, showWaiting, versionsWaiting, view as space } from './views/space.js';
 import { loadChoices, view as spaces } from './views/spaces.js';
 import { view as streams } from './views/streams.js';
@@ -25,7 +26,7 @@ const CONNECTIONS = {
   offline: 'Offline',
   'signed-out': 'Signed out',
 };
-const views = { spaces, space, live, streams, connection };
+const views = { spaces, space, live, streams, people, connection };
 const KEYS_OFF = 'headcount.keys-off';
 let pausedAt = null;
 
@@ -64,6 +65,7 @@ async function enter(place) {
     space.forget();
     $('space-input').value = '';
   }
+  if (place.view !== 'people') watchPeople([]);
   resume({ refresh: false });
   renderPage();
   if (!server.token) return;
@@ -86,7 +88,8 @@ function renderPage() {
   for (const name of Object.keys(views)) $(`view-${name}`).hidden = !signedIn || name !== app.place.view;
   const reads = { live: ['people', 'activity:main'], streams: ['read', 'stream:*'] };
   for (const link of $('nav').children) {
-    link.hidden = reads[link.dataset.view] ? !allows(...reads[link.dataset.view]) : false;
+    const { view } = link.dataset;
+    link.hidden = view === 'people' ? Boolean(server.rights?.share) : reads[view] ? !allows(...reads[view]) : false;
     if (link.dataset.view === app.place.view) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
@@ -162,7 +165,9 @@ const renderProblems = () => showProblem($('error'), server.problems.values().ne
 
 function freshness() {
   if (app.place.view === 'connection') return null;
-  if (app.place.view === 'space') return { asOf: current()?.asOf, contactAt: feed.contactAt, limit: STALE_AFTER[connectionState()] ?? STALE_AFTER.other };
+  const ofFeed = { contactAt: feed.contactAt, limit: STALE_AFTER[connectionState()] ?? STALE_AFTER.other };
+  if (app.place.view === 'space') return { asOf: current()?.asOf, ...ofFeed };
+  if (app.place.view === 'people') return { asOf: readAt(), ...ofFeed };
   const { poll } = open();
   return { asOf: poll.contactAt && onServerClock(poll.contactAt), contactAt: poll.contactAt, limit: 3 * poll.every, every: poll.every };
 }
@@ -173,7 +178,7 @@ function renderConnection() {
   setText($('connection').lastElementChild, CONNECTIONS[state]);
   setAttribute($('connection').querySelector('use'), 'href', `#icon-${state === 'connecting' ? 'reconnecting' : state}`);
   const known = current();
-  const title = !server.token ? '' : app.place.view === 'space' ? `${known ? `${number(known.people)} · ` : ''}${app.place.space} — ` : `${open().title} — `;
+  const title = !server.token ? '' : app.place.view === 'space' ? `${known ? `${number(known.people)} · ` : ''}${spaceName(app.place.space)} — ` : `${open().title} — `;
   const text = `${shown(title)}Headcount`;
   if (document.title !== text) document.title = text;
   const fresh = freshness();
@@ -193,8 +198,8 @@ function renderConnection() {
 server.refused = signOut;
 server.unreachable = () => probe();
 server.changed = renderProblems;
-Object.assign(feed, { onHeadcount, onAlert, onNotice, changed: renderConnection });
-feed.fallback = () => (app.place.view === 'space' ? loadSnapshot() : loadChoices(true));
+Object.assign(feed, { onHeadcount, onAlert, onNotice, onPeople, changed: renderConnection });
+feed.fallback = () => (app.place.view === 'space' ? loadSnapshot() : app.place.view === 'people' ? people.load() : loadChoices(true));
 app.changed = renderConnection;
 
 // --- Pausing, refreshing, full screen ------------------------------------------------------------
@@ -262,7 +267,7 @@ const KEYS = {
   s: () => $('space-input').select(),
   '/': () => [...document.querySelectorAll('[data-search]')].find((one) => one.checkVisibility())?.focus(),
   '?': () => $('keys').showModal(),
-  ...Object.fromEntries(['spaces', 'live', 'streams', 'connection'].map((name, i) => [String(i + 1), () => app.go({ view: name })])),
+  ...Object.fromEntries(['spaces', 'live', 'streams', 'people', 'connection'].map((name, i) => [String(i + 1), () => app.go({ view: name })])),
 };
 
 document.onkeydown = (event) => {

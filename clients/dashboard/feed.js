@@ -10,6 +10,7 @@ export const STALE_AFTER = { live: PING_EVERY + 2 * REQUEST_TIMEOUT, polling: 3 
 
 export const feed = {
   space: null, // the space that this socket is subscribed to
+  people: [], // whom it watches
   socket: null,
   url: null,
   run: 0,
@@ -25,6 +26,7 @@ export const feed = {
   onHeadcount: () => {},
   onAlert: () => {},
   onNotice: () => {}, // the message to everyone changed
+  onPeople: () => {}, // where people are, when that was so, and what happened
   changed: () => {}, // the state may have changed
   fallback: async () => {}, // what to read while there is no socket
 };
@@ -66,7 +68,8 @@ export async function connect() {
     feed.facts.connectedAt = Date.now();
     feed.facts.connections += 1;
     note(feed.facts.connections === 1 ? 'Connected' : 'Reconnected');
-    send(feed.space ? 'subscribe' : 'ping');
+    if (feed.space) send('subscribe');
+    else probe();
   });
   feed.socket.onmessage = ours(({ data }) => received(data));
   feed.socket.onclose = ours(({ code }) => lost(`Closed by the server or the network (${code})`));
@@ -98,14 +101,16 @@ function lost(why = 'Could not connect') {
 /** Sends an action. Without a response the socket counts as lost: half-open, it would look open for minutes. */
 export function send(action, timeout = REQUEST_TIMEOUT) {
   if (feed.socket?.readyState !== WebSocket.OPEN) return;
-  feed.socket.send(JSON.stringify(action === 'ping' ? { action } : { action, space: feed.space }));
-  if (action === 'unsubscribe') return; // has no response
+  const content = action.endsWith('watch') ? { people: feed.people } : action === 'ping' ? {} : { space: feed.space };
+  feed.socket.send(JSON.stringify({ action, ...content }));
+  if (action.startsWith('un')) return; // has no response
   feed.facts.sentAt = performance.now();
   clearTimeout(feed.timeout);
   feed.timeout = setTimeout(() => lost('No response in time: connection closed'), timeout);
 }
 
-export const probe = (timeout) => send('ping', timeout);
+/** Watching again, too, is answered: with where people are. A change may be missed in the moment in which one begins to watch. */
+export const probe = (timeout) => send(feed.people.length ? 'watch' : 'ping', timeout);
 
 /** One of our messages, or null. The gateway's own have no type: they mean that the request was lost. */
 function read(text) {
@@ -145,6 +150,10 @@ function received(text) {
       for (const source of ['feed', 'space']) server.problems.delete(source); // a read that failed meanwhile no longer matters
       feed.onHeadcount({ ...message.data, version: message.version, asOf: message.asOf });
     }
+  } else if (message.type === 'people') {
+    feed.onPeople(message.people, message.at);
+  } else if (message.type === 'person') {
+    feed.onPeople([message], message.at, message.event);
   } else if (message.type === 'alert' && message.space === feed.space) {
     feed.onAlert(message);
   } else if (message.type === 'notice' && message.space === feed.space) {
@@ -173,6 +182,15 @@ export function listenTo(space) {
   feed.space = space;
   feed.version = -1;
   if (space) send('subscribe');
+}
+
+/** Watches these people and no others, on this socket or the next one. */
+export function watchPeople(people) {
+  if (people.join() === feed.people.join()) return;
+  feed.people = feed.people.filter((one) => !people.includes(one));
+  if (feed.people.length) send('unwatch');
+  feed.people = people;
+  if (people.length) send('watch');
 }
 
 export function stopFeed() {

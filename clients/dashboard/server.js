@@ -7,7 +7,12 @@ const RETRY_DELAY = 5 * SECOND;
 const TOKEN_KEY = 'headcount.token';
 
 /** The server refused a request; the message is its own. */
-export class ServerError extends Error {}
+export class ServerError extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
 class NoResponse extends Error {}
 
 export const messageOf = (error) => (error instanceof ServerError ? error.message : 'The server does not respond. Check your connection and try again.');
@@ -69,11 +74,15 @@ export const redact = (text) => (server.token ? String(text).replaceAll(server.t
 
 /** Whether the token allows an action in a space, or in any space of a kind (`link:*`). As long as that is not known, the server decides. */
 export function allows(action, space) {
+  if (isRollup(space)) return false; // it has numbers only
   if (!server.rights) return true;
   const spaces = server.rights.allows[action] ?? [];
   const [kind, id] = space.split(':');
   return spaces.some((one) => one === '*' || one === space || one === `${kind}:*` || (id === '*' && one.startsWith(`${kind}:`)));
 }
+
+/** Whether the token may see where a person is; `key` as in u:ada. */
+export const mayFind = (key) => !server.rights || (server.rights.allows.people ?? []).some((one) => one === '*' || one === key);
 
 export const get = (path) => request('GET', path);
 
@@ -98,7 +107,7 @@ export async function request(method, path, content, again = true) {
   if (response.status === 401 && again && (await server.renew())) return request(method, path, content, false);
   // A 403 is no reason to sign out: the token is good, for other things.
   if (response.status === 401) server.refused(message);
-  throw new ServerError(message);
+  throw new ServerError(message, response.status);
 }
 
 /** Runs `task`, records the server's error, and returns the outcome. Without a response it calls `retry` a little later. */
@@ -121,7 +130,15 @@ export async function attempt(source, task, retry) {
   return outcome;
 }
 
-export const spacePath = (space, rest = '') => `/v1/spaces/${encodeURIComponent(space)}${rest}`;
+/** A kind or a group in the place of a space: ~kind:course, ~group:school. */
+export const isRollup = (space) => space.startsWith('~');
+const partsOf = (rollup) => rollup.slice(1).split(':');
+export const spaceName = (space) => (isRollup(space) ? partsOf(space).join(' ') : space);
+
+export function spacePath(space, rest = '') {
+  const [what, name] = isRollup(space) ? partsOf(space) : ['space', space];
+  return `/v1/${what}s/${encodeURIComponent(name)}${rest}`;
+}
 
 /** A space's samples between two times, in milliseconds; {at, people: null} for each minute that was not sampled. */
 export async function timelineBetween(space, from, to) {

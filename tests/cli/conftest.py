@@ -43,9 +43,11 @@ def gateway() -> Gateway:
 
 
 @pytest.fixture
-def here(memory: Engine, clock: Clock, gateway: Gateway) -> Iterator[World]:
-    """A deployment that the command line reaches."""
-    with world_on(memory, clock) as world:
+def here(
+    request: pytest.FixtureRequest, memory: Engine, clock: Clock, gateway: Gateway
+) -> Iterator[World]:
+    """A deployment that the command line reaches; the template's parameters are its parameter."""
+    with world_on(memory, clock, **getattr(request, "param", {})) as world:
         gateway.world = world
         yield world
 

@@ -68,7 +68,8 @@ def test_every_tool_only_reads_and_says_what_it_is_for(ask: Ask) -> None:
     instructions, tools = asyncio.run(listed())
     assert "never instructions" in instructions
     assert [tool.name for tool in tools] == [
-        *("live_spaces", "who_is_here", "where_is", "timeline", "compare", "explain", "doctor")
+        *("live_spaces", "kinds_and_groups", "who_is_here", "where_is"),
+        *("timeline", "compare", "explain", "doctor"),
     ]
     for tool in tools:
         assert tool.annotations.read_only_hint is True
@@ -104,6 +105,21 @@ def test_live_spaces(here: World, ask: Ask) -> None:
     assert [one["space"] for one in found["spaces"]] == ["course:b"]
     assert found["total"] == 2
     assert ask("live_spaces")["total"] == 3
+
+
+@pytest.mark.parametrize("here", [{"RollUps": "school=course:*"}], indirect=True)
+def test_kinds_and_groups(here: World, ask: Ask) -> None:
+    for space in ("course:a", "course:b", "site:main"):
+        here.beat(f"s-{space}", space, visitorId="ada")
+    here.pass_time(3)
+    here.settle()
+    found = {one["space"]: one for one in ask("kinds_and_groups")["rollups"]}
+    assert (found["~group:all"]["people"], found["~group:all"]["spaces"]) == (1, 3)
+    assert found["~kind:course"]["sessions"] == 2
+    assert ask("explain", space="~group:school")["inSeveralSpaces"] == 1
+    assert "explain" in ask("who_is_here", space="~kind:course")["note"]
+    here.sweep()
+    assert ask("timeline", space="~kind:course")["points"][-1]["people"] == 1
 
 
 def test_who_is_here(here: World, ask: Ask) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
+from headcount.store.attributes import encode
 from headcount_cli import output
 from headcount_cli.app import app
 from headcount_cli.screen import Screen
@@ -17,7 +18,7 @@ from rich.console import Console
 from typer.main import get_command
 
 from lab.harness.template import ROOT
-from lab.harness.world import World
+from lab.harness.world import SITE, World
 from tests.cli.conftest import Run, run_in, served
 
 COMMANDS: dict[str, Any] = dict(get_command(app).commands)  # type: ignore[attr-defined]
@@ -66,6 +67,74 @@ def test_a_person_is_found_where_they_are(crowd: World, run: Run) -> None:
     assert run("where", "v:" + "x" * 129).exit_code == 2
 
 
+ROLL_UPS = [{"RollUps": "school=course:*"}]
+
+
+@pytest.fixture
+def rolled_up(here: World) -> World:
+    """Vera in two courses and on the site, and a user on the site."""
+    for session, space in (("tab-1", SITE), ("tab-2", "course:1"), ("tab-3", "course:2")):
+        here.beat(session, space, visitorId="vera")
+    here.beat("tab-4", userId="u1")
+    here.settle()
+    here.pass_time(3)
+    here.settle()
+    return here
+
+
+@pytest.mark.parametrize("here", ROLL_UPS, indirect=True)
+def test_kinds_and_groups_are_counted_once_and_listed(rolled_up: World, run: Run) -> None:
+    lines = [line.split() for line in run("kind").stdout.splitlines()]
+    assert ["course", "1", "0", "1", "2", "2", "1"] in [line[:7] for line in lines]
+    assert ["site", "2", "1", "1", "2", "1", "2"] in [line[:7] for line in lines]
+    groups = [line.split()[:7] for line in run("group").stdout.splitlines()[1:]]
+    assert groups == [
+        ["all", "2", "1", "1", "4", "3", "2"],
+        ["school", "1", "0", "1", "2", "2", "1"],
+    ]
+    assert re.search(r"school +1 +0 +1 +2 +2 +1 ", run("group", "school").stdout)
+    found = json.loads(run("kind", "course", "--json").stdout)
+    assert found == rolled_up.get("/v1/kinds/course", token=rolled_up.admin).body
+    assert [one["group"] for one in json.loads(run("group", "--json").stdout)] == ["all", "school"]
+    assert run("group", "nope").exit_code == 2
+
+
+@pytest.mark.parametrize("here", ROLL_UPS, indirect=True)
+def test_a_rollup_is_shown_explained_and_looked_back_at_as_a_space(
+    rolled_up: World, run: Run
+) -> None:
+    assert re.search(r"│ +1 +0 +1 +2 +1 +│", run("show", "~group:school").stdout)
+    done = run("explain", "~group:school")
+    assert "agree with a recount" in done.stdout
+    assert re.search(r"course:1 +1 +1\n", done.stdout), done.stdout
+    assert "In more than one of these spaces: 1" in done.stdout
+    assert re.search(r"tab-2 +visitor vera +course:1", done.stdout), done.stdout
+    assert done.exit_code == 0
+    sessions = json.loads(run("explain", "~group:all", "--json").stdout)["sessions"]
+    assert len(sessions) == 4
+    rolled_up.sweep()
+    rolled_up.settle()
+    points = run("timeline", "~kind:course", "--from", "2026-11-21T11:00:00Z").stdout
+    assert re.search(r"2026-11-21 12:00:00 +1 +2\n", points), points
+    assert run("days", "~kind:course").stdout == "No one was here.\n"
+
+
+@pytest.mark.parametrize("here", ROLL_UPS, indirect=True)
+def test_a_rollup_that_drifted_is_a_failure(rolled_up: World, run: Run) -> None:
+    heads = rolled_up.tables["headcounts"]
+    (row,) = (one for one in heads.rows() if one["space"] == "~group:all")
+    heads.put(encode({**row, "signed_in": 41}))
+    rolled_up.pass_time(31, "tab-1", "tab-4")
+    assert run("explain", "~group:all").exit_code == 1
+
+
+def test_without_rollups_the_error_says_how_to_turn_them_on(here: World, run: Run) -> None:
+    assert here.get("/healthz").status == 200
+    for words in (("kind",), ("group", "all"), ("explain", "~kind:site")):
+        done = run(*words)
+        assert (done.exit_code, "RollUps=on" in done.stderr) == (1, True), words
+
+
 def test_viewers_are_read_page_by_page(here: World, run: Run) -> None:
     for number in range(130):
         here.beat(f"tab-{number:03}", visitorId=f"v{number}")
@@ -92,7 +161,7 @@ def test_invisible_characters_are_shown_as_escapes(here: World, run: Run) -> Non
 def test_a_number_is_explained_and_drift_is_a_failure(crowd: World, run: Run) -> None:
     done = run("explain", "site:main")
     assert "agree with a recount" in done.stdout
-    assert re.search(r"tab-3 +user u1", done.stdout)
+    assert re.search(r"tab-3 +user u1 \(claimed\)", done.stdout)
     assert done.exit_code == 0
     crowd.beat("tab-4", visitorId="nora")
     crowd.filtered("count")  # the stream loses it

@@ -26,7 +26,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from lab.harness.clients import Api, eventually, path_of
+from lab.harness.clients import Api, beat, eventually, path_of
 from local.bundle import Bundler
 from tests.stack.conftest import Stack
 
@@ -655,7 +655,9 @@ def test_heartbeats_of_the_old_client_reach_admin_live(
     assert answer.status == 200
     watched.open_view(stack, "live", f"&q={user}")
     expect(watched.page.get_by_test_id("activity")).to_have_count(1, timeout=12_000)
-    expect(watched.page.get_by_test_id("activity")).to_contain_text(user)
+    person = watched.page.get_by_test_id("activity").get_by_role("link")
+    expect(person).to_have_text(f"{user} (not verified)")
+    expect(person).to_have_attribute("href", f"/dashboard#view=people&person=c:{user}")
 
 
 def test_numbers_that_can_not_be_refreshed_are_called_out_of_date(
@@ -689,6 +691,272 @@ def test_an_error_shows_the_servers_message(stack: Stack, watched: Watched) -> N
     )
     watched.open_view(stack, "streams")
     expect(watched.page.get_by_test_id("error")).to_have_text(words, timeout=10_000)
+
+
+# -------------------------------------------------------------------------------- kinds and groups
+
+ROLLUP = {
+    "kind": None,
+    "group": None,
+    "people": 1234,
+    "signedIn": 1000,
+    "anonymous": 234,
+    "sessions": 2345,
+    "peak": {"people": 5678, "at": "2026-11-20T10:00:00.000Z"},
+    "spaces": 17,
+    "asOf": "2026-11-21T10:00:00.000Z",
+}
+
+
+def test_kinds_and_groups_are_listed_groups_first_without_unused_kinds(
+    stack: Stack, watched: Watched
+) -> None:
+    listed = [
+        {**ROLLUP, "space": "~kind:course", "kind": "course", "people": 7, "spaces": 3},
+        {**ROLLUP, "space": "~kind:link", "kind": "link", "people": 0, "peak": None},
+        {**ROLLUP, "space": "~kind:site", "kind": "site", "people": 9},
+        {**ROLLUP, "space": "~group:all", "group": "all"},
+    ]
+    watched.answers("/v1/rollups$", {"rollups": listed})
+    watched.open_view(stack, "spaces")
+    rows = watched.page.get_by_test_id("rollup-row")
+    expect(rows).to_have_count(3, timeout=12_000)
+    expect(rows.locator("td:nth-child(1)")).to_have_text(["allgroup", "sitekind", "coursekind"])
+    numbers = ["1,234", "1,000", "234", "2,345", "17", "5,678"]
+    expect(rows.first.locator("td:not(:first-child)")).to_have_text(numbers)
+    expect(watched.page.locator("#all-people-once")).to_contain_text("1,234 distinct")
+    head, first, *_ = watched.saves("rollups")
+    numbers = ["1234", "1000", "234", "2345", "17", "5678"]
+    assert first == ["", "all", *numbers, ROLLUP["asOf"]]
+    assert head[2:8] == ["people", "signed in", "anonymous", "sessions", "spaces", "peak"]
+
+
+def test_a_kind_is_live_like_a_space_with_what_it_has(
+    stack: Stack, api: Api, spaces: Callable[..., str], watched: Watched
+) -> None:
+    """Other tests' links may end meanwhile: the numbers are those of the API then, too."""
+    page, visitor = watched.page, f"stk-{time.time_ns()}"
+    one, other = spaces("once", "link"), spaces("twice", "link")
+    api.beat(one, "tab-1", visitorId=visitor)
+    watched.open_view(stack, "spaces")
+    row = page.get_by_test_id("rollup-row").filter(has_text="link")
+    row.get_by_role("link").click(timeout=20_000)
+    expect(page.locator("#now-title")).to_have_text("People in the kind link")
+    watched.shows("connection", "Live", within=10)
+
+    def shown() -> dict[str, str]:
+        names = ("people", "signed-in", "anonymous", "sessions", "peak", "spaces-in")
+        return {name: page.get_by_test_id(name).inner_text() for name in names}
+
+    def counted() -> dict[str, str]:
+        body = act(api, "GET", "/v1/kinds/link")
+        assert body["people"] == body["signedIn"] + body["anonymous"]
+        return {
+            "people": f"{body['people']:,}",
+            "signed-in": f"{body['signedIn']:,}",
+            "anonymous": f"{body['anonymous']:,}",
+            "sessions": f"{body['sessions']:,}",
+            "peak": f"{body['peak']['people']:,}",
+            "spaces-in": f"{body['spaces']:,}",
+        }
+
+    def sessions_here() -> list[tuple[str, str]]:
+        found = act(api, "GET", "/v1/kinds/link/explain?limit=100")["sessions"]
+        return sorted((s["space"], s["person"]["id"]) for s in found if s["space"] in (one, other))
+
+    api.beat(other, "tab-2", visitorId=visitor)
+    both = sorted([(one, visitor), (other, visitor)])
+    eventually(lambda: sessions_here() == both, 15, last=sessions_here)
+    eventually(lambda: shown() == counted(), 30, last=lambda: (shown(), counted()))
+    assert act(api, "GET", "/v1/kinds/link/explain")["inSeveralSpaces"] >= 1
+    for hidden in ("engagement", "share-open", "extras", "empty", "viewers"):
+        expect(page.get_by_test_id(hidden)).to_be_hidden()
+    expect(page.get_by_test_id("timeline")).to_be_visible()
+    expect(page.get_by_test_id("limits")).to_contain_text("Each person counts once")
+    assert parse_qs(urlsplit(page.url).fragment)["space"] == ["~kind:link"]
+
+    api.leave(one, "tab-1")
+    api.leave(other, "tab-2")
+    eventually(lambda: sessions_here() == [], 15, last=sessions_here)
+    eventually(lambda: shown() == counted(), 30, last=lambda: (shown(), counted()))
+    page.go_back()
+    expect(page.get_by_test_id("rollup-row").first).to_be_visible()
+    assert watched.complaints == []
+
+
+def test_without_rollups_their_part_is_not_offered(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=404, json={"success": False, "error": "There are no roll-ups."})
+
+    api.beat(space, "tab-1")
+    watched.page.route(re.compile("/v1/rollups$"), refuse)
+    watched.open_view(stack, "spaces", f"&q={space}")
+    expect(watched.page.get_by_test_id("space-row")).to_have_count(1, timeout=12_000)
+    watched.page.get_by_test_id("refresh").click()
+    expect(watched.page.get_by_test_id("rollups")).to_be_hidden()
+    expect(watched.page.get_by_test_id("error")).to_be_hidden()
+    assert len(asked) == 1
+
+
+# ------------------------------------------------------------------------------------------- people
+
+
+def beat_as(stack: Stack, token: str, space: str, session: str, **rest: Any) -> None:
+    method, path, message = beat(space, session, **rest)
+    assert stack.api.request(method, path, body=message, token=token).status == 200
+
+
+def test_a_person_is_found_and_followed_live_from_one_page_to_the_next(
+    stack: Stack, api: Api, spaces: Callable[..., str], watched: Watched
+) -> None:
+    page, ada = watched.page, f"stk-ada-{time.time_ns()}"
+    site, course = spaces("found"), spaces("found", "course")
+    token = stack.token(sub=ada)
+    beat_as(stack, token, site, "tab-1", page="/a", state="hidden")
+    beat_as(stack, token, course, "tab-2", page="/lesson", state="hidden")
+    beat_as(stack, token, course, "tab-3", page="/lesson", state="hidden")
+    api.beat(site, "tab-4", userId=ada, state="hidden")  # a longer lease than this test
+
+    def sessions() -> list[int]:
+        found = [act(api, "GET", f"/v1/people/{key}%3A{ada}")["spaces"] for key in "uc"]
+        return [sum(one["sessions"] for one in here) for here in found]
+
+    eventually(lambda: sessions() == [3, 1], 15, last=sessions)
+    lookups: list[str] = []
+    page.on("request", lambda one: "/lookup" in one.url and lookups.append(one.url))
+    watched.open_view(stack, "people")
+    page.get_by_role("searchbox", name="Person").fill(ada)
+    page.get_by_role("button", name="Find").click()
+
+    proven, claimed = (page.get_by_test_id("person").filter(has_text=f"{k}:{ada}") for k in "uc")
+    expect(proven).to_contain_text("Online", timeout=10_000)
+    expect(proven).to_contain_text("in 2 spaces")
+    place = proven.get_by_test_id("place")
+    in_course = place.filter(has_text=course)
+    expect(in_course.locator("td").nth(1)).to_have_text("/lesson")
+    expect(in_course.locator("td").nth(2)).to_have_text("2")
+    expect(in_course.locator("td").nth(3)).to_have_text("Verified")
+    on_site = place.filter(has_text=site).locator("td")
+    expect(on_site.nth(1)).to_have_text("/a")
+    expect(on_site.nth(4)).to_have_text(re.compile(r"^\d+ "))
+    expect(claimed.get_by_test_id("place")).to_contain_text("Not verified")
+    watched.shows("connection", "Live", within=10)
+    assert parse_qs(urlsplit(page.url).fragment)["person"] == [ada]
+
+    eventually(lambda: len(lookups) >= 2, 5)
+    before = len(lookups)
+    beat_as(stack, token, site, "tab-1", page="/b", state="hidden")
+    expect(on_site.nth(1)).to_have_text("/b", timeout=10_000)
+    expect(proven.get_by_role("listitem").first).to_contain_text(f"Moved: {site} /b")
+    api.leave(course, "tab-2")
+    api.leave(course, "tab-3")
+    expect(place).to_have_count(1, timeout=10_000)
+    assert [row[1:5] for row in watched.saves("person u")[1:]] == [[site, "/b", "1", "true"]]
+    api.leave(site, "tab-1")
+    expect(proven).to_contain_text("Not here", timeout=10_000)
+    expect(proven).to_contain_text(re.compile(r"last seen \d+ s ago"))
+    expect(claimed).to_contain_text("Online")
+    assert len(lookups) == before, "all of that came over the socket"
+    assert watched.complaints == []
+
+
+def test_who_is_searched_next_is_followed_too(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page, user = watched.page, f"stk-{time.time_ns()}"
+    lookups: list[str] = []
+    page.on("request", lambda one: "/lookup" in one.url and lookups.append(one.url))
+    api.beat(space, "tab-1", userId=user, state="hidden")
+    cards, place = page.get_by_test_id("person"), page.get_by_test_id("place")
+    watched.open_view(stack, "people", f"&person={user}")
+    expect(cards).to_have_count(2, timeout=10_000)
+    expect(place).to_have_count(1, timeout=10_000)
+    watched.shows("connection", "Live", within=10)
+    for key, people, path in ((f"c:{user}", 1, "/a"), (user, 2, "/b")):
+        page.get_by_role("searchbox", name="Person").fill(key)
+        before = len(lookups)
+        page.get_by_role("button", name="Find").click()
+        expect(cards).to_have_count(people)
+        eventually(lambda n=before + people: len(lookups) == n, 10)
+        expect(place).to_contain_text("Not verified", timeout=10_000)
+        api.beat(space, "tab-1", userId=user, page=path, state="hidden")
+        expect(place).to_contain_text(path, timeout=10_000)
+        assert len(lookups) == before + people
+
+
+def test_a_row_of_the_sessions_leads_to_its_person(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    user, visitor = f"stk-u/{time.time_ns()}", f"stk-v-{time.time_ns()}"
+    api.beat(space, "tab-1", userId=user, name="Uma", page="/a")
+    api.beat(space, "tab-2", visitorId=visitor, page="/b")
+    page = watched.page
+    for name, key, there in (("Uma", f"c:{user}", "/a"), ("Anonymous", f"v:{visitor}", "/b")):
+        watched.open(stack, space)
+        page.get_by_test_id("viewer").get_by_role("link", name=name).click(timeout=12_000)
+        expect(page.get_by_test_id("person")).to_contain_text(key)
+        expect(page.get_by_test_id("place")).to_contain_text(there, timeout=10_000)
+        page.get_by_test_id("place").get_by_role("link").click()
+        watched.shows("people", "2", within=10)
+    assert watched.complaints == []
+
+
+def test_somebody_whom_the_token_may_not_see_is_refused_without_signing_out(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    friend, page = f"stk-friend-{time.time_ns()}", watched.page
+    beat_as(stack, stack.token(sub=friend), space, "tab-1", page="/a")
+    scopes = f"read:{space} people:{space} people:u:{friend}"
+    token = stack.token(sub="stk-watcher", headcount_scopes=scopes)
+    page.goto(f"{watched.origin}/dashboard#token={token}&view=people&person=u:stk-stranger")
+    card = page.get_by_test_id("person")
+    expect(card).to_contain_text("it needs the scope people:u:stk-stranger", timeout=10_000)
+    watched.shows("connection", "Live", within=10)
+    expect(page.get_by_test_id("token-form")).to_be_hidden()
+
+    page.get_by_role("searchbox", name="Person").fill(f"u:{friend}")
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_test_id("place")).to_contain_text("/a", timeout=10_000)
+    beat_as(stack, stack.token(sub=friend), space, "tab-1", page="/b")
+    expect(page.get_by_test_id("place")).to_contain_text("/b", timeout=10_000)
+
+    api.beat(space, "tab-2", visitorId="stk-nobody")
+    page.get_by_test_id("place").get_by_role("link").click()
+    rows = page.get_by_test_id("viewer")
+    expect(rows).to_have_count(2, timeout=12_000)
+    expect(rows.get_by_role("link")).to_have_text([friend])
+    expect(page.get_by_test_id("error")).to_be_hidden()
+
+
+def test_without_a_socket_a_person_is_looked_up_again_and_again(
+    stack: Stack, space: str, watched: Watched
+) -> None:
+    page, ada = watched.page, f"stk-ada-{time.time_ns()}"
+    page.route_web_socket(re.compile(".*"), lambda socket: socket.close())
+    watched.open_view(stack, "people", f"&person=u:{ada}")
+    card = page.get_by_test_id("person")
+    expect(card).to_contain_text("not seen in the last seven days", timeout=10_000)
+    beat_as(stack, stack.token(sub=ada), space, "tab-1", page="/a")
+    expect(page.get_by_test_id("connection")).to_contain_text("Polling", timeout=20_000)
+    expect(page.get_by_test_id("place")).to_contain_text("/a", timeout=20_000)
+
+
+def test_where_nobody_can_be_looked_up_it_says_how_to_turn_that_on(
+    stack: Stack, watched: Watched
+) -> None:
+    words = "This deployment does not know where people are. Deploy it with people=on in Settings."
+    watched.page.route(
+        re.compile("/v1/people/"),
+        lambda route: route.fulfill(status=404, json={"success": False, "error": words}),
+    )
+    watched.open_view(stack, "people", "&person=v:1")
+    expect(watched.page.get_by_test_id("person")).to_contain_text(words, timeout=10_000)
+    expect(watched.page.get_by_test_id("error")).to_be_hidden()
 
 
 # ------------------------------------------------------------------------------------------ streams
@@ -785,7 +1053,8 @@ def test_every_view_is_reached_by_keys(stack: Stack, watched: Watched) -> None:
     page = watched.page
     watched.open_view(stack, "spaces")
     expect(page.locator("#view-spaces")).to_be_visible(timeout=10_000)
-    for key, name in (("2", "live"), ("3", "streams"), ("4", "connection"), ("1", "spaces")):
+    keys = {"2": "live", "3": "streams", "4": "people", "5": "connection", "1": "spaces"}
+    for key, name in keys.items():
         page.keyboard.press(key)
         expect(page.locator(f"#view-{name}")).to_be_visible()
     page.keyboard.press("/")
@@ -1015,6 +1284,8 @@ VIEWS = {
     "stream": "space=stream:{id}",
     "live": "view=live",
     "streams": "view=streams",
+    "people": "view=people&person=v:{visitor}",
+    "rollup": "space=~group:all",
     "connection": "view=connection",
 }
 
@@ -1028,7 +1299,8 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
     for number in range(3):
         rest = {"facets": {"device": "tablet", "country": "DE"}, "page": "/a"}
         api.beat(space, f"tab-{number}", userId=f"u{number}", name="Uma", **rest)
-    api.beat(stream, "tab-1", quality={"bandwidth": 4200})
+    visitor = f"stk-{time.time_ns()}"
+    api.beat(stream, "tab-1", visitorId=visitor, quality={"bandwidth": 4200})
     act(api, "PUT", f"{path_of(space)}/alerts/rush", {"type": "milestone", "people": 9})
     act(api, "POST", f"{path_of(space)}/messages", {"text": "Hello", "level": "warning"})
     act(api, "POST", f"{path_of(space)}/removals", {"userId": "gone", "reason": "spam"})
@@ -1045,7 +1317,8 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
     watched.answers("/api/analytics/live-activity", activities(2, 1))
     token = stack.outputs["adminToken"]
     for name, place in VIEWS.items():
-        there = place.format(space=space, id=stream.removeprefix("stream:"))
+        id_ = stream.removeprefix("stream:")
+        there = place.format(space=space, id=id_, visitor=visitor)
         page.goto(f"{watched.origin}/dashboard#token={token}&{there}")
         settled(page, name)
         if name == "space":
@@ -1077,7 +1350,9 @@ def settled(page: Page, view: str) -> None:
         "space": page.get_by_test_id("viewer").nth(2),
         "stream": page.get_by_test_id("stream"),
         "live": page.get_by_test_id("activity").nth(2),
-        "spaces": page.get_by_test_id("space-row").first,
+        "spaces": page.get_by_test_id("rollup-row").first,
+        "people": page.get_by_test_id("place"),
+        "rollup": page.get_by_test_id("spaces-in"),
     }
     expect(shown.get(view, page.locator(f"#view-{view}"))).to_be_visible(timeout=12_000)
 

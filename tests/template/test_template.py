@@ -271,9 +271,9 @@ def exercise_everything(world: World) -> None:
     for user in ("u1", "u2", "u3"):
         world.beat("s1", visitorId="v1", userId=user)
     world.settle()
-    world.get("/v1/spaces", token=world.admin)
-    for tail in ("", "/viewers", "/explain", "/timeline", "/days"):
-        world.get(f"/v1/spaces/site:main{tail}", token=world.admin)
+    site = [f"spaces/site:main/{below}" for below in ("viewers", "explain", "timeline", "days")]
+    for path in ("spaces", "spaces/site:main", *site, "groups/all/explain"):
+        world.get(f"/v1/{path}", token=world.admin)
     world.disconnect("c2")
     world.sweep()
     world.beat("w1")

@@ -1,6 +1,6 @@
 /** Live activity, the old /admin/live: who is watching or browsing, what and where, refreshed every 5 s. */
 
-import { app, bindFilters, polling } from '../app.js';
+import { app, bindFilters, linkPerson, polling } from '../app.js';
 import { POLL_EVERY } from '../feed.js';
 import { get, serverNow } from '../server.js';
 import { createBarCard, matches, pager, setNumbers, shownOf, updateBars, updateOptions } from '../tables.js';
@@ -82,7 +82,7 @@ function createActivity() {
   const line = (name) => element('span', { class: name });
   const progress = element('progress', { max: 1, value: 0 });
   const head = element('p', { class: 'activity-title' }, element('i', { class: 'pulse', 'aria-hidden': 'true' }), line('title'), line('kind'));
-  return element('li', { 'data-testid': 'activity' }, head, element('div', { class: 'progress' }, progress, line('time')), element('p', { class: 'facts' }, line('who'), line('device'), line('quality'), line('country')), element('p', { class: 'ago' }));
+  return element('li', { 'data-testid': 'activity' }, head, element('div', { class: 'progress' }, progress, line('time')), element('p', { class: 'facts' }, element('a', { class: 'who' }), line('device'), line('quality'), line('country')), element('p', { class: 'ago' }));
 }
 
 function updateActivity(node, one) {
@@ -94,6 +94,7 @@ function updateActivity(node, one) {
   node.querySelector('.title').title = shown(titleOf(one));
   put('kind', watching ? [one.contentType, episode(one)].filter(Boolean).join(' · ') || 'watching' : '');
   put('who', one.userId ? `${one.userId}${one.verified ? '' : ' (not verified)'}` : 'Anonymous');
+  linkPerson(node.querySelector('.who'), one.userId && `${one.verified ? 'u' : 'c'}:${one.userId}`);
   put('device', one.deviceType && capitalised(one.deviceType));
   put('quality', one.quality);
   put('country', one.country && countryName(one.country));

@@ -4,7 +4,7 @@ import { keepSetting } from '../address.js';
 import { app, reading, snippetFor } from '../app.js';
 import { createChart } from '../chart.js';
 import { connectionState, feed, isCurrent, listenTo, startFeed } from '../feed.js';
-import { allows, attempt, get, mayRead, minuteOf, onServerClock, server, serverNow, spacePath, timelineBetween } from '../server.js';
+import { allows, attempt, get, isRollup, mayRead, minuteOf, onServerClock, server, serverNow, spaceName, spacePath, timelineBetween } from '../server.js';
 import { createBarCard, setNumbers, updateBars } from '../tables.js';
 import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, duration, number, paced, percent, reconcile, setText } from '../tools.js';
 import * as extras from './extras.js';
@@ -21,7 +21,7 @@ let headcount = null; // the response of GET /v1/spaces/{space} that is shown
 let waiting = null; // what arrived while paused: {body, versions}
 
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
-const announce = paced(() => headcount && setText($('announcement'), `${counted(headcount.people, 'person', 'people')} in ${app.place.space}`), () => 10 * SECOND);
+const announce = paced(() => headcount && setText($('announcement'), `${counted(headcount.people, 'person', 'people')} in ${spaceName(app.place.space)}`), () => 10 * SECOND);
 
 // --- The headcount -------------------------------------------------------------------------------
 
@@ -50,18 +50,21 @@ export async function loadSnapshot() {
   show(body);
 }
 
+// How many spaces a kind or a group has is not in what the socket sends.
+const refreshSpaces = reading('space', 'space', loadSnapshot, () => 5 * SECOND, () => isRollup(app.place.space));
+
 function show(body) {
   const before = headcount;
   waiting = null;
-  headcount = body;
+  headcount = { spaces: before?.spaces, ...body };
   extras.onNotice(body.notice);
   renderNumbers();
   if (before && before.people !== body.people && !calm.matches) {
     const from = { transform: `translateY(${body.people > before.people ? 0.14 : -0.14}em)`, opacity: 0.35 };
     $('people').animate([from, {}], { duration: 320, easing: 'cubic-bezier(.2, .8, .2, 1)' });
   }
-  const isEmpty = body.sessions === 0;
-  $('empty').hidden = !isEmpty;
+  const isEmpty = body.sessions === 0 || isRollup(app.place.space);
+  $('empty').hidden = !isEmpty || isRollup(app.place.space);
   $('facets').hidden = isEmpty;
   $('people-here').hidden = isEmpty || !allows('people', app.place.space);
   setText($('empty-title'), body.views?.total ? 'No one is here right now' : 'No visitors yet');
@@ -71,11 +74,13 @@ function show(body) {
   renderTimeline();
   announce();
   app.changed();
-  if (before && before.version !== body.version) viewers.refresh();
+  if (!before || before.version === body.version) return;
+  viewers.refresh();
+  refreshSpaces();
 }
 
 function renderNumbers() {
-  const { people, signedIn, anonymous, sessions: tabs, signedInSessions, anonymousSessions, peak, avgSeconds, accuracy, views = {} } = headcount ?? {};
+  const { people, signedIn, anonymous, sessions: tabs, signedInSessions, anonymousSessions, peak, peakSessions, spaces, avgSeconds, accuracy, views = {} } = headcount ?? {};
   const known = Boolean(headcount);
   $('view-space').setAttribute('aria-busy', String(!known && !server.problems.size));
   const [engagement, of] = engagementOf(headcount);
@@ -88,6 +93,8 @@ function renderNumbers() {
     'sessions-split': known ? `${number(signedInSessions)} signed in, ${number(anonymousSessions)} anonymous` : '',
     peak: number(peak?.people),
     'peak-at': peak?.at ? moment(peak.at) : '',
+    'peak-sessions': number(peakSessions),
+    'spaces-in': number(spaces),
     engagement,
     'engagement-of': of,
     stay: Number.isFinite(avgSeconds) ? duration(avgSeconds * SECOND) : '–',
@@ -254,10 +261,14 @@ const PARTS = { people: 'sessions and names', moderate: 'alerts, messages and re
 function renderLimits() {
   const { space } = app.place;
   const { share } = server.rights ?? {};
+  const [, what, name] = /^~(kind|group):(.*)/.exec(space) ?? [];
+  $('view-space').classList.toggle('rollup', Boolean(what));
+  setText($('now-title'), what ? `People in the ${what} ${name}` : 'People now');
   const missing = Object.entries(PARTS).filter(([action]) => !allows(action, space));
   $('extras').hidden = !allows('moderate', space);
   $('limits').hidden = !missing.length;
-  if (share) setText($('limits'), `A shared view of ${share.space}, open until ${dateTime(share.expiresAt)}: numbers and their history, no names.`);
+  if (what) setText($('limits'), 'Each person counts once, however many of these spaces they are in. Sessions, pages and views are in the spaces.');
+  else if (share) setText($('limits'), `A shared view of ${share.space}, open until ${dateTime(share.expiresAt)}: numbers and their history, no names.`);
   else setText($('limits'), `Not shown with this token: ${missing.map(([action, what]) => `${what} (it needs the scope ${action}:${space})`).join(', ')}.`);
 }
 
@@ -277,7 +288,7 @@ function forget() {
 
 export const view = {
   get title() {
-    return app.place.space;
+    return spaceName(app.place.space);
   },
   async enter() {
     forget();

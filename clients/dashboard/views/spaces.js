@@ -3,16 +3,19 @@
 import { addressOf, keepSetting } from '../address.js';
 import { app, bindFilters, polling, snippetFor } from '../app.js';
 import { POLL_EVERY } from '../feed.js';
-import { allows, get, server, serverNow } from '../server.js';
+import { ServerError, allows, get, server, serverNow } from '../server.js';
 import { matches, setNumbers, shownOf, stackedTable } from '../tables.js';
 import { $, counted, DAY, dollarsOf, duration, element, HOUR, number, percent, reconcile, setText } from '../tools.js';
 
 let spaces = [];
 let loaded = false;
 let costAt = 0;
+let rollups = [];
+let rolledUp = true; // false: there are none here, or none that the token may read
 
 const createRow = stackedTable($('spaces-rows'), [['space bar-cell', 'Space'], ['number', 'People'], ['number soft', 'Signed in'], ['number soft', 'Anonymous'], ['number soft', 'Sessions'], ['number soft ago', 'Last change']]);
-const poll = polling('spaces', 'spaces', loadSpaces, POLL_EVERY);
+const createRollup = stackedTable($('rollups-rows'), [['space bar-cell', 'Kind or group'], ['number', 'People'], ['number soft', 'Signed in'], ['number soft', 'Anonymous'], ['number soft', 'Sessions'], ['number soft', 'Spaces'], ['number soft', 'Peak']]);
+const poll = polling('spaces', 'spaces', () => Promise.all([loadSpaces(), loadRollups()]), POLL_EVERY);
 const kindOf = (space) => space.slice(0, space.indexOf(':'));
 const sum = (name) => spaces.reduce((total, one) => total + one[name], 0);
 
@@ -24,6 +27,42 @@ async function loadSpaces() {
     costAt = 0; // another token's costs
     $('all-cost').hidden = true;
   } else if (serverNow() - costAt > HOUR) loadCost();
+}
+
+async function loadRollups() {
+  if (!rolledUp) return;
+  try {
+    ({ rollups } = await get('/v1/rollups'));
+  } catch (error) {
+    if (!(error instanceof ServerError) || ![403, 404].includes(error.status)) throw error;
+    rolledUp = false;
+  }
+  renderRollups();
+}
+
+/** Groups first; of kinds, those that ever had people. */
+const listed = () => rollups.filter(({ group, peak }) => group || peak).sort((a, b) => (a.group === null) - (b.group === null) || b.people - a.people);
+
+function renderRollups() {
+  const shown = listed();
+  const most = Math.max(1, ...shown.map(({ people }) => people));
+  const all = rollups.find(({ space }) => space === '~group:all');
+  setText($('all-people-once'), all ? `total of all spaces, ${number(all.people)} distinct` : 'total of all spaces');
+  $('rollups').hidden = !shown.length;
+  reconcile($('rollups-rows'), shown, ({ space }) => space, createRollupRow, (row, one) => {
+    const [name, ...cells] = row.children;
+    name.style.setProperty('--share', one.people / most);
+    const numbers = [one.people, one.signedIn, one.anonymous, one.sessions, one.spaces, one.peak?.people ?? 0];
+    cells.forEach((cell, i) => setText(cell, number(numbers[i])));
+  });
+}
+
+function createRollupRow({ space, kind, group }) {
+  const row = createRollup();
+  row.dataset.testid = 'rollup-row';
+  const link = element('a', { href: addressOf({ view: 'space', space }) }, kind ?? group);
+  row.firstChild.append(element('span', {}, link, element('span', { class: 'sub tag' }, kind ? 'kind' : 'group')));
+  return row;
 }
 
 /** Not by `get`: without the costs, the view is not in trouble. */
@@ -115,6 +154,7 @@ export const view = {
   enter() {
     fillFilters();
     render();
+    renderRollups();
     poll.refresh({ now: true });
   },
   refresh: (options) => poll.refresh(options),
@@ -123,11 +163,15 @@ export const view = {
     spaces = [];
     loaded = false;
     costAt = 0;
+    rollups = [];
+    rolledUp = true;
     $('all-cost').hidden = true;
     poll.forget();
     render();
+    renderRollups();
   },
   csv: {
+    rollups: () => ['kinds-and-groups', [['kind', 'group', 'people', 'signed in', 'anonymous', 'sessions', 'spaces', 'peak', 'as of'], ...listed().map((one) => [one.kind, one.group, one.people, one.signedIn, one.anonymous, one.sessions, one.spaces, one.peak?.people ?? 0, one.asOf])]],
     spaces: () => ['spaces', [['space', 'people', 'signed in', 'anonymous', 'sessions', 'as of'], ...fitting().map((one) => [one.space, one.people, one.signedIn, one.anonymous, one.sessions, one.asOf])]],
   },
 };

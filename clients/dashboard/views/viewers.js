@@ -1,7 +1,7 @@
 /** The sessions in a space: filtered, sorted, and shown fifty at a time. */
 
 import { keepSetting } from '../address.js';
-import { app, bindFilters, reading } from '../app.js';
+import { app, bindFilters, linkPerson, reading } from '../app.js';
 import { allows, get, serverNow, spacePath } from '../server.js';
 import { matches, pager, stackedTable, updateOptions } from '../tables.js';
 import { $, SECOND, capitalised, counted, countryName, decimal, duration, element, number, percent, position, reconcile, setAttribute, setText, isBlank } from '../tools.js';
@@ -67,7 +67,7 @@ function create() {
   const row = createRow();
   row.dataset.testid = 'viewer';
   const [who, page, , , , , , session] = row.children;
-  who.append(element('span', { class: 'avatar', 'aria-hidden': 'true' }), element('span', { class: 'name' }), element('span', { class: 'claim' }));
+  who.append(element('span', { class: 'avatar', 'aria-hidden': 'true' }), element('a', { class: 'name' }), element('span', { class: 'claim' }));
   page.append(element('span', { class: 'doing' }), element('span', { class: 'progress', hidden: '' }, element('progress', { max: 1, value: 0 }), element('span', { class: 'time' })));
   session.append(element('code'));
   const button = element('button', { type: 'button', class: 'quiet' }, 'Remove');
@@ -81,6 +81,7 @@ function update(row, viewer) {
   const [who, page, device, quality, state, , , session] = row.children;
   const name = nameOf(viewer);
   setText(who.children[1], name || 'Anonymous');
+  linkPerson(who.children[1], viewer.userId ? `${viewer.verified ? 'u' : 'c'}:${viewer.userId}` : viewer.visitorId ? `v:${viewer.visitorId}` : `s:${viewer.sessionId}`);
   setText(who.lastChild, viewer.userId && !viewer.verified ? 'not verified' : '');
   setAttribute(row.lastChild.firstChild, 'aria-label', `Remove ${name || `session ${viewer.sessionId}`}`);
   who.classList.toggle('nameless', !name);

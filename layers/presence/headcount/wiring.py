@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from headcount.usecases.erase import Eraser, Erasures
     from headcount.usecases.events import Emitter
     from headcount.usecases.explain import Explainer
+    from headcount.usecases.explain_rollup import RollupExplainer
     from headcount.usecases.lake import Exporter
     from headcount.usecases.limits import FrameCounter, JoinLimits
     from headcount.usecases.live import LiveReader
@@ -629,6 +630,15 @@ class Services:
             auditor=self.auditor,
             shards=self.settings.shards,
             clock=self.clock,
+        )
+
+    @cached_property
+    def rollup_explainer(self) -> RollupExplainer:
+        """Explains the numbers of roll-ups."""
+        from headcount.usecases.explain_rollup import RollupExplainer
+
+        return RollupExplainer(
+            self.presence, self.rollups, self.headcounts, self.settings.rollups, self.clock
         )
 
     @cached_property

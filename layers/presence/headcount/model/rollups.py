@@ -84,10 +84,7 @@ class RollUps:
     def find(self, what: str, name: str) -> str:
         """The id of the roll-up of a ``kind``, or of a ``group``. Raises InvalidRequestError, and
         NotFoundError where there are no roll-ups."""
-        if not self.on:
-            raise NotFoundError(
-                "This deployment has no roll-ups. Deploy it with the parameter RollUps=on."
-            )
+        self.require()
         if what == "kind":
             return _KIND + self._kinds.kind(name).name
         if name not in self._groups:
@@ -97,6 +94,13 @@ class RollUps:
                 f"{', '.join(sorted(self._groups))} (the RollUps parameter adds more)."
             )
         return _GROUP + name
+
+    def require(self) -> None:
+        """Raises NotFoundError where there are no roll-ups."""
+        if not self.on:
+            raise NotFoundError(
+                "This deployment has no roll-ups. Deploy it with the parameter RollUps=on."
+            )
 
     def scope_of(self, id_: str) -> str:
         """Where a token must allow to read: a kind is all its spaces, a group is itself."""

@@ -8,7 +8,7 @@ no one else wrote it since it was read: each write stores its ``request`` for th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -359,6 +359,15 @@ def _reported(telemetry: Telemetry) -> dict[str, Any]:
     return {name: values for name in _TELEMETRY if (values := getattr(telemetry, name))}
 
 
+class IndexEntry(NamedTuple):
+    """A present session in the index of people. ``person``: their name there."""
+
+    space: str
+    shard: int
+    session: str
+    person: bytes
+
+
 class PresenceTable(Table):
     """Reads are consistent, because every decision and every count depends on them.
 
@@ -566,7 +575,12 @@ class PresenceTable(Table):
 
     def people(self, part: int) -> Iterator[tuple[str, bytes]]:
         """The entries of a part of the index of people: for each present session its space, and
-        its person's name there. Eventually consistent, as all reads of an index are."""
+        its person's name there."""
+        return ((one.space, one.person) for one in self.entries(part))
+
+    def entries(self, part: int) -> Iterator[IndexEntry]:
+        """The same, with the key of each session's row. Eventually consistent, as all reads of an
+        index are."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName=Keys.PEOPLE_INDEX,
@@ -577,7 +591,8 @@ class PresenceTable(Table):
         for page in pages:
             for item in page["Items"]:
                 row = decode(item)
-                yield split_presence_partition(row[Keys.PARTITION])[0], row[Keys.PERSON]
+                space, shard = split_presence_partition(row[Keys.PARTITION])
+                yield IndexEntry(space, shard, row[Keys.SORT], row[Keys.PERSON])
 
     def page(
         self, space: str, shard: int, *, limit: int, after: str | None

@@ -97,7 +97,7 @@ def _numbers(space: str, head: Headcount, counts: Mapping[int, ShardCount]) -> d
         "success": True,
         "space": space,
         "published": {
-            **_people(head.tally),
+            **people_of(head.tally),
             "version": head.version,
             "asOf": iso(head.as_of) if head.version else None,
             "accuracy": head.accuracy_body,
@@ -129,7 +129,7 @@ def _no_recount() -> dict[str, Any]:
 
 def _recounted(audit: SpaceAudit) -> dict[str, Any]:
     published, fresh = audit.head.tally, audit.recount
-    before, after = _people(published), _people(fresh)
+    before, after = people_of(published), people_of(fresh)
     return {
         "verdict": "agrees" if audit.agrees else "drift" if audit.drifted else "onItsWay",
         "recount": {**after, "at": iso(audit.at)},
@@ -148,7 +148,8 @@ def _recounted(audit: SpaceAudit) -> dict[str, Any]:
     }
 
 
-def _people(tally: Tally) -> dict[str, int]:
+def people_of(tally: Tally) -> dict[str, int]:
+    """The numbers that are compared."""
     return {
         "people": tally.people,
         "signedIn": tally.signed_in,
@@ -176,10 +177,9 @@ def _session_rows(
 
 
 def _counted(row: Session, decided: Collection[tuple[str, int, str]] | None) -> dict[str, Any]:
-    known_as, _, name = row.person.partition(":")
     return {
         "sessionId": row.id,
-        "person": {"by": _KNOWN_AS[known_as], "id": name, "verified": row.facts.verified},
+        "person": counted_as(row),
         "shard": row.shard,
         "facets": dict(row.values),
         "decides": None
@@ -190,6 +190,12 @@ def _counted(row: Session, decided: Collection[tuple[str, int, str]] | None) -> 
         "lastSeen": iso(row.last_seen),
         "leaseEndsAt": iso(row.expires_at),
     }
+
+
+def counted_as(row: Session) -> dict[str, Any]:
+    """The person that a session counts as."""
+    known_as, _, name = row.person.partition(":")
+    return {"by": _KNOWN_AS[known_as], "id": name, "verified": row.facts.verified}
 
 
 def _not_counted(row: Session, places: Mapping[str, int]) -> dict[str, Any]:

@@ -309,6 +309,20 @@ class Reader:
             "spaces": spaces,
         }
 
+    def all_rollups(self, shown: Callable[[str], bool]) -> answers.ListedRollUps:
+        """The published numbers of all roll-ups that are ``shown``."""
+        ids = [id_ for id_ in self.rollups.ids if shown(id_)]
+        kinds = sorted({kind for id_ in ids for kind in self.rollups.kinds_in(id_)})
+        live = [space for kind in kinds for space in self.headcounts.live(kind)]
+        spaces = Counter(id_ for space in live for id_ in self.rollups.of_space(space))
+        heads = self.headcounts.many(ids)
+        return {
+            "success": True,
+            "rollups": [
+                _listed(heads.get(id_) or Headcount(id_), spaces[id_], self.clock()) for id_ in ids
+            ],
+        }
+
     def rollup_days(self, id_: str, since: str | None, until: str | None) -> answers.Days:
         """A row for each UTC day that is aggregated: for others, all visits of all its spaces would
         have to be read."""
@@ -385,3 +399,20 @@ def _point_body(point: Point) -> answers.Point:
     if point.engagement:
         body["engagement"] = dict(point.engagement)
     return body
+
+
+def _listed(head: Headcount, spaces: int, now: int) -> answers.ListedRollUp:
+    body = head.rollup_body(now)
+    what, name = rollup_name(head.space)
+    return {
+        "space": head.space,
+        "kind": name if what == "kind" else None,
+        "group": name if what == "group" else None,
+        "people": body["people"],
+        "signedIn": body["signedIn"],
+        "anonymous": body["anonymous"],
+        "sessions": body["sessions"],
+        "peak": body["peak"],
+        "spaces": spaces,
+        "asOf": body["asOf"],
+    }

@@ -163,6 +163,29 @@ class RollUp(RolledUp):
     spaces: int
 
 
+class ListedRollUp(TypedDict):
+    """The published numbers of a ``kind`` or a ``group``, and how many of its ``spaces`` have
+    anyone in them. ``space``: the id to subscribe to."""
+
+    space: str
+    kind: str | None
+    group: str | None
+    people: int
+    signedIn: int
+    anonymous: int
+    sessions: int
+    peak: Peak | None
+    spaces: int
+    asOf: str
+
+
+class ListedRollUps(TypedDict):
+    """All kinds, then all groups."""
+
+    success: bool
+    rollups: list[ListedRollUp]
+
+
 class LiveSpace(TypedDict):
     """A space with at least one session."""
 
@@ -421,4 +444,73 @@ class Explanation(TypedDict):
     shards: list[CountedShard]
     sessions: list[CountedSession]
     notCounted: list[NotCounted]
+    cursor: str | None
+
+
+class PublishedRollUp(People):
+    """The latest version of a roll-up, and when it was published; null if none has been."""
+
+    version: int
+    asOf: str | None
+
+
+class RolledUpRecount(People):
+    """The numbers of the sessions that the index of people has now."""
+
+    at: str
+
+
+class CountedPart(TypedDict):
+    """What a part of the index of people adds to the roll-up as of its last recount, which read so
+    many ``entries``. No person is in two parts."""
+
+    part: int
+    people: int
+    sessions: int
+    entries: int
+    version: int
+    countedAt: str
+
+
+class SpaceOfRollUp(TypedDict):
+    """A space of a roll-up, and who is in it."""
+
+    space: str
+    people: int
+    sessions: int
+
+
+class RolledUpSession(TypedDict):
+    """A session that is counted, and the person that it counts as."""
+
+    sessionId: str
+    space: str
+    person: CountedAs
+    joinedAt: str
+    lastSeen: str
+    leaseEndsAt: str
+
+
+class RollUpExplanation(TypedDict):
+    """Where a roll-up's numbers come from. ``verdict``: the published numbers agree with a recount,
+    differ by changes that are on their way (``countedRecently``: parts whose numbers may not be
+    published yet), or drifted and will be repaired. ``spaces``: the 100 with the most people, and
+    ``inSeveralSpaces`` of the people are in more than one of all. ``sessions``: a person's one
+    after the other. If there are too many to read, a ``note`` says so, and what a recount would say
+    is null or empty. ``cursor`` leads to the next page of sessions, null on the last."""
+
+    success: bool
+    space: str
+    kind: str | None
+    group: str | None
+    verdict: Literal["agrees", "onItsWay", "drift"] | None
+    published: PublishedRollUp
+    recount: RolledUpRecount | None
+    difference: People | None
+    countedRecently: int | None
+    note: str | None
+    parts: list[CountedPart]
+    inSeveralSpaces: int | None
+    spaces: list[SpaceOfRollUp]
+    sessions: list[RolledUpSession]
     cursor: str | None

@@ -9,7 +9,7 @@ from headcount import __version__
 from headcount.model.access import EVERYWHERE, Action, Scope, covers
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
-from headcount.web.routing import DAYS, TIMES, Query, Reply, Route, Who, briefly_cached
+from headcount.web.routing import DAYS, TIMES, Query, Reply, Route, Who, briefly_cached, page_query
 
 if TYPE_CHECKING:
     from headcount.web import answers
@@ -78,14 +78,6 @@ def costs(call: Call) -> answers.Costs:
 _READ, _PEOPLE = Scope(Action.READ, "<space>"), Scope(Action.PEOPLE, "<space>")
 
 
-def _page(description: str) -> list[Query]:
-    limit = {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}
-    return [
-        Query("limit", description, limit),
-        Query("cursor", "The cursor of the previous page"),
-    ]
-
-
 def _read(
     rule: str,
     handle: Callable[[Call], Any],
@@ -121,9 +113,9 @@ ROUTES = [
         needs=Scope(Action.READ, None),
     ),
     Route("GET", _SPACE, headcount, Who.COUNTS, _ANSWERS + "Headcount", needs=_READ),
-    _read("viewers", viewers, "Viewers", _PEOPLE, _page("Sessions per page")),
-    _read("snapshot", snapshot, "Snapshot", _PEOPLE, _page("Visits per page"), errors=[409]),
-    _read("explain", explain, "Explanation", _PEOPLE, _page("Rows per page, counted or not")),
+    _read("viewers", viewers, "Viewers", _PEOPLE, page_query("Sessions per page")),
+    _read("snapshot", snapshot, "Snapshot", _PEOPLE, page_query("Visits per page"), errors=[409]),
+    _read("explain", explain, "Explanation", _PEOPLE, page_query("Rows per page, counted or not")),
     _read("timeline", timeline, "Timeline", _READ, TIMES),
     _read("days", days, "Days", _READ, DAYS),
     Route(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from headcount.model.access import Action, Scope
+from headcount.model.access import Action, Scope, covers
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
-from headcount.web.routing import DAYS, TIMES, Query, Reply, Route, Who, briefly_cached
+from headcount.web.routing import DAYS, TIMES, Query, Reply, Route, Who, briefly_cached, page_query
 
 if TYPE_CHECKING:
     from headcount.web import answers
@@ -48,6 +48,30 @@ def group_days(call: Call) -> answers.Days:
     return _days(call, "group")
 
 
+def kind_explain(call: Call) -> answers.RollUpExplanation:
+    """Explain a kind's numbers: compare them with a recount, and list its spaces and sessions."""
+    return _explain(call, "kind")
+
+
+def group_explain(call: Call) -> answers.RollUpExplanation:
+    """Explain a group's numbers: compare them with a recount, and list its spaces and sessions."""
+    return _explain(call, "group")
+
+
+def rollups(call: Call) -> answers.ListedRollUps:
+    """The numbers of all kinds and groups that the token may read."""
+    allowed = call.allowed_spaces(Action.READ)
+    declared = call.services.settings.rollups
+    declared.require()
+    return call.services.reader.all_rollups(lambda id_: covers(allowed, declared.scope_of(id_)))
+
+
+def _explain(call: Call, what: str) -> answers.RollUpExplanation:
+    limit, cursor = call.query("limit"), call.query("cursor")
+    explanation = call.services.rollup_explainer.explain(_id(call, what), limit, cursor)
+    return cast("answers.RollUpExplanation", explanation)
+
+
 def _numbers(call: Call, what: str) -> answers.RollUp | Reply:
     id_ = _id(call, what)
     public = call.services.settings.rollups.is_public(id_)
@@ -71,7 +95,7 @@ def _id(call: Call, what: str) -> str:
     return call.services.settings.rollups.find(what, call.params[what])
 
 
-_NEEDS = {"kind": Scope(Action.READ, "<kind>:*"), "group": Scope(Action.READ, "~group:<group>")}
+_WHERE = {"kind": "<kind>:*", "group": "~group:<group>"}
 
 
 def _route(
@@ -80,6 +104,8 @@ def _route(
     answer: str,
     below: str = "",
     query: Sequence[Query] = (),
+    *,
+    action: Action = Action.READ,
 ) -> Route:
     return Route(
         "GET",
@@ -89,15 +115,28 @@ def _route(
         _ANSWERS + answer,
         query=query,
         errors=[404],
-        needs=_NEEDS[what],
+        needs=Scope(action, _WHERE[what]),
     )
 
 
+_PAGE = page_query("Sessions per page")
+
 ROUTES = [
+    Route(
+        "GET",
+        "/v1/rollups",
+        rollups,
+        Who.ADMIN,
+        _ANSWERS + "ListedRollUps",
+        errors=[404],
+        needs=Scope(Action.READ, None),
+    ),
     _route("kind", kind, "RollUp"),
     _route("kind", kind_timeline, "Timeline", "/timeline", TIMES),
     _route("kind", kind_days, "Days", "/days", DAYS),
+    _route("kind", kind_explain, "RollUpExplanation", "/explain", _PAGE, action=Action.PEOPLE),
     _route("group", group, "RollUp"),
     _route("group", group_timeline, "Timeline", "/timeline", TIMES),
     _route("group", group_days, "Days", "/days", DAYS),
+    _route("group", group_explain, "RollUpExplanation", "/explain", _PAGE, action=Action.PEOPLE),
 ]

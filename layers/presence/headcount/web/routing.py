@@ -59,6 +59,15 @@ DAYS = [Query("from", "The first UTC day", _DAY), Query("to", "The last UTC day"
 """The parameters of periods."""
 
 
+def page_query(description: str) -> list[Query]:
+    """The parameters of pages. ``description``: of how many rows they have."""
+    limit = {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}
+    return [
+        Query("limit", description, limit),
+        Query("cursor", "The cursor of the previous page"),
+    ]
+
+
 class Reply(Struct, frozen=True):
     """A response that is not a plain 200 with JSON. ``text``: its body instead of JSON, whose type
     is in the headers."""
@@ -153,6 +162,7 @@ MODULE_OF_PATH = {
     "/v1/spaces": "headcount.web.native",
     "/v1/kinds": "headcount.web.rollups",
     "/v1/groups": "headcount.web.rollups",
+    "/v1/rollups": "headcount.web.rollups",
     "/healthz": "headcount.web.native",
     "/v1/costs": "headcount.web.native",
     "/api/analytics/live-activity": "headcount.systems.live_activity",
