@@ -5,8 +5,9 @@
 
 SAM CLI and the emulator pin different versions of botocore, the policy checker needs an old
 setuptools, and few need the pages' generator, hence one environment for each. The locks in
-local/locks/ list the packages; a stamp in each environment makes a second run do nothing. This file
-uses only the standard library, and old Pythons must be able to parse it as far as the message below.
+local/locks/ list the packages; a stamp in each environment makes a second run do nothing. This
+file uses only the standard library, and old Pythons must be able to parse it as far as the message
+below.
 """
 
 import sys

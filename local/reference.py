@@ -116,22 +116,18 @@ def _type(schema: Schema) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
-    if "const" in schema:
-        return _code(schema["const"])
-    if "enum" in schema:
-        return " or ".join(map(_code, schema["enum"]))
+    if values := schema.get("enum") or ([schema["const"]] if "const" in schema else []):
+        return " or ".join(map(_code, values))
     for choice in ("oneOf", "anyOf", "allOf"):
         if choice in schema:
             joint = " and " if choice == "allOf" else " or "
             return joint.join(dict.fromkeys(map(_type, schema[choice])))
     kind = schema.get("type", "any value")
-    if isinstance(kind, list):
-        return " or ".join(kind)
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}"
     if kind == "object":
         return _object(schema)
-    return str(kind) + _bounds(schema)
+    return " or ".join(kind) if isinstance(kind, list) else f"{kind}{_bounds(schema)}"
 
 
 def _object(schema: Schema) -> str:
