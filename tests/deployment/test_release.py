@@ -77,9 +77,7 @@ def test_sam_deploy_in_the_folder_makes_a_stack_that_counts(newcomer: Newcomer) 
     output = newcomer.type(f"PATH={VENV_BIN}:$PATH; {deploy}")
     assert "Successfully created/updated stack - headcount" in output
     stack = newcomer.stack()
-    token = ""
-    for command in commands(afterwards):
-        token = newcomer.type(command).strip().split()[-1]
+    token = [newcomer.type(command) for command in commands(afterwards)][-1].split()[-1]
     # What the stack's own outputs say comes next works in the folder.
     assert newcomer.type(stack.outputs["NextStep"])
     origin = f"{newcomer.settings.execute_api_url}/{stack.outputs['HttpApiId']}/$default"
@@ -87,7 +85,7 @@ def test_sam_deploy_in_the_folder_makes_a_stack_that_counts(newcomer: Newcomer) 
         assert api.beat(SPACE, "s1", page="/")["count"] == 1
         eventually(lambda: api.headcount(SPACE)["people"] == 1, 30)
         assert api.get("/v1/spaces").status == 200
-        for path in ("/dashboard", "/headcount.js", "/headcount-live.tgz"):
+        for path in ("/dashboard", "/headcount.js"):
             assert api.request("GET", path).status == 200
     package, _ = commands(publish)
     newcomer.type(f"PATH={VENV_BIN}:$PATH; {package}")
@@ -96,7 +94,9 @@ def test_sam_deploy_in_the_folder_makes_a_stack_that_counts(newcomer: Newcomer) 
     assert all(about[name].startswith("s3://") for name in ("LicenseUrl", "ReadmeUrl"))
 
 
-def test_a_cdk_app_synthesizes_the_same_template_with_the_same_code(folder: Path) -> None:
+def test_a_cdk_app_synthesizes_the_same_template_with_the_same_code(
+    folder: Path, tmp_path: Path
+) -> None:
     try:
         npm.install(ROOT / "cdk", CDK, oldest_node=OLDEST_NODE)
     except npm.UnavailableError as error:
@@ -110,7 +110,7 @@ def test_a_cdk_app_synthesizes_the_same_template_with_the_same_code(folder: Path
     done = subprocess.run(
         ["node", "app.js"],
         cwd=folder.parent,
-        env={**os.environ, "NODE_PATH": str(CDK / "node_modules")},
+        env={**os.environ, "NODE_PATH": f"{CDK}/node_modules", "CDK_OUTDIR": str(tmp_path)},
         check=True,
         capture_output=True,
         text=True,
