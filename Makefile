@@ -10,7 +10,7 @@ export ROLL_UPS ?= on
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token deploy-local picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes bench-latency accuracy mutants units load build package sam-local-image soak test-quick test test-exhaustive test-moved check lock audit-dependencies clean dev stack python
+.PHONY: help run demo token deploy-local docs picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes bench-latency accuracy mutants units load build package release sam-local-image soak test-quick test test-exhaustive test-moved check lock audit-dependencies clean dev stack python
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-20s%s\n' "$$target" "$$what"; done
@@ -26,6 +26,9 @@ token: dev ## an admin token for the running stack, or for STACK=name on AWS (AR
 
 deploy-local: dev ## rebuild and redeploy onto the running stack
 	@exec $(TOOLS)/python -m local.deploy
+
+docs: dev ## the documentation with its search, which `make run` serves at /docs, into .local/docs-site
+	@exec $(TOOLS)/python -m local.docs
 
 picture: dev ## the dashboard's screenshots in docs/, from the running stack (ARGS=--help)
 	@exec $(TOOLS)/python -m local.picture $(ARGS)
@@ -72,6 +75,9 @@ build: dev ## build for AWS, ready for `sam deploy`
 package: dev ## the npm package headcount-live, into dist/
 	@exec $(TOOLS)/python -m local.package
 
+release: build ## a versioned folder in dist/ that deploys without building, also from CDK
+	@exec $(TOOLS)/python -m local.release
+
 sam-local-image: dev ## the image that `sam local` runs functions in, or a stand-in if no registry is reachable
 	@exec $(TOOLS)/python -m local.lambda_image
 
@@ -101,6 +107,7 @@ lock: dev ## compile local/locks/*.in again
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/emulator.in -o local/locks/emulator.txt
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/lambda_image.in -o local/locks/lambda_image.txt
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/policies.in -o local/locks/policies.txt
+	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade local/locks/docs.in -o local/locks/docs.txt
 	@.local/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 
 audit-dependencies: dev ## check all locked packages for known vulnerabilities, with osv.dev

@@ -22,6 +22,7 @@ OSV = "https://api.osv.dev"
 PYTHON_LOCKS = (
     "layers/dependencies/requirements.txt",
     "local/locks/dev.txt",
+    "local/locks/docs.txt",
     "local/locks/emulator.txt",
     "local/locks/lambda_image.txt",
     "local/locks/policies.txt",

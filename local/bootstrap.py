@@ -1,12 +1,13 @@
-"""Set up the project's environments: .venv (tools), .local/emulator (the AWS emulator) and
-.local/policies (what checks policies in tests).
+"""Set up the project's environments: .venv (tools), .local/emulator (the AWS emulator),
+.local/policies (what checks policies in tests) and .local/docs (what builds the pages).
 
-    python3 -m local.bootstrap [dev] [emulator] [policies]
+    python3 -m local.bootstrap [dev] [emulator] [policies] [docs]
 
-SAM CLI and the emulator pin different versions of botocore, and the policy checker needs an old
-setuptools, hence one environment for each. The locks in local/locks/ list the packages; a stamp in
-each environment makes a second run do nothing. This file uses only the standard library, and old
-Pythons must be able to parse it as far as the message below.
+SAM CLI and the emulator pin different versions of botocore, the policy checker needs an old
+setuptools, and few need the pages' generator, hence one environment for each. The locks in
+local/locks/ list the packages; a stamp in each environment makes a second run do nothing. This
+file uses only the standard library, and old Pythons must be able to parse it as far as the message
+below.
 """
 
 import sys
@@ -34,6 +35,7 @@ ENVIRONMENTS = {
     "dev": ROOT / ".venv",
     "emulator": STATE / "emulator",
     "policies": STATE / "policies",
+    "docs": STATE / "docs",
 }
 UV_VERSION = "0.13.8"
 UV_HOME = STATE / "uv"
@@ -45,6 +47,8 @@ def main(names: list[str]) -> int:
     if unknown:
         known = ", ".join(ENVIRONMENTS)
         sys.exit(f"There is no environment {unknown.pop()!r}: choose from {known}.")
+    if all(is_ready(name) for name in names or ENVIRONMENTS):
+        return 0  # without waiting for another that is being set up
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # subprocess.run then ends its child
     STATE.mkdir(exist_ok=True)
     with (STATE / "bootstrap.lock").open("w") as lock:

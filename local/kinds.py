@@ -32,6 +32,12 @@ def all_kinds(more: str) -> str:
             "colon:\n\n  make run KINDS='page:counts=public room:lease=60'\n\n"
             "docs/api.md has all settings."
         ) from None
-    template: Any = yaml.load((ROOT / "template.yaml").read_text(), _Template)  # noqa: S506
-    words = [*template["Parameters"]["Kinds"]["Default"].split(), *more.split()]
+    words = [*template_kinds().split(), *more.split()]
     return " ".join({word.partition(":")[0]: word for word in words}.values())
+
+
+def template_kinds() -> str:
+    """The template's kinds."""
+    template: Any = yaml.load((ROOT / "template.yaml").read_text(), _Template)  # noqa: S506
+    kinds: str = template["Parameters"]["Kinds"]["Default"]
+    return kinds

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -76,13 +76,18 @@ class Origin:
     """The proxy. It calls `upstream` for every request, because a deploy can change the APIs.
 
     `opens` says where a short path leads, if it leads anywhere; that address holds a token.
+    `docs` answers /docs and what is below.
     """
 
     def __init__(
-        self, upstream: Callable[[], Upstream], opens: Callable[[str], str | None]
+        self,
+        upstream: Callable[[], Upstream],
+        opens: Callable[[str], str | None],
+        docs: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> None:
         self._upstream = upstream
         self._opens = opens
+        self._docs = docs
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._sockets: set[web.WebSocketResponse] = set()
         self._session: ClientSession
@@ -90,6 +95,7 @@ class Origin:
     async def start(self, hosts: list[str], port: int) -> web.AppRunner:
         """Serve on these addresses until `cleanup()` of the returned runner."""
         app = web.Application(client_max_size=MAX_PAYLOAD)
+        app.router.add_get(r"/docs{path:(/.*)?}", self._docs)
         app.router.add_route("*", r"/{path:[\s\S]*}", self._handle)
         app.on_startup.append(self._open)
         app.on_shutdown.append(self._end_sockets)

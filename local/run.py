@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.build import build, build_lock
 from local.deploy import deploy
+from local.docs import Docs
 from local.emulator import emulator
 from local.kinds import all_kinds
 from local.origin import Origin, Upstream
@@ -66,12 +67,16 @@ async def serve(settings: Settings) -> None:
         outputs["containerEndpointUrl"] = await stack.enter_async_context(
             container_endpoint(settings)
         )
-        await stack.enter_async_context(origin(settings, outputs))
+        docs = Docs(settings)
+        stack.push_async_callback(docs.end)
+        await stack.enter_async_context(origin(settings, outputs, docs))
         async with steps.step("API answers"):
             await asyncio.gather(until_api_answers(settings), start_batch_functions(outputs))
         await asyncio.to_thread(write_sam_files, settings, outputs)
         write_outputs(settings, {"ready": True, "pid": os.getpid()} | outputs)
         print(welcome(settings, outputs, steps.total()), flush=True)
+        if settings.docs:
+            docs.build()
         await emulated.wait()
         raise UsageError(
             f"The emulator ended by itself. Its log ends:\n\n{tail(settings.emulator_log)}"
@@ -101,7 +106,7 @@ async def start_and_build(settings: Settings, steps: Steps, stack: AsyncExitStac
 
 
 @asynccontextmanager
-async def origin(settings: Settings, outputs: dict[str, Any]) -> AsyncIterator[None]:
+async def origin(settings: Settings, outputs: dict[str, Any], docs: Docs) -> AsyncIterator[None]:
     """Serve the origin on localhost's addresses; it follows the outputs of a redeploy."""
     base = settings.origin_api_url
 
@@ -116,7 +121,7 @@ async def origin(settings: Settings, outputs: dict[str, Any]) -> AsyncIterator[N
         found: str = (read_outputs(settings) or outputs)["dashboardUrl"]
         return found
 
-    runner = await Origin(upstream, opens).start(["localhost"], settings.port)
+    runner = await Origin(upstream, opens, docs.handle).start(["localhost"], settings.port)
     try:
         yield
     finally:
@@ -158,6 +163,7 @@ def welcome(settings: Settings, outputs: dict[str, Any], seconds: float) -> str:
     return (
         f"ready in {seconds:.1f} s\n\n"
         f"  dashboard  {outputs['shortUrl']}\n"
+        f"  docs       {settings.origin}/docs\n"
         f"  a beat     curl -X POST {settings.origin}{FIRST_GET}/presence "
         f"-H 'content-type: application/json' -d '{beat}'\n"
         f"  logs       {settings.emulator_log}\n\n"

@@ -39,13 +39,15 @@ class Settings:
     """Kinds of spaces besides the template's, or in place of those with the same names."""
     roll_ups: str = "on"
     """The template's parameter ``RollUps``."""
+    docs: bool = True
+    """Whether to build the pages once the stack runs, before somebody looks at them."""
     origin_secret: str = field(default_factory=secrets.token_urlsafe, repr=False, compare=False)
     """By it the origin, and nobody else, passes on what pages ask of the emulator's APIs."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """PORT, GATEWAY_PORT, HEADCOUNT_LOCAL_DIR, WEBHOOK_URL, SETTINGS, KINDS and ROLL_UPS, or
-        their defaults."""
+        """PORT, GATEWAY_PORT, HEADCOUNT_LOCAL_DIR, WEBHOOK_URL, SETTINGS, KINDS, ROLL_UPS and
+        DOCS, or their defaults."""
         return cls(
             port=_port("PORT", cls.port, environment),
             gateway_port=_port("GATEWAY_PORT", cls.gateway_port, environment),
@@ -54,6 +56,7 @@ class Settings:
             stack_settings=environment.get("SETTINGS", cls.stack_settings),
             kinds=environment.get("KINDS", cls.kinds).strip(),
             roll_ups=environment.get("ROLL_UPS", cls.roll_ups).strip(),
+            docs=environment.get("DOCS") != "off",
         )
 
     @property

@@ -64,6 +64,7 @@ class LocalStack:
             "WEBHOOK_URL": self.settings.webhook_url,
             "SETTINGS": self.settings.stack_settings,
             "KINDS": self.settings.kinds,
+            "DOCS": "off",
         }
         with self.log.open("wb") as log:
             self._child = subprocess.Popen(

@@ -30,7 +30,7 @@ _QUESTION = re.compile(r"(?:^|\t)([A-Z#][^\t\n\[]*) \[([^\]]*)\]: ", re.MULTILIN
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The files of a clone that SAM CLI reads."""
-    for name in ("template.yaml", "samconfig.toml"):
+    for name in ("template.yaml", "samconfig.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     left_out = shutil.ignore_patterns("__pycache__", "node_modules", "built")
     for name in ("functions", "layers"):
@@ -88,7 +88,8 @@ def assert_deployed(calls: Calls, output: str) -> None:
     (begun,) = calls.named("ExecuteChangeSet")
     assert begun["StackName"] == "headcount"
     layers = T.of_type("AWS::Serverless::LayerVersion")
-    assert len(calls.uploads) == len(T.functions) + len(layers) + 1  # the template itself
+    # The template itself, and two texts for the Serverless Application Repository.
+    assert len(calls.uploads) == len(T.functions) + len(layers) + 3
     assert "Security Constraints Not Satisfied" not in output
 
 

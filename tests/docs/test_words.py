@@ -34,7 +34,7 @@ BETTER = {
 """A word as a regular expression -> what the field says."""
 
 PLACES = [
-    *("layers", "functions", "cli", "clients", "local", "lab", "docs", "events", "tests"),
+    *("layers", "functions", "cdk", "cli", "clients", "local", "lab", "docs", "events", "tests"),
     *("template.yaml", "samconfig.toml", "README.md", "CONTRIBUTING.md", "SECURITY.md"),
     *("Makefile", ".ci/run"),
 ]
