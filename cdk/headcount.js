@@ -7,7 +7,7 @@ const { Construct } = require("constructs");
 
 /**
  * A template as it is. CfnInclude can't be used: it knows no logical IDs that SAM makes, such as
- * HttpApi.Stage, and it drops the conditions of resources that it is told not to parse.
+ * HttpApi.Stage, and without parsing a resource it drops its conditions.
  */
 class Verbatim extends CfnElement {
   _toCloudFormation() {

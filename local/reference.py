@@ -15,7 +15,7 @@ def http_calls(document: dict[str, Any]) -> str:
     lines = ["# HTTP calls", "", _text(document["info"]["description"]), ""]
     lines += ["A deployment serves this as `/openapi.json`. [The API](api.md) explains it.", ""]
     for tag in document["tags"]:
-        lines += [f"## {tag['name']}", "", _text(tag.get("description", "")), ""]
+        lines += [f"## Calls: {tag['name']}", "", _text(tag.get("description", "")), ""]
         for path, calls in document["paths"].items():
             for method, call in calls.items():
                 if tag["name"] in call.get("tags", ()):
