@@ -22,7 +22,7 @@ from headcount.times import HOUR, MINUTE, SECOND
 from headcount.usecases.cleanup import DELETE_ENDED_AFTER
 from headcount.usecases.count import Counter, Recounter, pace
 
-from lab.bench.ledger import Part
+from lab.bench.ledger import PEOPLE, Part
 from lab.bench.prices import Amounts, Prices, Usage
 from lab.bench.replay import CRASHES, PAGE_EVERY, Outcome, Scenario, Transport, count_read_units
 from lab.bench.timeline import Timeline
@@ -45,6 +45,7 @@ VIEWERS_PARTS = (
     "page changes",
     "leaves",
     "visits",
+    PEOPLE,
     "recounts",
     "publishes",
     "sweeps",
@@ -256,6 +257,7 @@ class Model:
         published = min(3600.0, shards * beat.recounts)
         parts["publishes"] = self._publish(scenario.viewers, shards).times(published)
         parts["visits"] = self._visits(per_hour, beat, shards)
+        parts[PEOPLE] = self._people(per_hour, requests["page changes"])
         parts["sweeps"] = self._sweeps(scenario, beat, shards, per_hour, steady=steady)
         return parts
 
@@ -337,6 +339,15 @@ class Model:
         stored = part.usage["stored_gb_months"] / visits
         return _usage(
             write_units=per_hour * (2 + ends) + 2 * batches, stored_gb_months=per_hour * stored
+        )
+
+    def _people(self, per_hour: float, page_changes: float) -> Usage:
+        """Where people are: a join and a leave write it, a page change looks who watches."""
+        ledger = self.small.ledger
+        usage = ledger.parts[PEOPLE].usage
+        return _usage(
+            write_units=per_hour * usage["write_units"] / ledger.counts["visits"],
+            read_units=page_changes * usage["read_units"] / ledger.parts["page changes"].times,
         )
 
     def _sweeps(
