@@ -258,7 +258,8 @@ class BilledWorld(World):
                 stack.enter_context(patch.object(visits, "VISITS_PER_TRANSACTION", 9))
             # The agenda waits for one thread that sleeps, not for the posts of a version at once.
             stack.enter_context(patch("concurrent.futures.ThreadPoolExecutor", SequentialPool))
-            site = {"SOCKET_URL": "wss://socket.example.test/live", "SETTINGS": ""}
+            # The site reads the environment: not what make exports for the stack.
+            site = {"SOCKET_URL": "wss://socket.example.test/live", "SETTINGS": "", "ROLL_UPS": ""}
             stack.enter_context(patch.dict(os.environ, site))
             yield
             self.bill.returned_rows += len(returned)

@@ -257,7 +257,7 @@ class Model:
         published = min(3600.0, shards * beat.recounts)
         parts["publishes"] = self._publish(scenario.viewers, shards).times(published)
         parts["visits"] = self._visits(per_hour, beat, shards)
-        parts[PEOPLE] = self._people(per_hour, requests["page changes"])
+        parts[PEOPLE] = self._people(scenario.viewers, per_hour, requests["page changes"])
         parts["sweeps"] = self._sweeps(scenario, beat, shards, per_hour, steady=steady)
         return parts
 
@@ -341,13 +341,19 @@ class Model:
             write_units=per_hour * (2 + ends) + 2 * batches, stored_gb_months=per_hour * stored
         )
 
-    def _people(self, per_hour: float, page_changes: float) -> Usage:
-        """Where people are: a join and a leave write it, a page change looks who watches."""
-        ledger = self.small.ledger
-        usage = ledger.parts[PEOPLE].usage
+    def _people(self, viewers: int, per_hour: float, page_changes: float) -> Usage:
+        """Where people are: a join and a leave write it, page changes look who watches, those of a
+        batch at once; for each call ``count`` waits."""
+        part = self.small.ledger.parts[PEOPLE]
+        written = "UpdateItem", "people"
+        each_write = part.operations[written] / max(1, part.calls_of[written])
+        looks = self.small.ledger.parts["page changes"].times
+        calls = 2 * per_hour + page_changes * self._by_digits(viewers, _looks)
+        memory = template().functions["count"]["MemorySize"]
         return _usage(
-            write_units=per_hour * usage["write_units"] / ledger.counts["visits"],
-            read_units=page_changes * usage["read_units"] / ledger.parts["page changes"].times,
+            write_units=2 * per_hour * each_write,
+            read_units=page_changes * part.usage["read_units"] / looks,
+            lambda_gb_seconds=calls * self.prices.assumed["dynamodb_wait"] * memory / 1024,
         )
 
     def _sweeps(
@@ -394,6 +400,14 @@ class Model:
         low, high = (math.log10(one.scenario.viewers) for one in (self.small, self.large))
         found = _line(math.log10(rows), low, value(self.small), high, value(self.large))
         return max(found, min(value(self.small), value(self.large)))
+
+
+def _looks(outcome: Outcome) -> float:
+    """Calls for a page change: fewer than one, where they come in batches."""
+    ledger = outcome.ledger
+    return ledger.parts[PEOPLE].calls_of["BatchGetItem", "people"] / max(
+        1, ledger.parts["page changes"].times
+    )
 
 
 def _each_version(outcome: Outcome, name: str) -> float:

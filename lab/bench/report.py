@@ -494,67 +494,82 @@ def _with_people(runs: Runs) -> list[str]:
     """What it costs that people can be looked up, and are counted across spaces."""
     if (variants := runs.variants) is None:
         return []
-    pair, ledger = variants.middle, variants.middle.without.ledger
-    model = RollUpModel(runs.model, variants)
+    standard = variants.middle.without
+    people = viewers_total(measured(standard)) - viewers_total(measured(variants.nobody))
+    asked = [
+        (name, f"{units['write_units']:.2f}", f"{units['read_units']:.2f}")
+        for name in extras.PEOPLE
+        for units in [standard.ledger.parts[name].usage]
+    ]
+    features = ("", "without both", "with people", "with roll-ups, too")
+    section = (
+        "## People and roll-ups\n\n"
+        "[People](people.md) can be looked up unless `people=off` is set, [roll-ups](rollups.md) "
+        "are off unless `RollUps` is set. All other tables are with people, and without roll-ups. "
+        f"Write and read units of one, {standard.scenario.title}:\n\n"
+        f"{table(features, _units(variants))}\n\n"
+        "What is asked and told, at once:\n\n"
+        f"{table(('once', 'write units', 'read units'), asked)}\n\n"
+        "By the model, what each adds in $ per 1,000 viewer-hours, for visits of an hour. In small "
+        "spaces roll-ups cost by the change, as each leads to a recount, and to versions of the "
+        "kind and of all; in large ones by the entries of joins and leaves:\n\n"
+        f"{_added(runs, variants)}\n\n"
+        f"The replay without people costs ${people:.4f} less. "
+        "The model is fitted to two replays with roll-ups:\n\n"
+        f"{_rollups_checked(variants)}"
+    )
+    return [section]
+
+
+def _added(runs: Runs, variants: Variants) -> str:
+    """What people and roll-ups add to each size, by the model."""
+    prices = runs.model.prices
+    model = RollUpModel(prices, variants)
     rows = []
     for size in SIZES:
         scenario = of_size(runs.middle.scenario, size)
-        parts = runs.model.parts(scenario)
-        added = [
-            model.model.prices.cost(usage) * 1000 / size
-            for usage in (parts[PEOPLE], model.usage(scenario))
-        ]
-        beat = part_rhythm(scenario, rhythm(scenario, ledger.prices).batches)
+        people, rolled = runs.model.parts(scenario)[PEOPLE], model.usage(scenario)
+        beat = part_rhythm(scenario, rhythm(scenario, prices).batches)
         rows.append(
             (
                 f"{size:,}",
-                *(f"{dollars:.4f}" for dollars in added),
+                *(f"{prices.cost(usage) * 1000 / size:.4f}" for usage in (people, rolled)),
                 str(parts_of(size)),
                 f"{beat.entries:,.0f}",
                 f"{beat.recounts:,.0f}",
             )
         )
     head = (
-        *("viewers", "people", "roll-ups", "parts"),
-        *("entries of a part", "recounts of parts an hour"),
+        "viewers",
+        "people",
+        "roll-ups",
+        "parts",
+        "entries of a part",
+        "recounts of them an hour",
     )
-    checked = []
-    for one in (variants.small, pair):
-        scenario = one.rolled.scenario
-        usage = model.usage(scenario, steady=False)
-        dollars = model.model.prices.cost(usage) * 1000 / scenario.viewers
-        tasks = part_rhythm(scenario, rhythm(scenario, ledger.prices, steady=False).batches).tasks
-        found = one.rolled.ledger.parts[ROLL_UPS].times * 3600 / scenario.seconds
-        checked.append(
+    return table(head, rows)
+
+
+def _rollups_checked(variants: Variants) -> str:
+    """What roll-ups add to the replays, by the model too."""
+    rows = []
+    for pair in (variants.small, variants.middle):
+        scenario, ledger = pair.rolled.scenario, pair.rolled.ledger
+        prices = ledger.prices
+        usage = RollUpModel(prices, variants).usage(scenario, steady=False)
+        batches = rhythm(scenario, prices, steady=False).batches
+        tasks = ledger.parts[ROLL_UPS].times * 3600 / scenario.seconds
+        rows.append(
             (
                 scenario.title,
-                f"{dollars:.4f}",
-                f"{one.dollars:.4f}",
+                f"{prices.cost(usage) * 1000 / scenario.viewers:.4f}",
+                f"{pair.dollars:.4f}",
+                f"{part_rhythm(scenario, batches).tasks:,.0f}",
                 f"{tasks:,.0f}",
-                f"{found:,.0f}",
             )
         )
-    titles = ("replay", "roll-ups: model", "replayed", "their tasks an hour: model", "replayed")
-    asked = [
-        (name, f"{units['write_units']:.2f}", f"{units['read_units']:.2f}")
-        for name in extras.PEOPLE
-        for units in [ledger.parts[name].usage]
-    ]
-    return [
-        "## People and roll-ups\n\n"
-        "[People](people.md) can be looked up unless `people=off` is set, [roll-ups](rollups.md) "
-        "are off unless `RollUps` is set. All other tables are with people, and without roll-ups. "
-        f"Write and read units of one, {pair.without.scenario.title}:\n\n"
-        f"{table(('', 'without both', 'with people', 'with roll-ups, too'), _units(variants))}\n\n"
-        "What is asked and told, at once:\n\n"
-        f"{table(('once', 'write units', 'read units'), asked)}\n\n"
-        "By the model, what each adds in $ per 1,000 viewer-hours, for visits of an hour. Roll-ups "
-        "pay by the change in small spaces, as each leads to a recount and versions of the kind "
-        "and of all; in large ones for the entries of joins and leaves:\n\n"
-        f"{table(head, rows)}\n\n"
-        "The model is fitted to two replays with roll-ups:\n\n"
-        f"{table(titles, checked)}"
-    ]
+    head = ("replay", "model", "replayed", "tasks an hour: model", "replayed")
+    return table(head, rows)
 
 
 def _units(variants: Variants) -> list[tuple[str, ...]]:
@@ -566,12 +581,12 @@ def _units(variants: Variants) -> list[tuple[str, ...]]:
     for name, write in (("joins", row), ("leaves", row), ("beats", 0.0), ("page changes", 0.0)):
         cells = []
         for outcome in (variants.nobody, pair.without, pair.rolled):
-            part = outcome.ledger.parts[name]
-            people = outcome.scenario.people
-            writes = part.usage["write_units"] / part.times + write * people
-            reads = part.usage["read_units"] / part.times
+            part, people = outcome.ledger.parts[name], outcome.scenario.people
+            times = max(1, part.times)
+            writes = part.usage["write_units"] / times + write * people
+            reads = part.usage["read_units"] / times
             if name == "page changes" and people:
-                reads += looks / part.times
+                reads += looks / times
             cells.append(f"{writes:.2f} / {reads:.2f}")
         rows.append((name, *cells))
     return rows

@@ -17,17 +17,17 @@ from headcount.model.headcount import paid_after
 from headcount.model.session import Write
 from headcount.settings import Settings
 from headcount.store.rollups import PartCount
-from headcount.times import CLOCKS_DIFFER, MINUTE, SECOND
+from headcount.times import CLOCKS_DIFFER, HOUR, MINUTE, SECOND
 from headcount.usecases.rollups import RollupMarker, part_pace
 
 from lab.bench.ledger import PEOPLE, ROLL_UPS, Part
-from lab.bench.model import VIEWERS_PARTS, Model, measured, rhythm, shards_of
-from lab.bench.prices import Amounts, Usage
-from lab.bench.replay import Outcome, Scenario
+from lab.bench.model import VIEWERS_PARTS, measured, rhythm, shards_of
+from lab.bench.prices import Amounts, Prices, Usage
+from lab.bench.replay import CRASHES, Outcome, Scenario
 from lab.bench.timeline import Timeline
 
-_WINDOW = 10 * MINUTE
-"""For so long the marker of parts is played."""
+_MANY = 2.0
+"""Leaves a second from which ten minutes are as good as an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,15 @@ def parts_of(viewers: int) -> int:
 
 def part_rhythm(scenario: Scenario, batches: float) -> PartRhythm:
     """The rhythm of the parts; ``batches``: those that ``count`` handles in an hour, of a shard."""
-    rate = 2 * scenario.viewers / scenario.visit_seconds  # joins and leaves a second
+    # A leave comes with the next visitor's join; the end of a crash comes alone, and later.
+    rate = scenario.viewers / scenario.visit_seconds * (1 + CRASHES)
     shards = shards_of(scenario.viewers)
     return _played(scenario.viewers, parts_of(scenario.viewers), rate, shards, batches)
 
 
 @cache
 def _played(viewers: int, parts: int, rate: float, shards: int, batches: float) -> PartRhythm:
-    """Some minutes of the real marker, without a database."""
+    """The real marker, without a database."""
     agenda = Timeline()
     table = _Parts(agenda, viewers / parts)
     stand_in: Any = table
@@ -102,7 +103,7 @@ def _played(viewers: int, parts: int, rate: float, shards: int, batches: float) 
     def batch() -> None:
         changes, at = 0, chance.expovariate(rate / shards)
         while at < period and changes < 5 * parts:  # more change nothing
-            changes += 1
+            changes += 2
             at += chance.expovariate(rate / shards)
         marker.mark([_change(chance) for _ in range(changes)])
         agenda.at(agenda.now + period * SECOND, batch)
@@ -110,8 +111,9 @@ def _played(viewers: int, parts: int, rate: float, shards: int, batches: float) 
     start = agenda.now
     for _ in range(shards):
         agenda.at(start + chance.random() * period * SECOND, batch)
-    agenda.run_until(start + _WINDOW)
-    by = 3600 * SECOND / _WINDOW
+    window = HOUR if rate < _MANY else 10 * MINUTE
+    agenda.run_until(start + window)
+    by = HOUR / window
     return PartRhythm(table.tasks * by, table.recounts * by, table.rows)
 
 
@@ -160,17 +162,16 @@ class _Parts:
         self.counted[part] = PartCount(part, rows=rows, counted_at=now, paid_until=paid)
 
 
-
 @dataclass(frozen=True, slots=True)
 class RollUpModel:
     """What roll-ups add to any number of viewers, fitted to two pairs of replays."""
 
-    model: Model
+    prices: Prices
     variants: Variants
 
     def usage(self, scenario: Scenario, *, steady: bool = True) -> Usage:
         """What they add in an hour of the scenario's viewers."""
-        batches = rhythm(scenario, self.model.prices, steady=steady).batches
+        batches = rhythm(scenario, self.prices, steady=steady).batches
         beat = part_rhythm(scenario, batches)
         recount = self._recount(beat.entries)
         visits = scenario.viewers * 3600 / scenario.visit_seconds
@@ -189,7 +190,7 @@ class RollUpModel:
         found: Usage = Amounts()
         for name in ("read_units", "lambda_gb_seconds"):
             few, many = (_each_recount(one, name) for one in (low, high))
-            by_entry = max(0.0, many - few) / (high.entries - low.entries)
+            by_entry = max(0.0, many - few) / max(1.0, high.entries - low.entries)
             found[name] = max(few, few + by_entry * (entries - low.entries))
         return found
 
@@ -201,7 +202,7 @@ class RollUpModel:
         for part in ("recounts", "publishes"):
             usage.add(pair.more(part).usage)
         usage["queue_requests"] = 0  # the tasks'
-        return usage.times(1 / pair.rolled.ledger.parts[ROLL_UPS].times)
+        return usage.times(1 / max(1, pair.rolled.ledger.parts[ROLL_UPS].times))
 
     def _swept(self) -> Usage:
         """What a sweep does for roll-ups, but for its recounts."""
@@ -211,12 +212,12 @@ class RollUpModel:
             "read_units": more.operations["BatchGetItem", "headcounts"]
             + more.operations["Query", "counts"],
         }
-        return Amounts(units).times(1 / more.times)
+        return Amounts(units).times(1 / max(1, more.times))
 
 
 def _each_recount(pair: Pair, name: str) -> float:
     part = pair.rolled.ledger.parts[ROLL_UPS]
-    return part.usage[name] / part.calls_of["PutItem", "counts"]
+    return part.usage[name] / max(1, part.calls_of["PutItem", "counts"])
 
 
 def written_in_a_visit(pair: Pair) -> float:
@@ -226,11 +227,11 @@ def written_in_a_visit(pair: Pair) -> float:
         for part in ("joins", "page changes", "leaves", "sweeps")
         for operation in ("PutItem", "UpdateItem")
     )
-    return index / pair.rolled.ledger.counts["visits"]
+    return index / max(1, pair.rolled.ledger.counts["visits"])
 
 
 def people_units(outcome: Outcome) -> float:
     """Write units of a join, and of a leave, in the row of its person."""
     part = outcome.ledger.parts[PEOPLE]
     what = "UpdateItem", "people"
-    return part.operations[what] / part.calls_of[what]
+    return part.operations[what] / max(1, part.calls_of[what])
