@@ -508,7 +508,7 @@ def _with_people(runs: Runs) -> list[str]:
         "are off unless `RollUps` is set. All other tables are with people, and without roll-ups. "
         f"Write and read units of one, {standard.scenario.title}:\n\n"
         f"{table(features, _units(variants))}\n\n"
-        "What is asked and told, at once:\n\n"
+        "What is asked and sent, at once:\n\n"
         f"{table(('once', 'write units', 'read units'), asked)}\n\n"
         "By the model, what each adds in $ per 1,000 viewer-hours, for visits of an hour. In small "
         "spaces roll-ups cost by the change, as each leads to a recount, and to versions of the "

@@ -299,7 +299,7 @@ def spent(watched: int) -> dict[str, tuple[float, float]]:
 
 
 def test_a_hundred_watched_people_cost_no_more_than_their_own_changes() -> None:
-    """Three read units for each change, whoever else is watched."""
+    """Three read units for each change, however many others are watched."""
     nobody, one, hundred = spent(0), spent(1), spent(100)
     for what in ("steady beats of all", "a change of nobody who is watched"):
         assert hundred[what] == one[what] == nobody[what]
