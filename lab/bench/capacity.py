@@ -21,10 +21,11 @@ from lab.bench.model import (
 from lab.bench.prices import prices
 from lab.bench.quotas import Quota, quotas
 from lab.bench.replay import BEAT_EVERY, CRASHES, PAGE_EVERY, ByHttp, BySocket, Scenario, Transport
+from lab.bench.report import MOST_OF_A_PERSON, viewers_total
 from lab.bench.report import table as markdown
-from lab.bench.report import viewers_total
 from lab.bench.sizes import HEAD, Measured, a_million, judged_targets, table
 from lab.bench.synthetic import Rows
+from lab.bench.variants import parts_of
 from lab.harness.template import ROOT, template
 
 PAGE = ROOT / "docs" / "capacity.md"
@@ -314,7 +315,12 @@ def viewer_section() -> str:
         f"{VIEWERS_PER_SHARD:,} viewers, rows of {Rows(1_000).size} bytes; units are those of the "
         "Presence table, in a space of a million. By HTTP a page change is one of the beats, by "
         "socket a separate message. Joins and leaves read every shard, which is why reads grow "
-        "with the number of shards."
+        "with the number of shards.\n\n"
+        f"[People](people.md) add {MOST_OF_A_PERSON * 3600 / STAY:g} write units to it, and "
+        f"{0.5 * 3600 / PAGE_EVERY:g} read units for page changes, in a table of their own. "
+        f"[Roll-ups](rollups.md) add {MOST_OF_A_PERSON * 3600 / STAY:g} write units for entries of "
+        f"the index of people: with a million viewers each of its {parts_of(1_000_000)} parts "
+        f"takes {MOST_OF_A_PERSON * 1_000_000 / STAY / parts_of(1_000_000):.1f} a second."
     )
 
 

@@ -26,7 +26,7 @@ import json
 import logging
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -680,8 +680,15 @@ class Cloud:
 
     def subscribe(self, connection: str, space: str) -> None:
         """Connect a dashboard and subscribe it to a space."""
+        self._connect(connection, {"action": "subscribe", "space": space})
+
+    def watch(self, connection: str, people: Sequence[str]) -> None:
+        """Connect somebody who watches people."""
+        self._connect(connection, {"action": "watch", "people": list(people)})
+
+    def _connect(self, connection: str, message: Mapping[str, Any]) -> None:
         query = {"token": self.admin}
-        body = json.dumps({"action": "subscribe", "space": space})
+        body = json.dumps(message)
         for event in (
             socket_event("CONNECT", connection, query=query),
             socket_event("MESSAGE", connection, body=body, at=self.clock()),

@@ -29,6 +29,7 @@ from lab.bench.report import (
     total_usage,
     visit_units,
 )
+from lab.bench.variants import Pair, Variants
 from lab.harness.engines import local_engine, memory_engine
 from lab.harness.npm import UnavailableError
 from lab.harness.template import ROOT
@@ -48,6 +49,8 @@ BRIEF = Scenario(viewers=1_000, seconds=300, visit_seconds=TEN_MINUTE_VISITS)
 SOCKET = replace(MIDDLE, transport=BySocket())
 SOCKET_BRIEF = replace(BRIEF, transport=BySocket())
 LISTENING = replace(MIDDLE, transport=BySocket("by socket, listening", listens=True))
+NOBODY = replace(MIDDLE, people=False)
+ROLLED, ROLLED_SMALL = replace(MIDDLE, roll_ups=True), replace(SMALL, roll_ups=True)
 
 FEWEST, SHORTEST = 5, 120
 """The fewest viewers and seconds with which every part of the page has a figure."""
@@ -184,13 +187,13 @@ def main() -> int:
     scenarios = [
         replace(one, sample=max(one.sample, args.sample)) for one in (LARGE, MIDDLE, SMALL, BRIEF)
     ]
-    scenarios += [SOCKET, SOCKET_BRIEF, LISTENING]
+    scenarios += [SOCKET, SOCKET_BRIEF, LISTENING, NOBODY, ROLLED, ROLLED_SMALL]
     compared = COMPARED
     if args.share != 1:
         scenarios = [_scaled(one, args.share) for one in scenarios]
         compared = _scaled(compared, args.share)
     try:
-        large, middle, small, brief, socket, socket_brief, listening = play(
+        large, middle, small, brief, socket, socket_brief, listening, nobody, *rolled = play(
             scenarios, in_memory=not args.amazons
         )
         if not (args.amazons or args.in_memory):
@@ -201,7 +204,8 @@ def main() -> int:
     except UnavailableError as error:
         print(error, file=sys.stderr)
         return 1
-    runs = Runs(small, middle, large, brief, socket, socket_brief, listening)
+    variants = Variants(nobody, Pair(small, rolled[1]), Pair(middle, rolled[0]))
+    runs = Runs(small, middle, large, brief, socket, socket_brief, listening, variants)
     text = page(runs)
     print(text)
     if args.write:

@@ -12,6 +12,7 @@ from headcount.usecases.webhook import Receiver
 from lab.bench.ledger import BilledWorld
 from lab.harness.consumer import EVENTS
 from lab.harness.containers import CONTAINERS, listen
+from lab.harness.events import http_event
 from lab.harness.template import ROOT
 
 PARAMETERS = {**CONTAINERS, **EVENTS}
@@ -19,6 +20,14 @@ PARAMETERS = {**CONTAINERS, **EVENTS}
 
 SPACE = "site:launch"
 USER = "user-to-erase"
+PERSON = f"c:{USER}"
+
+LOOKUP = "looking up a person with one session"
+LOOKUPS = "looking up 100 people, one of them with a session"
+WATCH = "beginning to watch a person with one session"
+TELL = "telling who watches a person of a change"
+PEOPLE = (LOOKUP, LOOKUPS, WATCH, TELL)
+"""What there is only while people can be looked up."""
 
 
 def add_listeners(world: BilledWorld) -> None:
@@ -55,6 +64,35 @@ def change_a_container(world: BilledWorld) -> None:
     world.invoke("container_changes", event)
 
 
+def look_up_a_person(world: BilledWorld) -> None:
+    """Ask where somebody is."""
+    _look_up(world, "GET", f"/v1/people/{PERSON}")
+
+
+def look_up_many(world: BilledWorld) -> None:
+    """Ask where a hundred people are."""
+    others = [f"c:nobody-{number}" for number in range(99)]
+    _look_up(world, "POST", "/v1/people/lookup", {"people": [PERSON, *others]})
+
+
+def _look_up(world: BilledWorld, method: str, path: str, body: Any = None) -> None:
+    headers = {"authorization": f"Bearer {world.admin}"}
+    event = http_event(method, path, body=body, headers=headers)
+    assert world.ask(world.part, event, caller="admin")["statusCode"] == 200
+
+
+def watch_a_person(world: BilledWorld) -> None:
+    """Begin to watch somebody."""
+    world.send("listener-0", {"action": "watch", "people": [PERSON]})
+
+
+def tell_of_a_person(world: BilledWorld) -> None:
+    """Tell where somebody is who is watched."""
+    world.services("count").deferred_queue.tell(PERSON)
+    world.run_deferred()
+    assert world.management.frames["listener-0"][-1]["person"] == PERSON
+
+
 def erase_a_person(world: BilledWorld) -> None:
     """Erase a person everywhere."""
     answer = world.http("POST", "/v1/erasures", body={"userId": USER}, token=world.admin)
@@ -71,6 +109,10 @@ EXTRAS: dict[str, Callable[[BilledWorld], None]] = {
     "calling a webhook": call_a_webhook,
     "launching a container": launch_a_container,
     "handling a container's change": change_a_container,
+    LOOKUP: look_up_a_person,
+    LOOKUPS: look_up_many,
+    WATCH: watch_a_person,
+    TELL: tell_of_a_person,
     "erasing a person": erase_a_person,
 }
 """Part of the ledger -> the work that is entered under it."""
@@ -80,7 +122,10 @@ def play(world: BilledWorld) -> None:
     """Do all of it, each under its own part; connecting the audience is not entered."""
     add_listeners(world)
     listen(world, _event("container_changes_task")["detail"]["taskArn"].rpartition("/")[2], "c1")
+    known = world.environment("api")["PEOPLE_TABLE"]
     for part, act in EXTRAS.items():
+        if part in PEOPLE and not known:
+            continue
         world.part = world.bill.frames_part = part
         world.bill.on = True
         try:

@@ -3,7 +3,8 @@
 A join, a change and a leave are timed from the moment at which the request reaches API Gateway to
 the arrival of the first frame that shows it at a dashboard. The real handlers run in virtual time,
 with published hop times (``lab.bench.cloud``, ``lab/bench/hops.toml``). The visitors who are timed
-carry a facet value of their own, so a frame shows whether it includes them.
+carry a facet value of their own, so a frame shows whether it includes them. Of people who are
+watched, the frame is timed that says that they are online, moved or offline.
 
 ARGS="--share 0.1" takes a tenth of the samples, ARGS="--most 1000" leaves out larger spaces,
 ARGS=--json prints the figures as JSON, ARGS=--write renews docs/latency.md.
@@ -49,6 +50,12 @@ SIZES = (1, 10, 30, 100, 1_000, 10_000, 100_000)
 LISTENERS = {100: 20, 1_000: 10, 10_000: 3}
 """Dashboards of one space -> how often the last one is timed."""
 
+WATCHED = {(10, "quiet"): 60, (1_000, "quiet"): 60, (1_000, "20 joins a second"): 60}
+"""Sessions and load of a space -> how many of those who are watched are timed in it."""
+MOST_WATCHED = 100
+WATCHED_WITHIN = 1.0
+"""Seconds in which 95 of 100 events are to reach who watches them."""
+
 QUIET, CHANGES, RUSH = "quiet", "a change per 5 s", "20 joins a second"
 LOADS = (QUIET, CHANGES, RUSH)
 
@@ -85,6 +92,8 @@ class Scene:
     load: str
     times: int
     dashboards: int = DASHBOARDS
+    watched: int = 0
+    """So many people are watched by one connection, and timed there, not at the dashboards."""
 
     @property
     def shards(self) -> int:
@@ -95,7 +104,8 @@ class Scene:
     def title(self) -> str:
         """For people who wait."""
         shown = f", {self.dashboards:,} dashboards" if self.dashboards != DASHBOARDS else ""
-        return f"{self.sessions:,} sessions, {self.load}{shown}"
+        watched = f", {self.watched} watched" if self.watched else ""
+        return f"{self.sessions:,} sessions, {self.load}{shown}{watched}"
 
 
 @dataclass(slots=True)
@@ -353,7 +363,7 @@ class Play:
     def _visit(self, number: int, gaps: tuple[float, float]) -> None:
         """A visit whose join, change and leave are timed."""
         came, changed = f"{number}a", f"{number}b"
-        visitor = Visitor(self.cloud, f"timed-{number:022d}", {"timed": came}, page=number % _PAGES)
+        visitor = Visitor(self.cloud, _timed(number), {"timed": came}, page=number % _PAGES)
         self._pause(self.random.uniform(*gaps))
         self._timed("join", visitor.beat, lambda values: came in values)
         visitor.facets["timed"] = changed
@@ -391,8 +401,50 @@ class Play:
         self.loop.pause(round(seconds * 1e6))
 
 
+class WatchPlay(Play):
+    """A scene in which people are watched, who come, move and go."""
+
+    def __init__(self, scene: Scene, cloud: Cloud) -> None:
+        super().__init__(scene, cloud)
+        cloud.received = self._receive
+
+    def _open(self) -> None:
+        super()._open()
+        self.cloud.watch("watcher", [f"v:{_timed(one)}" for one in range(self.scene.watched)])
+
+    def _receive(self, connection: str, data: bytes, function: str) -> None:
+        if connection != "watcher":
+            return
+        frame = json.loads(data)
+        if frame["type"] != "person":
+            return
+        shown = frozenset([f"{frame['event']} {frame['person']}"])
+        for one in [one for one in self.audience.pending if one.shows(shown)]:
+            self.audience.pending.remove(one)
+            one.first = one.last = self.loop.now
+            one.posted_by = function
+            self.audience.done.append(one)
+
+    def _visit(self, number: int, gaps: tuple[float, float]) -> None:
+        visitor = Visitor(self.cloud, _timed(number))
+
+        def time_one(kind: str, event: str, act: Callable[[], None]) -> None:
+            self._pause(self.random.uniform(*gaps))
+            self._timed(kind, act, lambda shown: f"{event} v:{visitor.id}" in shown)
+
+        time_one("join", "online", visitor.beat)
+        visitor.page = 1
+        time_one("change", "moved", partial(visitor.beat, changed=True))
+        time_one("leave", "offline", visitor.leave)
+
+
+def _timed(number: int) -> str:
+    """The session of a visitor who is timed."""
+    return f"timed-{number:022d}"
+
+
 class LostError(RuntimeError):
-    """A number that no dashboard ever showed."""
+    """What no dashboard ever showed."""
 
 
 def play(scene: Scene, seed: int, cpu: Cpu, of: Hops) -> Outcome:
@@ -400,7 +452,8 @@ def play(scene: Scene, seed: int, cpu: Cpu, of: Hops) -> Outcome:
     random = Random(f"{seed} {scene.title}")  # noqa: S311 - a simulation, not a secret
     with quiet():
         parameters = (("ShardsPerSpace", str(scene.shards)),)
-        return Play(scene, Cloud(random, of, cpu, parameters)).run()
+        played = WatchPlay if scene.watched else Play
+        return played(scene, Cloud(random, of, cpu, parameters)).run()
 
 
 def scenes(share: float, most: int) -> list[Scene]:
@@ -419,6 +472,11 @@ def scenes(share: float, most: int) -> list[Scene]:
         Scene(min(100, most), QUIET, times(each), listeners)
         for listeners, each in LISTENERS.items()
         if listeners <= max(most, min(LISTENERS))
+    ]
+    found += [
+        Scene(sessions, load, times(each), watched=MOST_WATCHED)
+        for (sessions, load), each in WATCHED.items()
+        if sessions <= most
     ]
     return found
 
@@ -500,7 +558,8 @@ def report(outcomes: Sequence[Outcome], seed: int, row_cpu: float | None) -> dic
         "seed": seed,
         "row_cpu": row_cpu,
         "memory": {name: _memory(name) for name in _COUNTING},
-        "scenes": [figures(one) for one in outcomes],
+        "scenes": [figures(one) for one in outcomes if not one.scene.watched],
+        "watched": [figures(one) for one in outcomes if one.scene.watched],
     }
 
 
@@ -577,7 +636,28 @@ def tables(run: Figures) -> str:
     head = ("dashboards", "the last one", "p95 to reach", "reached", "timed")
     title = f"### The last of many dashboards ({_audience_scene(run)})"
     parts.append(f"{title}\n\n{markdown(head, audience)}")
+    if run["watched"]:
+        parts.append(_watched(run["watched"]))
     return "\n\n".join(parts)
+
+
+def _watched(scenes: Sequence[Figures]) -> str:
+    rows = [
+        (
+            f"{one['sessions']:,}",
+            one["load"],
+            *(" / ".join(f"{value:.2f}" for value in one[kind]) for kind in KINDS),
+            f"{WATCHED_WITHIN:.1f}",
+            "yes" if worst(one) <= WATCHED_WITHIN else "no",
+            f"{one['times']}",
+        )
+        for one in scenes
+    ]
+    head = ("sessions", "load", "online", "moved", "offline", "p95 to reach", "reached", "timed")
+    return (
+        f"### People who are watched\n\nTo the frame at a connection that watches {MOST_WATCHED} "
+        f"[people](people.md), in a space of so many sessions.\n\n{markdown(head, rows)}"
+    )
 
 
 def _audience_scene(run: Figures) -> str:
@@ -730,7 +810,8 @@ def main() -> int:
         print(tables(run), processors(run), sep="\n\n")
     if args.write:
         PAGE.write_text(page(run, json.loads(BEFORE.read_text())))
-    for what, errors in ((one, one["failed"]) for one in run["scenes"] if one["failed"]):
+    every = [*run["scenes"], *run["watched"]]
+    for what, errors in ((one, one["failed"]) for one in every if one["failed"]):
         print(f"failed and repeated: {what['sessions']} {what['load']} {errors}", file=sys.stderr)
     return 0
 

@@ -41,6 +41,12 @@ VISITS_PER_TRANSACTION = visits.VISITS_PER_TRANSACTION
 PUSHES = "pushes to viewers"
 """The part of counts that are pushed, with the first one of each listener."""
 
+PEOPLE = "people"
+"""The part of noting where people are: ``count``'s calls to their table."""
+
+ROLL_UPS = "roll-ups"
+"""The part of recounting the index of people. What roll-ups add to others is in those."""
+
 
 class NeverInvokedError(AssertionError):
     """A replay never invoked a function that costs money."""
@@ -99,7 +105,8 @@ class Ledger:
             self.parts[part].usage.add(usage)
 
     def close(self, part: str, account: Account) -> None:
-        """Enter an invocation under a part; ``count``'s calls for visits go under "visits"."""
+        """Enter an invocation under a part; ``count``'s calls for visits go under "visits", and
+        those for people under theirs."""
         self.invoked[account.function] += 1
         if not self.on:
             return
@@ -145,7 +152,9 @@ class Ledger:
     def _enter_calls(self, part: str, account: Account) -> None:
         for call in account.calls:
             roles = {self.roles[name] for name in call.tables}
-            kept = "visits" if account.function == "count" and "visits" in roles else part
+            kept = part
+            if account.function == "count":
+                kept = next((own for own in ("visits", PEOPLE) if own in roles), part)
             units = units_of(call)
             entry = self.parts[kept]
             entry.usage["write_units" if call.operation in WRITES else "read_units"] += units
@@ -249,7 +258,8 @@ class BilledWorld(World):
                 stack.enter_context(patch.object(visits, "VISITS_PER_TRANSACTION", 9))
             # The agenda waits for one thread that sleeps, not for the posts of a version at once.
             stack.enter_context(patch("concurrent.futures.ThreadPoolExecutor", SequentialPool))
-            site = {"SOCKET_URL": "wss://socket.example.test/live", "SETTINGS": ""}
+            # The site reads the environment: not what make exports for the stack.
+            site = {"SOCKET_URL": "wss://socket.example.test/live", "SETTINGS": "", "ROLL_UPS": ""}
             stack.enter_context(patch.dict(os.environ, site))
             yield
             self.bill.returned_rows += len(returned)

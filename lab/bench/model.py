@@ -22,7 +22,7 @@ from headcount.times import HOUR, MINUTE, SECOND
 from headcount.usecases.cleanup import DELETE_ENDED_AFTER
 from headcount.usecases.count import Counter, Recounter, pace
 
-from lab.bench.ledger import Part
+from lab.bench.ledger import PEOPLE, Part
 from lab.bench.prices import Amounts, Prices, Usage
 from lab.bench.replay import CRASHES, PAGE_EVERY, Outcome, Scenario, Transport, count_read_units
 from lab.bench.timeline import Timeline
@@ -45,6 +45,7 @@ VIEWERS_PARTS = (
     "page changes",
     "leaves",
     "visits",
+    PEOPLE,
     "recounts",
     "publishes",
     "sweeps",
@@ -256,6 +257,7 @@ class Model:
         published = min(3600.0, shards * beat.recounts)
         parts["publishes"] = self._publish(scenario.viewers, shards).times(published)
         parts["visits"] = self._visits(per_hour, beat, shards)
+        parts[PEOPLE] = self._people(scenario.viewers, per_hour, requests["page changes"])
         parts["sweeps"] = self._sweeps(scenario, beat, shards, per_hour, steady=steady)
         return parts
 
@@ -339,6 +341,21 @@ class Model:
             write_units=per_hour * (2 + ends) + 2 * batches, stored_gb_months=per_hour * stored
         )
 
+    def _people(self, viewers: int, per_hour: float, page_changes: float) -> Usage:
+        """Where people are: a join and a leave write it, page changes look who watches, those of a
+        batch at once; for each call ``count`` waits."""
+        part = self.small.ledger.parts[PEOPLE]
+        written = "UpdateItem", "people"
+        each_write = part.operations[written] / max(1, part.calls_of[written])
+        looks = self.small.ledger.parts["page changes"].times
+        calls = 2 * per_hour + page_changes * self._by_digits(viewers, _looks)
+        memory = template().functions["count"]["MemorySize"]
+        return _usage(
+            write_units=2 * per_hour * each_write,
+            read_units=page_changes * part.usage["read_units"] / looks,
+            lambda_gb_seconds=calls * self.prices.assumed["dynamodb_wait"] * memory / 1024,
+        )
+
     def _sweeps(
         self, scenario: Scenario, beat: Rhythm, shards: int, per_hour: float, *, steady: bool
     ) -> Usage:
@@ -383,6 +400,14 @@ class Model:
         low, high = (math.log10(one.scenario.viewers) for one in (self.small, self.large))
         found = _line(math.log10(rows), low, value(self.small), high, value(self.large))
         return max(found, min(value(self.small), value(self.large)))
+
+
+def _looks(outcome: Outcome) -> float:
+    """Calls for a page change: fewer than one, where they come in batches."""
+    ledger = outcome.ledger
+    return ledger.parts[PEOPLE].calls_of["BatchGetItem", "people"] / max(
+        1, ledger.parts["page changes"].times
+    )
 
 
 def _each_version(outcome: Outcome, name: str) -> float:

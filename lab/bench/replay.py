@@ -20,7 +20,7 @@ from headcount.store.attributes import encode
 from headcount.times import DAY, HOUR, MINUTE, SECOND, day_of, day_start
 
 from lab.bench import extras
-from lab.bench.ledger import PUSHES, BilledWorld, Ledger, Part
+from lab.bench.ledger import PUSHES, ROLL_UPS, BilledWorld, Ledger, Part
 from lab.bench.prices import Prices
 from lab.bench.timeline import Timeline
 from lab.harness.engines import Engine
@@ -269,12 +269,20 @@ class Scenario:
     """Of this many steady beats of a visitor, one is sent and the others are entered like it.
     Leases are longer by the same factor, so that sessions stay live."""
     seed: int = 1
+    people: bool = True
+    """People can be looked up."""
+    roll_ups: bool = False
+    """People are counted across spaces."""
 
     @property
     def parameters(self) -> dict[str, str]:
         """The parameters that differ from the template's defaults."""
         # With this limit, two dashboards are a large audience.
         ours = {"Limits": "inline-fanout=1", **extras.PARAMETERS}
+        if not self.people:
+            ours["Settings"] = "people=off"
+        if self.roll_ups:
+            ours["RollUps"] = "on"
         if self.sample == 1:
             return ours
         kinds = template().defaults["Kinds"]
@@ -480,7 +488,7 @@ class Replay:
         queue.deferred.clear()
 
     def _run_one_deferred(self, task: dict[str, Any]) -> None:
-        parts = {"recount": "recounts", "greet": PUSHES, "push": PUSHES}
+        parts = {"recount": "recounts", "roll up": ROLL_UPS, "greet": PUSHES, "push": PUSHES}
         part = parts.get(json.loads(task["body"])["do"], "deferred")
 
         def run() -> None:

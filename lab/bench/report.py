@@ -11,7 +11,7 @@ from typing import Any
 from headcount.model.intervals import BY_SIZE, by_size
 
 from lab.bench import extras
-from lab.bench.ledger import MEMORY, PUSHES, Part
+from lab.bench.ledger import MEMORY, PEOPLE, PUSHES, ROLL_UPS, Part
 from lab.bench.model import (
     VIEWERS_PARTS,
     Model,
@@ -22,11 +22,21 @@ from lab.bench.model import (
 )
 from lab.bench.prices import Amounts, Prices, Usage
 from lab.bench.replay import CRASHES, PAGE_EVERY, ByHttp, Outcome
+from lab.bench.variants import (
+    RollUpModel,
+    Variants,
+    part_rhythm,
+    parts_of,
+    people_units,
+    written_in_a_visit,
+)
 from lab.harness.template import template
 
 SIZES = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 MODEL_WITHIN = 0.05
 MOST_PER_VISIT = 8.0
+MOST_OF_A_PERSON = 2.0
+"""Write units that people add to a visit, and roll-ups: one for the join, one for the leave."""
 MOST_BY_SOCKET = 0.05
 """Dollars of 1,000 viewer-hours by socket, in visits of an hour."""
 
@@ -42,6 +52,7 @@ class Runs:
     socket: Outcome  # visits of an hour, by connection
     socket_brief: Outcome
     listening: Outcome | None = None  # as ``socket``, and each viewer listens to the count
+    variants: Variants | None = None  # without people, and with roll-ups
 
     @property
     def all(self) -> tuple[Outcome, ...]:
@@ -150,6 +161,7 @@ def targets(runs: Runs) -> list[Target]:
             f"{visit_units(runs.small):.2f}",
             visit_units(runs.small) <= MOST_PER_VISIT,
         ),
+        *_targets_of_people(runs),
         *(
             Target(
                 f"$ per 1,000 viewer-hours: {one.what}",
@@ -165,6 +177,31 @@ def targets(runs: Runs) -> list[Target]:
             f"{worst:.1%}",
             worst <= MODEL_WITHIN,
         ),
+    ]
+
+
+def _targets_of_people(runs: Runs) -> list[Target]:
+    """What people and roll-ups may add to a visit, and to a steady beat."""
+    if (variants := runs.variants) is None:
+        return []
+    pair = variants.middle
+    beat = max(beat_units(one) for one in (pair.rolled, variants.small.rolled))
+    added = {
+        "people": 2 * people_units(pair.without),
+        "roll-ups": written_in_a_visit(variants.small),
+    }
+    most = f"at most {MOST_OF_A_PERSON:g}"
+    return [
+        *(
+            Target(
+                f"write units that {what} add to a visit",
+                most,
+                f"{units:.2f}",
+                units <= MOST_OF_A_PERSON,
+            )
+            for what, units in added.items()
+        ),
+        Target("write units of a steady beat, with both", "1.00", f"{beat:.2f}", beat <= 1),
     ]
 
 
@@ -195,6 +232,7 @@ def page(runs: Runs) -> str:
         _by_quantity(runs, prices),
         _by_operation(runs.middle),
         _sizes(runs),
+        *_with_people(runs),
         _doors(runs),
         _fixed(runs, prices),
         _hosted(runs, prices),
@@ -450,6 +488,108 @@ def _sizes(runs: Runs) -> str:
         "replay; the middle one checks it.\n\n"
         f"{table(('replay', 'model', 'replayed', 'difference'), checked)}"
     )
+
+
+def _with_people(runs: Runs) -> list[str]:
+    """What it costs that people can be looked up, and are counted across spaces."""
+    if (variants := runs.variants) is None:
+        return []
+    standard = variants.middle.without
+    people = viewers_total(measured(standard)) - viewers_total(measured(variants.nobody))
+    asked = [
+        (name, f"{units['write_units']:.2f}", f"{units['read_units']:.2f}")
+        for name in extras.PEOPLE
+        for units in [standard.ledger.parts[name].usage]
+    ]
+    features = ("", "without both", "with people", "with roll-ups, too")
+    section = (
+        "## People and roll-ups\n\n"
+        "[People](people.md) can be looked up unless `people=off` is set, [roll-ups](rollups.md) "
+        "are off unless `RollUps` is set. All other tables are with people, and without roll-ups. "
+        f"Write and read units of one, {standard.scenario.title}:\n\n"
+        f"{table(features, _units(variants))}\n\n"
+        "What is asked and sent, at once:\n\n"
+        f"{table(('once', 'write units', 'read units'), asked)}\n\n"
+        "By the model, what each adds in $ per 1,000 viewer-hours, for visits of an hour. In small "
+        "spaces roll-ups cost by the change, as each leads to a recount, and to versions of the "
+        "kind and of all; in large ones by the entries of joins and leaves:\n\n"
+        f"{_added(runs, variants)}\n\n"
+        f"The replay without people costs ${people:.4f} less. "
+        "The model is fitted to two replays with roll-ups:\n\n"
+        f"{_rollups_checked(variants)}"
+    )
+    return [section]
+
+
+def _added(runs: Runs, variants: Variants) -> str:
+    """What people and roll-ups add to each size, by the model."""
+    prices = runs.model.prices
+    model = RollUpModel(prices, variants)
+    rows = []
+    for size in SIZES:
+        scenario = of_size(runs.middle.scenario, size)
+        people, rolled = runs.model.parts(scenario)[PEOPLE], model.usage(scenario)
+        beat = part_rhythm(scenario, rhythm(scenario, prices).batches)
+        rows.append(
+            (
+                f"{size:,}",
+                *(f"{prices.cost(usage) * 1000 / size:.4f}" for usage in (people, rolled)),
+                str(parts_of(size)),
+                f"{beat.entries:,.0f}",
+                f"{beat.recounts:,.0f}",
+            )
+        )
+    head = (
+        "viewers",
+        "people",
+        "roll-ups",
+        "parts",
+        "entries of a part",
+        "recounts of them an hour",
+    )
+    return table(head, rows)
+
+
+def _rollups_checked(variants: Variants) -> str:
+    """What roll-ups add to the replays, by the model too."""
+    rows = []
+    for pair in (variants.small, variants.middle):
+        scenario, ledger = pair.rolled.scenario, pair.rolled.ledger
+        prices = ledger.prices
+        usage = RollUpModel(prices, variants).usage(scenario, steady=False)
+        batches = rhythm(scenario, prices, steady=False).batches
+        tasks = ledger.parts[ROLL_UPS].times * 3600 / scenario.seconds
+        rows.append(
+            (
+                scenario.title,
+                f"{prices.cost(usage) * 1000 / scenario.viewers:.4f}",
+                f"{pair.dollars:.4f}",
+                f"{part_rhythm(scenario, batches).tasks:,.0f}",
+                f"{tasks:,.0f}",
+            )
+        )
+    head = ("replay", "model", "replayed", "tasks an hour: model", "replayed")
+    return table(head, rows)
+
+
+def _units(variants: Variants) -> list[tuple[str, ...]]:
+    """Units of what a viewer does, by what is turned on; with those of its person's row."""
+    pair = variants.middle
+    row = people_units(pair.without)
+    looks = pair.without.ledger.parts[PEOPLE].usage["read_units"]
+    rows = []
+    for name, write in (("joins", row), ("leaves", row), ("beats", 0.0), ("page changes", 0.0)):
+        cells = []
+        for outcome in (variants.nobody, pair.without, pair.rolled):
+            part, people = outcome.ledger.parts[name], outcome.scenario.people
+            times = max(1, part.times)
+            writes = part.usage["write_units"] / times + write * people
+            reads = part.usage["read_units"] / times
+            if name == "page changes" and people:
+                reads += looks / times
+            cells.append(f"{writes:.2f} / {reads:.2f}")
+        rows.append((name, *cells))
+    return rows
 
 
 @dataclass(frozen=True)

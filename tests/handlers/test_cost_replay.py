@@ -15,6 +15,7 @@ from headcount.store.presence import PresenceTable
 from lab.bench import extras
 from lab.bench.cost import PAGE, TELLING, differences, figures, with_sentence
 from lab.bench.figures import compare
+from lab.bench.ledger import PEOPLE, ROLL_UPS
 from lab.bench.model import VIEWERS_PARTS
 from lab.bench.prices import prices
 from lab.bench.replay import (
@@ -28,6 +29,7 @@ from lab.bench.replay import (
 )
 from lab.bench.report import (
     SENTENCE,
+    SIZES,
     Runs,
     beat_units,
     doors,
@@ -35,7 +37,17 @@ from lab.bench.report import (
     monthly_fixed,
     page,
     socket_floor,
+    targets,
     visit_units,
+)
+from lab.bench.variants import (
+    Pair,
+    RollUpModel,
+    Variants,
+    part_rhythm,
+    parts_of,
+    people_units,
+    written_in_a_visit,
 )
 from lab.harness.engines import Engine, memory_engine
 from lab.harness.template import ROOT
@@ -160,6 +172,79 @@ def runs() -> Runs:
     large, socket = played(replace(SHORTEST, viewers=12)), played(SOCKETS)
     listening = played(replace(SOCKETS, transport=BySocket(listens=True)))
     return Runs(small, middle, large, small, socket, socket, listening)
+
+
+@cache
+def variants() -> Variants:
+    rolled = played(replace(SHORT, roll_ups=True))
+    few = Pair(played(SHORTEST), played(replace(SHORTEST, roll_ups=True)))
+    return Variants(played(replace(SHORT, people=False)), few, Pair(played(), rolled))
+
+
+def test_people_and_roll_ups_add_a_write_to_a_join_and_a_leave_and_nothing_to_a_beat() -> None:
+    found = variants()
+    nobody, standard = found.nobody.ledger, found.middle.without.ledger
+    rolled = found.middle.rolled.ledger
+    for name in ("beats", "joins", "leaves", "page changes"):
+        assert amounts(found.nobody)[name] == amounts(found.middle.without)[name], "not by people"
+    assert nobody.parts[PEOPLE].usage == {}
+    assert people_units(found.middle.without) == 1.0
+    looks = standard.parts[PEOPLE].usage["read_units"]
+    assert looks == pytest.approx(standard.parts["page changes"].times / 2, abs=1)
+    for ledger in (standard, rolled):
+        assert ledger.parts["beats"].usage["write_units"] == ledger.parts["beats"].times
+    for name in ("joins", "leaves"):
+        part = rolled.parts[name]
+        assert part.usage["write_units"] == 2 * part.times
+    assert written_in_a_visit(found.middle) == pytest.approx(2.0, abs=0.2)
+    assert rolled.parts[ROLL_UPS].times > 0
+    assert standard.parts[ROLL_UPS].usage == {}
+
+
+def test_a_lookup_is_half_a_read_unit_and_half_for_each_session() -> None:
+    parts = played().ledger.parts
+    asked = {name: parts[name].usage["read_units"] for name in extras.PEOPLE}
+    assert (asked[extras.LOOKUP], asked[extras.LOOKUPS]) == (1.0, 50.5)
+    assert all(parts[name].usage["write_units"] == 0 for name in (extras.LOOKUP, extras.TELL))
+    assert (parts[extras.WATCH].usage["write_units"], asked[extras.WATCH]) == (5.0, 2.0)
+    assert asked[extras.TELL] == 3.0
+
+
+def test_roll_ups_cost_less_per_viewer_the_larger_the_space() -> None:
+    """By the model: small spaces pay by the change, large ones for entries of the index."""
+    model = RollUpModel(prices(), variants())
+
+    def dollars(viewers: int) -> float:
+        return prices().cost(model.usage(Scenario(viewers, 3600))) * 1000 / viewers
+
+    few, many, most = map(dollars, (100, 10_000, 1_000_000))
+    assert few > many > most > 2 * 1000 * prices().cost({"write_units": 1})
+
+
+def test_parts_are_recounted_by_their_pace() -> None:
+    assert [parts_of(viewers) for viewers in (1, 30_000, 60_000, 10**6)] == [4, 4, 8, 64]
+    alone = part_rhythm(Scenario(4, 3600), batches=3600)
+    assert 0 < alone.tasks <= alone.recounts <= 2 * alone.tasks  # of who leaves, and who joins
+    assert alone.tasks < 20
+    full = part_rhythm(Scenario(30_000, 3600), batches=3600)
+    assert full.entries == 7_500
+    assert 4 * 3600 / 5 <= full.recounts <= 4 * 3600
+
+
+def test_the_page_has_the_cost_of_people_and_roll_ups_at_each_size() -> None:
+    with_both = replace(runs(), variants=variants())
+    text = page(with_both)
+    section = text.partition("## People and roll-ups")[2].partition("\n## ")[0]
+    for size in SIZES:
+        assert f"| {size:,} | 0.0" in section
+    lines = dict(line.strip("| ").split(" | ", 1) for line in section.splitlines() if " | " in line)
+    of_joins = [float(cell.split(" / ")[0]) for cell in lines["joins"].split(" | ")]
+    assert of_joins == [1.0, 2.0, 3.0]
+    assert lines[extras.LOOKUP] == "0.00 | 1.00"
+    met = {one.what: one.met for one in targets(with_both)}
+    assert met["write units that people add to a visit"]
+    assert met["write units of a steady beat, with both"]
+    assert "## People and roll-ups" not in page(runs())
 
 
 def test_the_page_begins_with_the_price_of_each_door() -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from lab.harness.world import World
+from lab.harness.clock import Clock
+from lab.harness.engines import memory_engine
+from lab.harness.world import World, world_on
 
 
 def frames(world: World, connection: str = "c1") -> list[Any]:
@@ -267,6 +269,46 @@ def test_nobody_pays_for_people_who_are_not_watched(world: World) -> None:
     alone = units(watched=False)
     watch(world, "c:bob")
     assert units(watched=False) == alone
+
+
+def spent(watched: int) -> dict[str, tuple[float, float]]:
+    """The units of what a hundred people do, of whom so many are watched by one connection."""
+    found: dict[str, tuple[float, float]] = {}
+    people = [f"person-{number:03d}" for number in range(100)]
+    with memory_engine() as engine, world_on(engine, Clock()) as world:
+        for one in (*people, "somebody"):
+            world.beat(one, userId=one, page="/a")
+        world.settle()
+        if watched:
+            watch(world, *(f"c:{one}" for one in people[:watched]))
+
+        def note(what: str, *who: str, page: str) -> None:
+            world.clock.advance(20)
+            with engine.metered(capacity=True) as meter:
+                for one in who:
+                    world.beat(one, userId=one, page=page)
+                world.settle()
+            found[what] = meter.write_units, meter.read_units
+
+        note("steady beats of all", *people, page="/a")
+        note("a change of nobody who is watched", "somebody", page="/b")
+        note("a change of one", people[0], page="/b")
+        note("changes of all", *people, page="/c")
+        assert len(heard(world)) == (1 + watched if watched else 0)
+    return found
+
+
+def test_a_hundred_watched_people_cost_no_more_than_their_own_changes() -> None:
+    """Three read units for each change, however many others are watched."""
+    nobody, one, hundred = spent(0), spent(1), spent(100)
+    for what in ("steady beats of all", "a change of nobody who is watched"):
+        assert hundred[what] == one[what] == nobody[what]
+    assert nobody["steady beats of all"][0] == 100
+    alone = nobody["a change of one"]
+    assert one["a change of one"] == hundred["a change of one"] == (alone[0], alone[1] + 3)
+    writes, reads = nobody["changes of all"]
+    assert one["changes of all"] == (writes, reads + 3)
+    assert hundred["changes of all"] == (writes, reads + 3 * 100)
 
 
 def test_nothing_is_queued_for_people_who_are_not_watched(world: World) -> None:

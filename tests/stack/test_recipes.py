@@ -46,10 +46,12 @@ class App:
     course: str
     site: str
 
-    def run(self, tool: str, *args: str) -> str:
+    def run(self, tool: str, *args: str, **environment: str) -> str:
         """Run a tool of the frameworks in the app; UnavailableError with its output if it fails."""
         command = HOME / "node_modules" / ".bin" / tool
-        return npm.run("env", "NEXT_TELEMETRY_DISABLED=1", str(command), *args, cwd=self.folder)
+        environment["NEXT_TELEMETRY_DISABLED"] = "1"
+        variables = [f"{name}={value}" for name, value in environment.items()]
+        return npm.run("env", *variables, str(command), *args, cwd=self.folder)
 
 
 @pytest.fixture(scope="module")
@@ -386,17 +388,19 @@ def test_a_fresh_svelte_app_shows_a_live_count(app: App, browser: Browser, api: 
 
 
 def shows_chapters(app: App, browser: Browser, api: Api) -> None:
-    """A page with the count of a course, and a button to the next chapter."""
-    app.run("vite", "build")
+    """A page with the count of a course, a button to the next chapter, and a badge."""
+    app.run("vite", "build", NODE_ENV="development")  # so that the framework warns
     with (
         serving_files(app.folder / "dist") as address,
         visitor(browser, address) as (page, _),
     ):
-        expect(page.locator("p")).to_have_text("1 here now", timeout=SOON)
+        here = page.locator("css:light=p")
+        expect(here).to_have_text("1 here now", timeout=SOON)
         page.wait_for_timeout(1_500)
         joins(api, app.course)
-        expect(page.locator("p")).to_have_text("2 here now", timeout=WITHIN)
-        page.get_by_role("button").click()
+        expect(here).to_have_text("2 here now", timeout=WITHIN)
+        expect(page.get_by_role("button", name="2 people")).to_be_visible()
+        page.get_by_text("Next chapter").click()
         eventually(lambda: chapters(api, app.course) == {"2": 1}, 10)
 
 

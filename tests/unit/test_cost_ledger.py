@@ -10,6 +10,7 @@ from headcount.times import SECOND
 from headcount.usecases.count import pace
 
 from lab.bench.ledger import (
+    PEOPLE,
     Account,
     Ledger,
     NeverInvokedError,
@@ -156,7 +157,8 @@ def call(operation: str, role: str, units: float | None, *, failed: bool = False
 
 def ledger_with(part: str, account: Account) -> Ledger:
     ledger = Ledger(plain())
-    ledger.roles = {name: name for name in ("presence", "visits", "counts", "headcounts")}
+    names = ("presence", "visits", "counts", "headcounts", "people")
+    ledger.roles = {name: name for name in names}
     ledger.on = True
     ledger.close(part, account)
     return ledger
@@ -187,6 +189,16 @@ def test_counts_writes_of_visits_are_entered_separately_from_its_recounts() -> N
     assert ledger.parts["visits"].usage == {"write_units": 4.0}
     assert ledger.parts["recounts"].usage["write_units"] == 1.0
     assert ledger.counts["recounts"] == 1
+
+
+def test_counts_calls_for_people_are_entered_separately_too() -> None:
+    calls = [call("BatchGetItem", "people", 0.5), call("UpdateItem", "people", 1.0)]
+    calls.append(call("Query", "presence", 10.0))
+    parts = ledger_with("recounts", Account("count", calls)).parts
+    assert parts[PEOPLE].usage == {"read_units": 0.5, "write_units": 1.0}
+    assert parts["recounts"].usage["write_units"] == 0
+    asked = ledger_with("looking up", Account("api", calls)).parts["looking up"]
+    assert asked.usage["read_units"] == 10.5
 
 
 def test_transactions_that_only_the_engine_splits_update_the_views_once() -> None:

@@ -21,10 +21,12 @@ from lab.bench.latency import (
     CHANGES,
     KINDS,
     LOADS,
+    MOST_WATCHED,
     PAGE,
     QUIET,
     RUSH,
     SIZES,
+    WATCHED,
     Outcome,
     Scene,
     figures,
@@ -247,6 +249,16 @@ def test_fixed_hops_add_up() -> None:
     assert not outcome.errors
 
 
+def test_who_watches_hears_of_a_person_after_the_stream_and_a_queue() -> None:
+    """Not after a recount: only the hops add up."""
+    outcome = play(Scene(10, QUIET, 2, watched=3), 1, NO_CPU, SLOW)
+    heard = (GATEWAY + HOP + 20) / 1000
+    for kind in KINDS:
+        assert outcome.first[kind] == pytest.approx([heard] * 2, abs=0.01)
+    assert outcome.posted_by == {"deferred": 6}
+    assert not outcome.errors
+
+
 def test_calls_and_cpu_take_time() -> None:
     def join(cpu: Fixed, of: Hops) -> float:
         return play(Scene(100, QUIET, 2), 1, cpu, of).first["join"][0]
@@ -310,6 +322,9 @@ def test_every_size_and_load_is_timed() -> None:
     found = {(one.sessions, one.load) for one in scenes(1, SIZES[-1])}
     assert found >= {(size, load) for size in SIZES for load in LOADS}
     assert max(one.sessions for one in scenes(0.1, 1_000)) == 1_000
+    watched = [one for one in scenes(1, SIZES[-1]) if one.watched]
+    assert {(one.sessions, one.load) for one in watched} == {*WATCHED}
+    assert all(one.times <= one.watched == MOST_WATCHED for one in watched)
     assert {one.load for one in scenes(0.1, 10)} == {QUIET, CHANGES, RUSH}
 
 
@@ -335,6 +350,7 @@ def test_it_prints_tables_and_json(
     text, _, tail = capsys.readouterr().out.partition("{")
     assert "### 20 joins a second" in text
     assert "The last of many dashboards" in text
+    assert re.search(r"^\| sessions \| load \| online \| moved \| offline \|", text, re.M)
     run = json.loads("{" + tail)
     assert {one["load"] for one in run["scenes"]} == set(LOADS)
     page = latency.page(run, run)

@@ -1,4 +1,6 @@
 import vue from "@vitejs/plugin-vue";
 import { defineConfig } from "vite";
 
-export default defineConfig({ plugins: [vue()] });
+const isCustomElement = (tag: string) => tag.startsWith("headcount-");
+
+export default defineConfig({ plugins: [vue({ template: { compilerOptions: { isCustomElement } } })] });
