@@ -89,7 +89,7 @@ def test_nothing_is_built_again_without_a_change(site: Path) -> None:
     assert docs.build() is False
 
 
-def test_the_local_stack_serves_it(stack: Stack) -> None:
+def test_the_local_stack_serves_it(site: Path, stack: Stack) -> None:
     with urlopen(f"{stack.outputs['origin']}/docs", timeout=docs.LIMIT) as answer:
         assert answer.url == f"{stack.outputs['origin']}/docs/"
         assert "script-src 'self';" in answer.headers["content-security-policy"]
