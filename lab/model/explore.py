@@ -45,8 +45,17 @@ class Result:
 def explore(scene: Scene, without: str = "", most: int = 2_000_000) -> Result:
     """Visit all states of a scene; up to the first in which a property does not hold.
     More than ``most`` are an error: a million take about half a gigabyte."""
+    collects = gc.isenabled()
     gc.disable()  # millions of states, and no circles
-    pipeline = Pipeline(scene, without)
+    try:
+        return _explore(Pipeline(scene, without), most)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _explore(pipeline: Pipeline, most: int) -> Result:
+    scene = pipeline.scene
     result, began = Result(scene), time.process_time()
     first = start(scene)
     seen, order = {first: 0}, [first]
