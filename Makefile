@@ -10,7 +10,7 @@ export ROLL_UPS ?= on
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token deploy-local docs picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes bench-latency accuracy mutants units load build package release sam-local-image soak test-quick test test-exhaustive test-moved check lock audit-dependencies clean dev stack python
+.PHONY: help run demo token deploy-local docs picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes bench-latency accuracy mutants units load build package release sam-local-image model story soak test-quick test test-exhaustive test-moved check lock audit-dependencies clean dev stack python
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-20s%s\n' "$$target" "$$what"; done
@@ -81,8 +81,14 @@ release: build ## a versioned folder in dist/ that deploys without building, als
 sam-local-image: dev ## the image that `sam local` runs functions in, or a stand-in if no registry is reachable
 	@exec $(TOOLS)/python -m local.lambda_image
 
+model: dev ## every state of a model of the pipeline, and whether it misses a mistake (ARGS=--small)
+	@exec $(TOOLS)/python -m lab.model $(ARGS)
+
 soak: dev ## fault schedules and fuzzed inputs for SECONDS=60, or one schedule again with SEED=number
 	@exec $(TOOLS)/python -m lab.simulator.soak $(if $(SEED),--seed $(SEED),--seconds $(or $(SECONDS),60)) $(ARGS)
+
+story: dev ## what happened with SEED=number of the soak, as a page in dist/
+	@exec $(TOOLS)/python -m lab.simulator.story --seed $(or $(SEED),1) $(ARGS)
 
 test-quick: dev ## the tests in one process: no stack, no Java, no browser (ARGS go to pytest)
 	@exec $(TOOLS)/python -m pytest -n $(WORKERS) -m "not (stack or dynamodb_local or slow or exhaustive)" $(ARGS)

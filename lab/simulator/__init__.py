@@ -25,6 +25,7 @@ and milestone once, with numbers without gaps.
 
     make soak SECONDS=60        as many seeds as fit
     make soak SEED=4711         one seed, with its trace
+    make story SEED=4711        the same as a page
 
 Limits, where the simulation differs from AWS:
 
