@@ -52,7 +52,7 @@ from lab.bench.variants import (
 from lab.harness.engines import Engine, memory_engine
 from lab.harness.template import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 SHORT = Scenario(viewers=12, seconds=120, visit_seconds=240)
 SHORTEST = Scenario(viewers=6, seconds=60, visit_seconds=120)

@@ -20,7 +20,7 @@ from tests.stack.javascript import HOOKS_BUNDLE
 from tests.stack.puppets import BrowserTab, Puppet, puppet
 from tests.support.servers import Quiet, listening
 
-pytestmark = [pytest.mark.stack, pytest.mark.browser]
+pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.exhaustive]
 
 SLOW = 5.0
 """Seconds that the page /slow takes."""
@@ -168,7 +168,6 @@ def are(step: str, all_visits: list[Visit], wanted: Callable[[Kind], tuple[int, 
         assert visit.now == wanted(visit.kind), (visit.kind.name, step)
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("browser_name", BROWSERS)
 def test_a_tab_is_one_person_and_one_view_until_it_closes(
     stack: Stack, tmp_path: Path, browser_name: str
@@ -194,7 +193,6 @@ def test_a_tab_is_one_person_and_one_view_until_it_closes(
         are("closed", leaving, lambda kind: (0, 0, kind.copies[1]))
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("browser_name", BROWSERS)
 def test_where_storage_is_blocked_a_tab_is_one_person_and_one_view(
     stack: Stack, tmp_path: Path, browser_name: str
@@ -219,13 +217,7 @@ def test_where_storage_is_blocked_a_tab_is_one_person_and_one_view(
         are("closed", leaving, lambda _: (0, 0, 1))
 
 
-@pytest.mark.parametrize(
-    "is_killed",
-    [
-        pytest.param(False, id="crash"),
-        pytest.param(True, id="kill", marks=pytest.mark.exhaustive),
-    ],
-)
+@pytest.mark.parametrize("is_killed", [False, True], ids=["crash", "kill"])
 def test_a_tab_that_crashes_in_chromium_is_gone_at_once(
     stack: Stack, tmp_path: Path, is_killed: bool
 ) -> None:
@@ -247,7 +239,6 @@ def test_a_tab_that_crashes_in_chromium_is_gone_at_once(
         are("crash", all_visits, lambda _: (0, 0, 1))
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("browser_name", BROWSERS)
 def test_a_browser_that_crashes_is_gone_after_its_lease(
     stack: Stack, tmp_path: Path, browser_name: str

@@ -337,6 +337,7 @@ def test_a_crashed_tab_sends_nothing_and_stays_for_its_lease(crash: Crash, api: 
     assert api.headcount(crash.space)["people"] == 2
 
 
+@pytest.mark.exhaustive
 def test_a_tab_hidden_for_ten_minutes_does_not_flap(
     site: Site, here: Callable[[], Any], api: Api
 ) -> None:

@@ -10,8 +10,9 @@ of a batch:
 - only then is it sent, inline to a small audience, in chunks through a FIFO queue to a large one.
   The stored version names the record that caused it, so a retry after a crash sees that it was
   stored, and only sends it again: a version may be sent twice, but none is skipped;
-- a client gets its first version when it subscribes. Later ones wait until that one is sent, so a
-  client never sees a lower version after a higher one.
+- a client gets its first version when it subscribes, and later ones wait until that one is sent.
+  Only if a process crashes, or a version is sent twice, may an older one follow, which clients
+  ignore.
 
 So several processes may publish one space. A version is stored as unsent, and the process that sent
 it takes that note away: no later version is stored before. Only ``publish``, of which the stream
