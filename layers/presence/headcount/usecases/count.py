@@ -436,8 +436,9 @@ class Counter(Struct, frozen=True, eq=False):
     def _returned(self, rows: Iterable[Session], now: int) -> list[VisitDuration]:
         """Ended visits whose session has joined again, so that its row has a new visit.
 
-        They ended in this batch, or recently in another one of this process. Those that are
-        forgotten when a process ends are missing in the average duration, and in no other number.
+        They ended in this batch, or recently in another one of this process. Those of which only
+        another process knows, or one that is gone, are missing in the average duration, and in no
+        other number.
         """
         returned = []
         for session in rows:
