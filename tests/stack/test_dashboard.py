@@ -693,9 +693,7 @@ def test_an_error_shows_the_servers_message(stack: Stack, watched: Watched) -> N
     expect(watched.page.get_by_test_id("error")).to_have_text(words, timeout=10_000)
 
 
-def test_a_space_that_does_not_exist_leaves_no_error_behind(
-    stack: Stack, watched: Watched
-) -> None:
+def test_a_space_that_does_not_exist_leaves_no_error_behind(stack: Stack, watched: Watched) -> None:
     page = watched.page
     watched.open_view(stack, "connection")
     watched.shows("connection", "Live", within=10)
