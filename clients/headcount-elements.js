@@ -553,8 +553,7 @@ export class HeadcountBadge extends HeadcountElement {
     const status = h("span", { class: "unseen", role: "status" });
     const open = () => this.#open();
     const closeSoon = () => this.#closeSoon();
-    const onkeydown = ({ key }) => key === "Escape" && this.#close();
-    const listeners = { onclick: open, onfocusin: open, onpointerenter: open, onpointerleave: closeSoon, onfocusout: closeSoon, onkeydown };
+    const listeners = { onclick: open, onfocusin: open, onpointerenter: open, onpointerleave: closeSoon, onfocusout: closeSoon };
     this.shadowRoot.append(h("span", { class: "badge-frame", ...listeners }, button, tip, status));
     this.#parts = { button, before, count, label, stack, tip, status };
     this.#render();
@@ -610,6 +609,7 @@ export class HeadcountBadge extends HeadcountElement {
     this.#count = this.#refused = undefined;
     this.#viewers = [];
     clearTimeout(this.#closing);
+    this.#close();
     clearTimeout(this.#announcing);
     clearTimeout(this.#loading);
     this.#announcing = this.#loading = null;
@@ -755,6 +755,7 @@ export class HeadcountBadge extends HeadcountElement {
     if (!tip.hidden) return;
     tip.hidden = false;
     button.setAttribute("aria-expanded", "true");
+    addEventListener("keydown", this.#onKey); // of the window: who hovers has the focus elsewhere
     this.#position();
     this.#loadNamesSoon();
   }
@@ -779,7 +780,10 @@ export class HeadcountBadge extends HeadcountElement {
   #close() {
     this.#parts.tip.hidden = true;
     this.#parts.button.setAttribute("aria-expanded", "false");
+    removeEventListener("keydown", this.#onKey);
   }
+
+  #onKey = ({ key }) => key === "Escape" && this.#close();
 
   get #showsNames() {
     return this.avatars || !this.#parts.tip.hidden;

@@ -7,13 +7,16 @@ HOUR = 3600
 CLAIM, ADMIN = "headcount", "admin"  # the template's default admin claim and its value
 SCOPES = "headcount_scopes"  # the template's default scope claim
 ACTIONS = ("read", "people", "moderate", "ingest", "containers", "erase", "share")
-_SCOPE = re.compile(r"([a-z]+|\*):(\*|[a-z][a-z0-9-]{0,31}:(\*|[A-Za-z0-9._~@:+-]{1,128}))")
+_KIND = "[a-z][a-z0-9-]{0,31}"
+_SPACE = rf"{_KIND}:(?:\*|[A-Za-z0-9._~@:+-]{{1,128}})"
+_SCOPE = re.compile(rf"([a-z]+|\*):(?:\*|{_SPACE}|~group:(?:\*|{_KIND}))|(people|\*):[ucvs]:\S+")
 
 
 def is_scope(text: str) -> bool:
-    """Whether the server accepts it: an action, and a space, ``kind:*`` or ``*``."""
+    """Whether the server accepts it: an action, and a space, ``kind:*``, a group of spaces, ``*``,
+    or of ``people`` a person."""
     match = _SCOPE.fullmatch(text)
-    return match is not None and match[1] in {*ACTIONS, "*"}
+    return match is not None and (match[1] or match[2]) in {*ACTIONS, "*"}
 
 
 def mint(

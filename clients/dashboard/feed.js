@@ -159,7 +159,8 @@ function received(text) {
   } else if (message.type === 'notice' && message.space === feed.space) {
     if (message.version >= feed.version) feed.onNotice(message.notice);
   } else if (message.type === 'error') {
-    server.problems.set('feed', redact(message.error));
+    // Leaving what does not exist is refused, too: that is no problem of the view that is open now.
+    if (feed.space || feed.people.length) server.problems.set('feed', redact(message.error));
     note(`Error from the server: ${redact(message.error)}`);
   }
   server.changed();

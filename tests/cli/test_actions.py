@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from headcount.model.access import Action
+from headcount.model.access import Action, Caller
 from headcount_cli import actions
 from headcount_cli.api import Api
 from headcount_cli.target import Options
@@ -171,10 +171,24 @@ def test_a_token_has_the_requested_claims() -> None:
 
 def test_scopes_are_those_of_the_server() -> None:
     assert {*ACTIONS} == {str(action) for action in Action}
-    for good in ("read:site:main", "people:course:*", "erase:*", "*:site:main"):
+    for good in (
+        *("read:site:main", "people:course:*", "erase:*", "*:site:main"),
+        *("read:~group:school", "people:~group:*", "people:u:ada", "people:u:zoé", "*:v:a/b"),
+    ):
+        assert allowed_by(good), good
         assert is_scope(good), good
-    for wrong in ("read", "read:", "see:site:main", "read:Site:main", "read:site", ""):
+    for wrong in (
+        *("read", "read:", "see:site:main", "read:Site:main", "read:site", ""),
+        *("read:~kind:course", "read:~group:", "read:u:zoé", "people:u:"),
+    ):
+        assert not allowed_by(wrong), wrong
         assert not is_scope(wrong), wrong
+
+
+def allowed_by(scope: str) -> bool:
+    """Whether the server lets a token with the scope do anything."""
+    caller = Caller(subject=None, admin=False, scopes=frozenset({scope}))
+    return bool(caller.people or any(caller.spaces(action) for action in Action))
 
 
 def test_a_scope_that_allows_nothing_is_refused(run: Run) -> None:

@@ -328,11 +328,19 @@ def test_a_person_that_is_none_is_refused(person: str, world: World) -> None:
     assert answer.status == 400
 
 
-@pytest.mark.parametrize("people", [[], ["u:a"] * 101, "u:ada", [1]])
-def test_a_list_that_is_none_is_refused(people: Any, world: World) -> None:
-    body = {"people": people}
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({}, "people is missing: send it as a list."),
+        ({"people": []}, "people must not be empty."),
+        ({"people": ["u:a"] * 101}, "people must have at most 100 entries."),
+        ({"people": "u:ada"}, "people must be a list."),
+        ({"people": [1]}, "a value in people must be a string."),
+    ],
+)
+def test_a_list_that_is_none_is_refused(body: Any, error: str, world: World) -> None:
     answer = world.http("POST", "/v1/people/lookup", token=world.admin, body=body)
-    assert answer.status == 400
+    assert (answer.status, answer.body["error"]) == (400, error)
 
 
 def test_a_token_shows_those_it_names(world: World) -> None:

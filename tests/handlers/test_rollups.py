@@ -375,6 +375,16 @@ def test_a_rollup_that_was_not_sent_is_sent_again(world: World) -> None:
     assert world.versions("dashboard", "~kind:site") == [0, 1, 1]
 
 
+@pytest.mark.parametrize("what", ["kind", "group"])
+def test_one_that_is_not_declared_is_refused_by_its_name_if_it_can_be_one(
+    what: str, world: World
+) -> None:
+    for name, shown in (("nope", f"The {what} 'nope'"), ("A%00", f"That {what}")):
+        answer = world.get(f"/v1/{what}s/{name}", token=world.admin)
+        assert answer.status == 400
+        assert answer.body["error"].startswith(f"{shown} is not declared here.")
+
+
 def test_no_one_may_beat_to_a_rollup_or_read_it_as_a_space(world: World) -> None:
     for space in ("~kind:site", "~group:all"):
         body = {"sessionId": "a"}

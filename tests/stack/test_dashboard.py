@@ -693,6 +693,19 @@ def test_an_error_shows_the_servers_message(stack: Stack, watched: Watched) -> N
     expect(watched.page.get_by_test_id("error")).to_have_text(words, timeout=10_000)
 
 
+def test_a_space_that_does_not_exist_leaves_no_error_behind(stack: Stack, watched: Watched) -> None:
+    page = watched.page
+    watched.open_view(stack, "connection")
+    watched.shows("connection", "Live", within=10)
+    page.evaluate("location.hash = '#space=nothing:1'")
+    expect(page.get_by_test_id("error")).to_contain_text("not declared", timeout=10_000)
+    page.go_back()
+    # To subscribe was refused, and so is to unsubscribe, once another view is open.
+    refused = page.locator("#events li").filter(has_text="not declared")
+    expect(refused).to_have_count(2, timeout=20_000)
+    expect(page.get_by_test_id("error")).to_be_hidden()
+
+
 # -------------------------------------------------------------------------------- kinds and groups
 
 ROLLUP = {

@@ -128,8 +128,7 @@ def test_a_badge_counts_its_reader_and_shows_names_to_those_allowed(host: Host, 
     expect(part(page, "viewer")).to_have_count(5, timeout=SOON)
     expect(tip).to_contain_text("Viewer 3")
     expect(tip).to_contain_text("and 3 more")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")  # the focus is elsewhere: it may cover what one wants to read
     expect(tip).to_be_hidden()
     facets = api.headcount(space)["facets"]
     assert facets["chapter"] == [{"value": "one", "count": 1, "people": 1}]

@@ -88,9 +88,9 @@ class RollUps:
         if what == "kind":
             return _KIND + self._kinds.kind(name).name
         if name not in self._groups:
-            shown = name if KIND.fullmatch(name) else "that"
+            shown = f"The group {name!r}" if KIND.fullmatch(name) else "That group"
             raise InvalidRequestError(
-                f"The group {shown!r} is not declared here. Use one of: "
+                f"{shown} is not declared here. Use one of: "
                 f"{', '.join(sorted(self._groups))} (the RollUps parameter adds more)."
             )
         return _GROUP + name

@@ -107,10 +107,10 @@ class Kinds:
         found = self._kinds.get(name)
         if found is None:
             valid = KIND.fullmatch(name)
-            shown = name if valid else "that"
+            shown = f"The kind {name!r}" if valid else "That kind"
             declared = f"{name if valid else 'name'}:counts=public"
             raise InvalidRequestError(
-                f"The kind {shown!r} is not declared here. Use one of: {', '.join(self.names)}. "
+                f"{shown} is not declared here. Use one of: {', '.join(self.names)}. "
                 f"To declare another: make run KINDS={declared} on your machine, the parameter "
                 "Kinds on AWS; docs/api.md has its settings."
             )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import (
     BaseModel,
@@ -233,11 +233,12 @@ def parse(model: type[AnyModel], body: object, example: str = '{"sessionId": "s1
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        numbers = {
-            field.alias for field in model.model_fields.values() if field.annotation in (int, float)
+        wanted = {
+            field.alias: _WANTED.get(get_origin(field.annotation) or field.annotation, "string")
+            for field in model.model_fields.values()
         }
         problems = error.errors(include_url=False)
-        details = [_sentence(problem, numbers) for problem in problems]
+        details = [_sentence(problem, wanted) for problem in problems]
         raise InvalidRequestError(details[0], details) from None
 
 
@@ -250,9 +251,9 @@ def _limit(context: Mapping[str, int]) -> str:
     return f"must be at most {'2^53' if most == MAX_EXACT else format(most, '.15g')}"
 
 
-_MAPPINGS = {"facets", "quality", "engagement", "details"}
+_WANTED: dict[object, str] = {int: "number", float: "number", list: "list"}
+_COLLECTIONS = {"facets", "quality", "engagement", "details", "people"}
 _REASONS = {
-    "missing": "is missing: send it as a string",
     "string_type": "must be a string",
     "string_unicode": "must be text: it holds half of a surrogate pair",
     "int_type": "must be a whole number",
@@ -261,11 +262,13 @@ _REASONS = {
     "bool_type": "must be true or false",
     "int_from_float": "must be a whole number",
     "dict_type": "must be an object of strings",
+    "list_type": "must be a list",
     "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
 }
 
 
-def _sentence(problem: object, numbers: Collection[str | None] = ()) -> str:
+def _sentence(problem: object, wanted: Mapping[str | None, str]) -> str:
     """A validation problem as a sentence, without the value, which may be personal data."""
     assert isinstance(problem, dict)
     path = [str(part) for part in problem["loc"] if part != "[key]"]
@@ -275,11 +278,13 @@ def _sentence(problem: object, numbers: Collection[str | None] = ()) -> str:
         reason = str(problem["ctx"]["error"])
     elif kind == "literal_error":
         reason = f"must be {problem['ctx']['expected']}"
-    elif kind == "missing" and field in numbers:
-        reason = "is missing: send it as a number"
+    elif kind == "missing":
+        reason = f"is missing: send it as a {wanted.get(field, 'string')}"
+    elif kind == "too_long":
+        reason = f"must have at most {problem['ctx']['max_length']} entries"
     else:
         reason = _REASONS.get(kind, str(problem["msg"]))
     if kind in {"greater_than", "greater_than_equal", "less_than_equal"}:
         reason = _limit(problem["ctx"])
-    where = f"a value in {field}" if field in _MAPPINGS and len(path) > 1 else field
+    where = f"a value in {field}" if field in _COLLECTIONS and len(path) > 1 else field
     return f"{where} {reason}."
