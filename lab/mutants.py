@@ -730,9 +730,16 @@ MUTANTS = [
     Mutant(
         "peak: a visit that its session followed by another is forgotten",
         "model.session:_earlier",
-        "return _recent((*old.earlier, last), now)",
+        "return (*before, *last)[-MAX_EARLIER:]",
         "return ()",
         (_PEAKS + "test_a_visit_that_is_followed_by_another_of_its_session_is_not_forgotten",),
+    ),
+    Mutant(
+        "peak: the next visit's beats forget one that expired long before",
+        "model.session:_kept_earlier",
+        "return old.earlier if old.began_here > now - EARLIER_FOR else ()",
+        "return tuple(one for one in old.earlier if one[1] > now - EARLIER_FOR)",
+        (_PEAKS + "test_a_visit_that_expired_long_ago_is_not_forgotten_by_the_next_one",),
     ),
     Mutant(
         "peak: an earlier visit is of whom its session is now",

@@ -113,6 +113,26 @@ def test_a_visit_that_is_followed_by_another_of_its_session_is_not_forgotten(
     assert peaks(memory_world) == (3, 3)
 
 
+@pytest.mark.parametrize("joins", [1, 2])
+def test_a_visit_that_expired_long_ago_is_not_forgotten_by_the_next_one(
+    joins: int, memory_world: World
+) -> None:
+    world = memory_world
+    for number in range(2):
+        world.beat(f"s{number}")
+    world.clock.advance(600)  # their leases ended, and nothing has come to `count` yet
+    world.leave("s0")
+    for _ in range(joins):
+        world.clock.advance(0.1)
+        world.beat("s0")
+        world.clock.advance(0.1)
+        world.beat("s0")
+        if joins > 1:
+            world.leave("s0")
+    world.settle()
+    assert peaks(world) == (2, 2)
+
+
 def test_a_session_that_changes_its_person_while_it_is_counted_is_one(memory_world: World) -> None:
     world = memory_world
     world.beat("s0", visitorId="v0")

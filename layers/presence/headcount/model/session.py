@@ -457,7 +457,7 @@ def after_beat(old: Session | None, beat: Arrival) -> Session | Stale:
         connection=connection,
         moved_at=old.moved_at if stays else now,
         formerly=_formerly(old, now, changed=old.person != person) if stays else (),
-        earlier=_recent(old.earlier, now) if stays else (),
+        earlier=_kept_earlier(old, now) if stays else (),
         ended_by=None,
         duration=None if old.away else old.duration,
     )
@@ -465,22 +465,25 @@ def after_beat(old: Session | None, beat: Arrival) -> Session | Stale:
 
 def _earlier(old: Session, now: int) -> tuple[tuple[int, int], ...]:
     """The last visits of a session that joins again."""
+    before = _kept_earlier(old, now)
     if not old.visit or old.ended_at is None or old.moved_to is not None:
-        return _recent(old.earlier, now)
-    last = (old.began_here, old.ended_at)
-    if old.ended_by == "expiry":  # long ago, perhaps, but it may have been found only now
-        return (*_recent(old.earlier, now), last)[-MAX_EARLIER:]
-    return _recent((*old.earlier, last), now)
+        return before
+    # An expiry may be long ago, and found only now.
+    is_known = old.ended_by != "expiry" and old.ended_at <= now - EARLIER_FOR
+    last = () if is_known else ((old.began_here, old.ended_at),)
+    return (*before, *last)[-MAX_EARLIER:]
+
+
+def _kept_earlier(old: Session, now: int) -> tuple[tuple[int, int], ...]:
+    """The visits before this one, until a recount must have read them in this one's row: however
+    long ago they ended, no recount may have seen that."""
+    return old.earlier if old.began_here > now - EARLIER_FOR else ()
 
 
 def _formerly(old: Session, now: int, *, changed: bool) -> tuple[tuple[str, int], ...]:
     """Whom a session counted as until now, and a short while ago."""
     before = (*old.formerly, (person_hash(old.person), now)) if changed else old.formerly
     return tuple(one for one in before if one[1] > now - EARLIER_FOR)[-MAX_EARLIER:]
-
-
-def _recent(visits: tuple[tuple[int, int], ...], now: int) -> tuple[tuple[int, int], ...]:
-    return tuple(one for one in visits if one[1] > now - EARLIER_FOR)[-MAX_EARLIER:]
 
 
 def lease_of(kind: Kind, state: str, connection: str | None) -> int:
