@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -85,16 +86,12 @@ class Newcomer:
         return found
 
 
-@pytest.fixture
-def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
-    """A fresh copy, with a separate emulator as its AWS."""
+@contextmanager
+def newcomer_in(folder: Path, home: Path) -> Iterator[Newcomer]:
+    """A new user in a folder, and a separate emulator as their AWS, with its files in ``home``."""
     if not EMULATOR_PYTHON.exists():
         pytest.fail("The emulator is not installed: run `make test`, or `make stack` once.")
-    if find_python(AWS_RUNTIME) is None:
-        missing(f"Python {AWS_RUNTIME} with pip", "`make build` says how to get one.")
-    folder = tmp_path / "headcount"
-    shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
-    settings = Settings(free_port(), free_port(), tmp_path / "emulator")
+    settings = Settings(free_port(), free_port(), home)
     settings.home.mkdir()
     with Loop() as loop:
         running = emulator(settings)
@@ -104,6 +101,17 @@ def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
         finally:
             loop.run(running.__aexit__(None, None, None))
     eventually(lambda: not processes_of(settings.home), 10)
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
+    """Somebody with a fresh copy."""
+    if find_python(AWS_RUNTIME) is None:
+        missing(f"Python {AWS_RUNTIME} with pip", "`make build` says how to get one.")
+    folder = tmp_path / "headcount"
+    shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+    with newcomer_in(folder, tmp_path / "emulator") as newcomer:
+        yield newcomer
 
 
 def test_three_commands_and_enter_make_a_stack_that_counts(newcomer: Newcomer) -> None:

@@ -16,14 +16,11 @@ from samcli.yamlhelper import yaml_parse
 from lab.harness import npm
 from lab.harness.clients import Api, Loop, eventually
 from local.build import build, build_lock
-from local.emulator import emulator
-from local.ports import free_port
 from local.release import release, version
-from local.settings import BUILD_DIR, EMULATOR_PYTHON, ROOT, VENV_BIN, Settings
-from tests.deployment.test_fresh_copy import Newcomer
+from local.settings import BUILD_DIR, ROOT, VENV_BIN, Settings
+from tests.deployment.test_fresh_copy import Newcomer, newcomer_in
 from tests.docs.commands import commands
 from tests.docs.pages import page
-from tests.stack.processes import processes_of
 from tests.support.missing import missing
 
 pytestmark = [pytest.mark.stack, pytest.mark.exhaustive]
@@ -50,19 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def newcomer(folder: Path, tmp_path: Path) -> Iterator[Newcomer]:
-    """Somebody with a release and nothing else, and a separate emulator as their AWS."""
-    if not EMULATOR_PYTHON.exists():
-        pytest.fail("The emulator is not installed: run `make test`, or `make stack` once.")
-    settings = Settings(free_port(), free_port(), tmp_path / "emulator")
-    settings.home.mkdir()
-    with Loop() as loop:
-        running = emulator(settings)
-        loop.run(running.__aenter__(), within=90)
-        try:
-            yield Newcomer(folder, settings)
-        finally:
-            loop.run(running.__aexit__(None, None, None))
-    eventually(lambda: not processes_of(settings.home), 10)
+    """Somebody with a release and nothing else."""
+    with newcomer_in(folder, tmp_path / "emulator") as newcomer:
+        yield newcomer
 
 
 def blocks(folder: Path, language: str) -> list[str]:
