@@ -35,12 +35,23 @@ ROLLUPS = {"~kind:": "/v1/kinds", "~group:": "/v1/groups"}
 """How the ids of roll-ups begin, and where these are."""
 
 
+_OF_ROLLUPS = {"explain", "timeline", "days"}
+
+
 def space_path(space: str, *rest: str) -> str:
-    """The path of a space or a roll-up, or of something in it."""
+    """The path of a space or a roll-up, or of something in it. WrongCommandError for a roll-up
+    without a name, and for what only spaces have."""
     above, name = "/v1/spaces", space
     for prefix, path in ROLLUPS.items():
         if space.startswith(prefix):
             above, name = path, space.removeprefix(prefix)
+            if not name:
+                raise WrongCommandError(f"Name one after {prefix!r}, such as '{prefix}course'.")
+            if rest and rest[0] not in _OF_ROLLUPS:
+                raise WrongCommandError(
+                    f"A roll-up has no {rest[0]}: name one of its spaces. "
+                    "`headcount spaces` lists them."
+                )
     parts = [quote(part, safe="", errors="surrogateescape") for part in (name, *rest)]
     return "/".join([above, *parts])
 

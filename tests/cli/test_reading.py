@@ -128,6 +128,23 @@ def test_a_rollup_that_drifted_is_a_failure(rolled_up: World, run: Run) -> None:
     assert run("explain", "~group:all").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (("viewers", "~kind:course"), "A roll-up has no viewers: name one of its spaces"),
+        (("kick", "~group:all", "--user", "u1"), "A roll-up has no removals"),
+        (("show", "~kind:"), "Name one after '~kind:'"),
+        (("explain", "~group:"), "Name one after '~group:'"),
+    ],
+)
+def test_what_only_spaces_have_is_refused_with_what_to_name_instead(
+    run: Run, words: tuple[str, ...], wrong: str
+) -> None:
+    done = run(*words)
+    assert done.exit_code == 2
+    assert wrong in " ".join(done.stderr.split())
+
+
 def test_without_rollups_the_error_says_how_to_turn_them_on(here: World, run: Run) -> None:
     assert here.get("/healthz").status == 200
     for words in (("kind",), ("group", "all"), ("explain", "~kind:site")):

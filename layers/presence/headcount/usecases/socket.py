@@ -186,7 +186,8 @@ class DashboardSocket(Struct, frozen=True, eq=False):
             if not {person, EVERYWHERE} & {*sees}:
                 raise ForbiddenError(
                     "The token of this connection does not allow this: it needs the scope "
-                    f"{Action.PEOPLE}:{person}, or the admin claim."
+                    f"{Action.PEOPLE}:{person}, or {Action.PEOPLE}:{EVERYWHERE} for everybody, or "
+                    "the admin claim."
                 )
         if len({*watched_in(topics), *chosen}) > MOST_PEOPLE:
             raise InvalidRequestError(
