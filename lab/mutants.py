@@ -793,9 +793,30 @@ MUTANTS = [
     Mutant(
         "time: a session with a lease from a clock that was ahead stays until then",
         "usecases.cleanup:Sweeper._read_page",
-        "if has_wrong_clock(session, now) and",
+        "if has_wrong_clock(session, read_at) and",
         "if False and",
         (_CLEANUP + "test_a_crashed_session_from_a_clock_that_was_ahead_is_gone_after_a_lease",),
+    ),
+    Mutant(
+        "time: a sweep that stood still takes newer beats for a wrong clock's",
+        "usecases.cleanup:Sweeper._read_page",
+        "if has_wrong_clock(session, read_at) and",
+        "if has_wrong_clock(session, now) and",
+        (_CLEANUP + "test_a_sweep_that_stood_still_takes_no_newer_beat_for_a_wrong_clocks",),
+    ),
+    Mutant(
+        "time: a recount that stood still counts who followed each other as together",
+        "usecases.count:_read_at",
+        "return max(before, min(newest, after))",
+        "return before",
+        (_PEAKS + "test_two_who_follow_each_other_while_a_recount_stands_still_are_one",),
+    ),
+    Mutant(
+        "time: a recount that stood still misses whose lease was renewed meanwhile",
+        "usecases.count:_read_at",
+        "return max(before, min(newest, after))",
+        "return after",
+        (_PEAKS + "test_a_recount_that_stands_still_after_reading_misses_no_one",),
     ),
     # Dashboards.
     Mutant(

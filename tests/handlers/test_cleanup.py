@@ -352,6 +352,25 @@ def test_a_crashed_session_from_a_clock_that_was_ahead_is_gone_after_a_lease(
     assert {row["ended_by"] for row in world.ledger() if row["session"] == "s1"} == {"expiry"}
 
 
+def test_a_sweep_that_stood_still_takes_no_newer_beat_for_a_wrong_clocks(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    for number in range(3):
+        world.beat(f"s{number}")
+    world.settle()
+    stored = []
+
+    def wait() -> None:
+        world.clock.advance(90)
+        world.beat("s0", page="/b")
+        stored.extend(row for row in world.presence_rows() if row["session"] == "s0")
+
+    with world.engine.interrupted("Scan", world.tables["presence"].name, wait):
+        world.sweep()
+    assert stored == [row for row in world.presence_rows() if row["session"] == "s0"]
+
+
 def test_a_sweep_by_a_clock_that_is_behind_ends_no_session(memory_world: World) -> None:
     world = memory_world
     for number in range(3):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import pytest
+from headcount.model.session import Session
 from headcount.model.space import shard_of
+from headcount.store.presence import PresenceTable
 from headcount.times import iso
 from headcount.usecases import publish as publishing
 
@@ -152,6 +155,46 @@ def test_a_session_that_changes_its_person_while_it_is_counted_is_one(memory_wor
     world.settle()
     assert world.people() == 1
     assert peaks(world) == (1, 1)
+
+
+def test_two_who_follow_each_other_while_a_recount_stands_still_are_one(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    world.beat("s1")
+
+    def slowly() -> None:
+        """The lease of the first one runs out, and another one joins."""
+        world.clock.advance(100)
+        world.beat("s2")
+
+    with world.engine.interrupted("Query", world.tables["presence"].name, slowly) as met:
+        world.count(world.filtered("count"))
+    assert met
+    world.publish(world.filtered("publish"))
+    assert world.people() == 1
+    assert peaks(world) == (1, 1)
+
+
+def test_a_recount_that_stands_still_after_reading_misses_no_one(
+    memory_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = memory_world
+    world.beat("s1")
+    read = PresenceTable.pages
+
+    def slowly(*args: Any) -> Iterator[list[Session]]:
+        for page in read(*args):
+            for _ in range(4):  # steady beats, which wake no function
+                world.clock.advance(25)
+                world.beat("s1")
+            yield page
+
+    monkeypatch.setattr(PresenceTable, "pages", slowly)
+    world.count(world.filtered("count"))
+    monkeypatch.undo()
+    world.publish(world.filtered("publish"))
+    assert world.people() == 1
 
 
 @pytest.mark.parametrize("at_once", [True, False])

@@ -257,9 +257,7 @@ class Sweeper(Struct, frozen=True, eq=False):
             self.pieces.sweep(segment, scan.last_read, unsettled=unsettled)
             report.left += 1
         if 2 * scan.ahead <= scan.live:  # otherwise this function's own clock is behind
-            for session in self._each(
-                lambda one: self._repair_clock(one, now), scan.wrong_clock, report
-            ):
+            for session in self._each(self._repair_clock, scan.wrong_clock, report):
                 scan.unsettled.add((session.space, session.shard))
         self._each(self._index, scan.unindexed, report)
         moved = self._move_all(scan, report)
@@ -321,6 +319,7 @@ class Sweeper(Struct, frozen=True, eq=False):
     def _read_page(self, page: list[Session], scan: _Scan, report: Report, now: int) -> None:
         report.rows += len(page)
         expired, long_lived, deletable = [], [], []
+        read_at = self.clock()  # `now` may be long ago, and what was written since is not ahead
         for session in page:
             shard = session.space, session.shard
             scan.occupied.add(shard)
@@ -331,7 +330,7 @@ class Sweeper(Struct, frozen=True, eq=False):
                 scan.tallies[shard].add(session)
                 scan.add_running(session, now)
                 scan.live += 1
-                if has_wrong_clock(session, now) and kind_of(session.space) in self.kinds.names:
+                if has_wrong_clock(session, read_at) and kind_of(session.space) in self.kinds.names:
                     scan.ahead += 1
                     if len(scan.wrong_clock) < MOVES_PER_SWEEP:
                         scan.wrong_clock.append(session)
@@ -396,9 +395,10 @@ class Sweeper(Struct, frozen=True, eq=False):
             ended = after_expiry(session, request=self.new_id(), now=now)
         return ended is not None and self.presence.replace(session, ended)[0]
 
-    def _repair_clock(self, session: Session, now: int) -> bool:
+    def _repair_clock(self, session: Session) -> bool:
         """Correct the times that a wrong clock wrote, unless a beat arrived since."""
         kind = self.kinds.kind(kind_of(session.space))
+        now = self.clock()
         repaired = after_clock_repair(session, kind=kind, request=self.new_id(), now=now)
         return self.presence.replace(session, repaired)[0]
 

@@ -136,16 +136,17 @@ class Recounter(Struct, frozen=True, eq=False):
         """
         for _ in range(_TRIES):
             before = before or self.counts.shard(space, shard)
-            now = max(self.clock(), at_least)
+            at = now = max(self.clock(), at_least)
             builder, rows, cause = TallyBuilder(), 0, None
             course = _steps_since(before, now)
             durations = latest(before.durations)
             with _uncollected():
                 for page in self.presence.pages(space, shard, self.decoded):
                     rows += len(page)
+                    at = _read_at(page, at, self.clock())
                     for row in page:
-                        builder.add_row(row, now)
-                        course.add(row)
+                        builder.add_row(row, at)
+                        course.add(row, at)
                     durations = latest(durations, durations_in(page))
                     cause = oldest_of([cause, cause_of(page, since=before.counted_at, now=now)])
             tally = builder.build()
@@ -171,12 +172,13 @@ class Recounter(Struct, frozen=True, eq=False):
 
     def curve(self, count: ShardCount) -> Curve:
         """How a shard's numbers changed, until now: as a recount would find it, without one."""
-        now = self.clock()
+        at = now = self.clock()
         builder, course = TallyBuilder(), _steps_since(count, now)
         for page in self.presence.pages(count.space, count.shard):
+            at = _read_at(page, at, self.clock())
             for row in page:
-                builder.add_row(row, now)
-                course.add(row)
+                builder.add_row(row, at)
+                course.add(row, at)
         return Curve(self._steps(count, course, builder, builder.build()), now)
 
     def _steps(
@@ -216,6 +218,16 @@ def _uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _read_at(page: Sequence[Session], before: int, after: int) -> int:
+    """When a page was read, at the earliest: not before its newest write. If that is long after the
+    recount began, a session whose lease ended meanwhile is not here together with that one. It is
+    not the time ``after`` the read: by then, a lease may have been renewed."""
+    if after - before <= CLOCKS_DIFFER:
+        return before
+    newest = max((max(row.last_seen, row.changed_at) for row in page), default=0)
+    return max(before, min(newest, after))
 
 
 def _steps_since(before: ShardCount, now: int) -> StepsBuilder:
