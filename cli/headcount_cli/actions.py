@@ -172,6 +172,20 @@ async def send_message(
     _print_done(options, done, f"Shown until {utc_time(done['until'], date=True)} UTC.")
 
 
+async def mark(
+    options: Options,
+    space: Space,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="1 to 100 characters.")],
+) -> None:
+    """Note on a space's charts what happens now, such as a release.
+
+    Example: [cyan]headcount mark site:main "Release 2.3"[/]
+    """
+    async with connected(find_target(options)) as api:
+        done = await api.call("POST", space_path(space, "marks"), body={"text": text})
+    _print_done(options, done, "Noted.")
+
+
 async def share(
     options: Options,
     space: Annotated[

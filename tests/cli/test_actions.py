@@ -67,6 +67,15 @@ def test_a_message_reaches_everyone_and_can_be_ended(here: World, run: Run) -> N
     assert run("say", SITE, "text", "--end").exit_code == 2
 
 
+def test_a_release_is_noted_on_the_charts(here: World, run: Run) -> None:
+    assert run("mark", SITE, "Release 2.3").stdout == "Noted.\n"
+    (mark,) = here.get(f"/v1/spaces/{SITE}/history", token=here.admin).body["marks"]
+    assert (mark["what"], mark["text"]) == ("mark", "Release 2.3")
+    refused = run("mark", SITE, "x" * 101)
+    assert refused.exit_code == 2
+    assert "at most 100 characters" in refused.stderr
+
+
 # -------------------------------------------------------------------------------------- share links
 
 

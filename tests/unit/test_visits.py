@@ -49,7 +49,9 @@ def test_a_day_without_beats_is_none() -> None:
 
 def test_a_day_is_the_sum_of_its_visits() -> None:
     visits = [visit("a", visitor="v1"), visit("b", visitor="v1", ended=NOON + 20 * MINUTE)]
-    assert summarise(TODAY, visits, peak=7, now=LATER) == Day(TODAY, 1, 2, 2, 40, 7, 900)
+    assert summarise(TODAY, visits, peak=7, now=LATER) == Day(
+        TODAY, 1, 2, 2, 40, 7, 900, quarters=(*[0] * 48, 2)
+    )
 
 
 def test_a_visit_over_midnight_is_in_both_days_with_the_time_it_spent_there() -> None:
@@ -61,8 +63,12 @@ def test_a_visit_over_midnight_is_in_both_days_with_the_time_it_spent_there() ->
         on_2026_11_21=10,
         on_2026_11_22=6,
     )
-    assert summarise(TODAY, [late], peak=1, now=LATER) == Day(TODAY, 1, 1, 1, 10, 1, 300)
-    assert summarise(TOMORROW, [late], peak=1, now=LATER) == Day(TOMORROW, 1, 1, 0, 6, 1, 180)
+    assert summarise(TODAY, [late], peak=1, now=LATER) == Day(
+        TODAY, 1, 1, 1, 10, 1, 300, quarters=(*[0] * 95, 1)
+    )
+    assert summarise(TOMORROW, [late], peak=1, now=LATER) == Day(
+        TOMORROW, 1, 1, 0, 6, 1, 180, quarters=()
+    )
 
 
 def test_a_visit_that_lasts_counts_until_now() -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from headcount.model.durations import read_varint, varint
 from headcount.model.session import Session, person_of
-from headcount.times import DAY, SECOND, day_of, day_start
+from headcount.times import DAY, MINUTE, SECOND, day_of, day_start
 
 if TYPE_CHECKING:
     from headcount.web import answers
@@ -80,6 +81,12 @@ class Visit(Struct, frozen=True):
         return day_of(self.joined_at)
 
 
+QUARTER = 15 * MINUTE
+"""In every time zone, hours and days begin at a multiple of this."""
+QUARTERS = DAY // QUARTER
+"""Of a day."""
+
+
 class Day(Struct, frozen=True):
     """A UTC day of a space. ``avg_seconds``: mean time that a visit spent within the day."""
 
@@ -92,6 +99,8 @@ class Day(Struct, frozen=True):
     avg_seconds: int
     unique_users: int = 0  # signed in
     engagement: Mapping[str, float] = field(default_factory=dict)
+    quarters: tuple[int, ...] | None = None
+    """Views by quarter of an hour, without zeros at the end; None: 1.0.0 did not store them."""
 
     def body(self) -> answers.Day:
         """A row of ``GET /v1/spaces/{space}/days``."""
@@ -106,6 +115,22 @@ class Day(Struct, frozen=True):
             "uniqueUsers": self.unique_users,
             "engagement": dict(self.engagement),
         }
+
+
+def pack_quarters(quarters: tuple[int, ...]) -> bytes:
+    """A byte or two each."""
+    return b"".join(map(varint, quarters))
+
+
+def unpack_quarters(packed: bytes) -> tuple[int, ...]:
+    """The inverse of ``pack_quarters``."""
+    data = iter(packed)
+    return tuple([read_varint(first, data) for first in data])
+
+
+def _without_zeros(quarters: list[int]) -> tuple[int, ...]:
+    last = max((index for index, views in enumerate(quarters) if views), default=-1)
+    return tuple(quarters[: last + 1])
 
 
 def summarise(
@@ -157,6 +182,7 @@ class _DayBuilder:
         self._start = day_start(date)
         self._end = min(self._start + DAY, now)
         self._visits = self._views = self._beats = self._spent = 0
+        self._quarters = [0] * QUARTERS
         self._sessions: set[str] = set()
         self._users: dict[bool | None, set[str]] = {True: set(), False: set(), None: set()}
         """By whether a token proved them: an id that is claimed is not the proven user's."""
@@ -169,7 +195,9 @@ class _DayBuilder:
         """Add a visit."""
         gone_at = min(visit.ended_at or self._end, self._end)
         self._visits += 1
-        self._views += visit.day == self._date
+        if visit.day == self._date:
+            self._views += 1
+            self._quarters[(visit.joined_at - self._start) // QUARTER] += 1
         self._beats += visit.beats[self._date]
         self._spent += max(0, gone_at - max(visit.joined_at, self._start))
         self._sessions.add(visit.session)
@@ -199,6 +227,7 @@ class _DayBuilder:
             avg_seconds=round(self._spent / self._visits / SECOND),
             unique_users=users,
             engagement=engagement,
+            quarters=_without_zeros(self._quarters),
         )
 
     def _anonymous_people(self) -> int:

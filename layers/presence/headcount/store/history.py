@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headcount.model.headcount import Point
 from headcount.model.moderation import AuditEntry
-from headcount.model.visit import Day
+from headcount.model.visit import Day, pack_quarters, unpack_quarters
 from headcount.store.attributes import decode, encode
 from headcount.store.keys import TTL
 from headcount.store.keys import History as Keys
@@ -105,6 +105,7 @@ class HistoryTable(RetainedTable):
                     "avg_seconds": day.avg_seconds,
                     "unique_users": day.unique_users,
                     "engagement": day.engagement or None,
+                    "quarters": None if day.quarters is None else pack_quarters(day.quarters),
                     TTL: self._gone_at(day_start(day.date)),
                 }
             )
@@ -221,6 +222,7 @@ def day_from(row: Mapping[str, Any]) -> Day:
         avg_seconds=row["avg_seconds"],
         unique_users=row.get("unique_users", 0),
         engagement=row.get("engagement", {}),
+        quarters=unpack_quarters(row["quarters"]) if "quarters" in row else None,
     )
 
 

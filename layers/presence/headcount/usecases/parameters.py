@@ -24,12 +24,24 @@ Position = tuple[int, str | None]
 
 def page_size(text: str | None, *, default: int = 50, most: int = MAX_VIEWERS) -> int:
     """``limit`` as a number of rows. Raises InvalidRequestError."""
+    return whole_number("limit", text, default=default, most=most)
+
+
+def whole_number(name: str, text: str | None, *, default: int, most: int) -> int:
+    """A query parameter as a number from 1 on. Raises InvalidRequestError."""
     if text is None:
         return default
     short = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
     if not short or int(text) not in range(1, most + 1):
-        raise InvalidRequestError(f"'limit' must be a whole number from 1 to {most}.")
+        raise InvalidRequestError(f"'{name}' must be a whole number from 1 to {most}.")
     return int(text)
+
+
+def flag(name: str, text: str | None) -> bool:
+    """A query parameter that is true or false, by default false. Raises InvalidRequestError."""
+    if text not in {None, "true", "false"}:
+        raise InvalidRequestError(f"'{name}' must be true or false.")
+    return text == "true"
 
 
 def cursor_at(shard: int, after: str | None) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from headcount.errors import ConflictError, InvalidRequestError
 from headcount.model.durations import average_seconds, ends_of, latest
@@ -32,19 +32,32 @@ from headcount.store.history import HistoryTable
 from headcount.store.numbers import NumbersTable
 from headcount.store.presence import PresenceTable, moved_away
 from headcount.store.visits import VisitsTable
-from headcount.times import DAY, HOUR, MINUTE, add_days, day_of, day_start, iso
+from headcount.times import DAY, HOUR, MINUTE, add_days, day_of, day_start, iso, parse_iso
 from headcount.usecases.count import durations_in
 from headcount.usecases.daily import Aggregator
 from headcount.usecases.live import LiveReader, shards_of
-from headcount.usecases.parameters import day_in, page_size, parse_cursor, read_page, times_in
+from headcount.usecases.parameters import (
+    day_in,
+    page_size,
+    parse_cursor,
+    read_page,
+    time_in,
+    times_in,
+    whole_number,
+)
 
 if TYPE_CHECKING:
+    from headcount.model.series import Step
     from headcount.web import answers
 
 LIVE_UP_TO = 2_000
 """Sessions up to which a space is counted for each request; a larger one is as published."""
 MAX_TIMELINE = 7 * DAY
+MAX_HISTORY = 32 * DAY
+"""A month, and the hour by which its days may differ from UTC."""
 MAX_DAYS = 400
+MAX_ACTS = 500
+_MARKS: Mapping[str, Literal["mark", "message"]] = {"mark": "mark", "sendMessage": "message"}
 MAX_SPACES = 1_000
 
 _VIEWS_TRIES = 3
@@ -284,14 +297,91 @@ class Reader:
         running = now - now % MINUTE  # this minute may not be sampled yet
         return Point(space, running, head.tally.people, head.tally.sessions, since=since)
 
-    def days(self, space: Space, since: str | None, until: str | None) -> answers.Days:
-        """A row for each UTC day anyone was in the space, today so far included."""
-        start, end = self.period(since, until)
-        return {
+    def history_of(
+        self,
+        space: str,
+        since: str | None,
+        until: str | None,
+        *,
+        step: str | None,
+        compare: str | None,
+        usual: bool,
+    ) -> answers.History:
+        """A series of a period in a space or roll-up, by its id; the last hour by default. If asked
+        for, with an equally long period from ``compare`` on, and with what is ``usual``."""
+        from headcount.model.series import MAX_STEPS, WEEKS, usual_of
+
+        minutes = whole_number("step", step, default=1, most=DAY // MINUTE)
+        size = minutes * MINUTE
+        start, end = times_in(since, until, now=self.clock(), default=HOUR)
+        start -= start % size
+        if end - start > MAX_HISTORY:
+            raise InvalidRequestError("Ask for at most 32 days of history at a time.")
+        if end - start > MAX_STEPS * size:
+            raise InvalidRequestError(f"Ask for at most {MAX_STEPS} steps: make them longer.")
+        if usual and end - start > 7 * DAY:
+            raise InvalidRequestError("What is usual is known of at most 7 days at a time.")
+        earlier = None if compare is None else time_in("compare", compare, 0)
+        first = self.history.next_point(space, 0)
+        known_from = self.clock() if first is None else first.at
+
+        def steps(begin: int, end: int) -> list[Step | None]:
+            return self._steps(space, begin, end, size, known_from)
+
+        answer: answers.History = {
             "success": True,
-            "space": space.id,
-            "days": [day.body() for day in self._days(space, start, end)],
+            "space": space,
+            "step": minutes,
+            "since": None if first is None else iso(first.at),
+            "marks": [],
+            **_series(start, end, steps(start, end)),  # type: ignore[typeddict-item]
         }
+        if earlier is not None:
+            earlier -= earlier % size
+            compared = steps(earlier, earlier + end - start)
+            answer["compared"] = _series(earlier, earlier + end - start, compared)
+        if usual:
+            weeks = [steps(start - n * 7 * DAY, end - n * 7 * DAY) for n in range(1, WEEKS + 1)]
+            ranges = usual_of(weeks)
+            answer["usual"] = {
+                "weeks": sum(any(one is not None for one in week) for week in weeks),
+                "low": [None if one is None else one.low for one in ranges],
+                "median": [None if one is None else one.median for one in ranges],
+                "high": [None if one is None else one.high for one in ranges],
+            }
+        return answer
+
+    def _steps(
+        self, space: str, start: int, end: int, size: int, known_from: int
+    ) -> list[Step | None]:
+        from headcount.model.series import steps_of
+
+        now = self.clock()
+        points = self.history.points(space, start, end - 1)
+        gaps = gaps_between(points, self._present_after(space, points, end), start, end)
+        # The running minute, and the one before it, may not be sampled yet.
+        known = (known_from, now - now % MINUTE - MINUTE)
+        return steps_of(points, gaps, start=start, end=end, step=size, known=known)
+
+    def marks(self, space: Space, since: str, until: str) -> list[answers.Mark]:
+        """What admins noted or sent to everyone between two times, oldest first."""
+        found = self.history.audit_entries(
+            space.id, parse_iso(since), parse_iso(until), limit=MAX_ACTS
+        )
+        return [
+            {"at": iso(one.at), "what": _MARKS[one.what], "text": str(one.parameters.get("text"))}
+            for one in reversed(found)
+            if one.what in _MARKS
+        ]
+
+    def days(
+        self, space: Space, since: str | None, until: str | None, *, quarters: bool = False
+    ) -> answers.Days:
+        """A row for each UTC day anyone was in the space, today so far included. ``quarters``: with
+        the views of each quarter of an hour."""
+        start, end = self.period(since, until)
+        days = self._days(space, start, end)
+        return {"success": True, "space": space.id, "days": [_day_body(d, quarters) for d in days]}
 
     def rollup(self, id_: str) -> answers.RollUp:
         """The published numbers of a roll-up, and how many of its spaces are live."""
@@ -388,6 +478,23 @@ def viewer(session: Session, picture_hosts: Collection[str]) -> answers.Viewer:
         "joinedAt": iso(session.joined_at),
         "lastSeen": iso(session.last_seen),
     }
+
+
+def _series(start: int, end: int, steps: Sequence[Step | None]) -> answers.Series:
+    return {
+        "from": iso(start),
+        "to": iso(end),
+        "people": [None if one is None else one.people for one in steps],
+        "sessions": [None if one is None else one.sessions for one in steps],
+        "peaks": [None if one is None else one.peak for one in steps],
+    }
+
+
+def _day_body(day: Day, quarters: bool) -> answers.Day:
+    body = day.body()
+    if quarters and day.quarters is not None:
+        body["viewsByQuarter"] = list(day.quarters)
+    return body
 
 
 def _point_body(point: Point) -> answers.Point:

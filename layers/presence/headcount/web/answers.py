@@ -292,8 +292,53 @@ class Timeline(TypedDict):
     gaps: NotRequired[list[Gap]]
 
 
+_Period = TypedDict("_Period", {"from": str, "to": str})
+
+
+class Series(_Period):
+    """Equal steps of a period: mean people and sessions of the step's minutes, and the most people
+    of a minute; null: not known."""
+
+    people: list[float | None]
+    sessions: list[float | None]
+    peaks: list[int | None]
+
+
+class Usual(TypedDict):
+    """For each step, the quartiles of its people in the same step of the weeks before; null: fewer
+    than two of them are known. ``weeks``: how many are known, of at most four."""
+
+    weeks: int
+    low: list[float | None]
+    median: list[float | None]
+    high: list[float | None]
+
+
+class Mark(TypedDict):
+    """Something that an admin did at that time: a note, or a message to everyone."""
+
+    at: str
+    what: Literal["mark", "message"]
+    text: str
+
+
+class History(Series):
+    """``step``: minutes. ``since``: the first stored sample; nothing is known before. ``compared``:
+    an equally long period before; ``usual``: of periods of at most 7 days."""
+
+    success: bool
+    space: str
+    step: int
+    since: str | None
+    marks: list[Mark]
+    compared: NotRequired[Series]
+    usual: NotRequired[Usual]
+
+
 class Day(TypedDict):
-    """A UTC day. ``avgSeconds``: the mean time that a visit spent within it."""
+    """A UTC day. ``avgSeconds``: the mean time that a visit spent within it.
+    ``viewsByQuarter``: those of each quarter of an hour, without zeros at the end; only where that
+    was asked for, and stored."""
 
     date: str
     uniquePeople: int
@@ -304,6 +349,7 @@ class Day(TypedDict):
     peak: int
     avgSeconds: int
     engagement: dict[str, float]
+    viewsByQuarter: NotRequired[list[int]]
 
 
 class Days(TypedDict):

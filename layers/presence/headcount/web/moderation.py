@@ -27,6 +27,8 @@ shape_error = respond_error
 
 MAX_TEXT = 280
 """Characters of a message to everyone."""
+MAX_MARK = 100
+"""Characters of a mark on the charts."""
 MAX_SHOWN = 86_400
 """Seconds that a message is shown at most."""
 _DEFAULT_SHOWN = 300
@@ -39,12 +41,20 @@ _MILESTONE = '{"type": "milestone", "people": 100}'
 _SPIKE = '{"type": "spike", "factor": 2, "minutes": 5, "atLeast": 10}'
 
 
-def _check_message_text(value: str) -> str:
+def _check_length(value: str, most: int) -> str:
     if not value.strip():
         raise ValueError("must not be empty")
-    if len(value) > MAX_TEXT:
-        raise ValueError(f"must be at most {MAX_TEXT} characters, it has {len(value)}")
+    if len(value) > most:
+        raise ValueError(f"must be at most {most} characters, it has {len(value)}")
     return value
+
+
+def _check_message_text(value: str) -> str:
+    return _check_length(value, MAX_TEXT)
+
+
+def _check_mark(value: str) -> str:
+    return _check_length(value, MAX_MARK)
 
 
 # ------------------------------------------------------------------------------------------- bodies
@@ -96,6 +106,17 @@ class RemovalOfPerson(Message):
     until: Annotated[str, text_up_to(40)] | None = None
     seconds: Annotated[int, Field(ge=1, le=LONGEST_REMOVAL // SECOND)] | None = None
     reason: Annotated[str, text_up_to(200)] | None = None
+
+
+class MarkOfAdmin(Message):
+    """``{text}``: what happened just now, such as a release; charts show it to all who may read the
+    space's numbers."""
+
+    text: Annotated[
+        str,
+        text_up_to(4 * MAX_MARK),
+        BodyRule(_check_mark, {"minLength": 1, "maxLength": MAX_MARK}),
+    ]
 
 
 class Correction(Message):
@@ -385,6 +406,17 @@ def correct(call: Call) -> Corrected:
     return {"success": True, "space": space.id, "was": was, "total": body.total}
 
 
+# -------------------------------------------------------------------------------------------- marks
+
+
+def mark(call: Call) -> Done:
+    """Note on the charts what happens now, such as a release. It is an entry of the audit log."""
+    space = call.path_space
+    body = parse(MarkOfAdmin, call.request.json(), '{"text": "Release 2.3"}')
+    call.log_action(space, "mark", text=body.text)
+    return {"success": True, "space": space.id}
+
+
 # -------------------------------------------------------------------------------------------- audit
 
 
@@ -417,5 +449,6 @@ ROUTES = [
     _route("GET", "removals", removals, Removals),
     _route("DELETE", "removals/<removal>", lift_removal, Done, errors=[404]),
     _route("PUT", "engagement/<name>", correct, Corrected, body=Correction, errors=[404]),
+    _route("POST", "marks", mark, Done, body=MarkOfAdmin),
     _route("GET", "audit", audit, AuditLog, query=TIMES),
 ]

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from headcount import __version__
 from headcount.model.access import EVERYWHERE, Action, Scope, covers
+from headcount.usecases.parameters import flag
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
-from headcount.web.routing import DAYS, TIMES, Query, Reply, Route, Who, briefly_cached, page_query
+from headcount.web.routing import (
+    DAYS,
+    HISTORY,
+    TIMES,
+    Query,
+    Reply,
+    Route,
+    Who,
+    briefly_cached,
+    page_query,
+)
 
 if TYPE_CHECKING:
     from headcount.web import answers
@@ -64,7 +75,32 @@ def timeline(call: Call) -> answers.Timeline:
 
 def days(call: Call) -> answers.Days:
     """A row for each UTC day with a session in the space, including today so far."""
-    return call.services.reader.days(call.path_space, call.query("from"), call.query("to"))
+    quarters = flag("quarters", call.query("quarters"))
+    return call.services.reader.days(
+        call.path_space, call.query("from"), call.query("to"), quarters=quarters
+    )
+
+
+def history(call: Call) -> answers.History:
+    """Up to 32 days in equal steps, to compare them.
+
+    With a period before, with what is usual at these times, and with what admins noted.
+    """
+    space = call.path_space
+    found = history_of(call, space.id)
+    return {**found, "marks": call.services.reader.marks(space, found["from"], found["to"])}
+
+
+def history_of(call: Call, space: str) -> answers.History:
+    """The series of a space or roll-up, as the query asks for it."""
+    return call.services.reader.history_of(
+        space,
+        call.query("from"),
+        call.query("to"),
+        step=call.query("step"),
+        compare=call.query("compare"),
+        usual=flag("usual", call.query("usual")),
+    )
 
 
 def costs(call: Call) -> answers.Costs:
@@ -75,6 +111,11 @@ def costs(call: Call) -> answers.Costs:
     return call.services.reader.costs(call.query("from"), call.query("to"))
 
 
+_QUARTERS = Query(
+    "quarters",
+    "With the views of each quarter of an hour",
+    {"type": "boolean", "default": False},
+)
 _READ, _PEOPLE = Scope(Action.READ, "<space>"), Scope(Action.PEOPLE, "<space>")
 
 
@@ -117,7 +158,8 @@ ROUTES = [
     _read("snapshot", snapshot, "Snapshot", _PEOPLE, page_query("Visits per page"), errors=[409]),
     _read("explain", explain, "Explanation", _PEOPLE, page_query("Rows per page, counted or not")),
     _read("timeline", timeline, "Timeline", _READ, TIMES),
-    _read("days", days, "Days", _READ, DAYS),
+    _read("history", history, "History", _READ, HISTORY),
+    _read("days", days, "Days", _READ, [*DAYS, _QUARTERS]),
     Route(
         "GET",
         "/v1/costs",

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 from headcount.model.access import Action, Scope, covers
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
-from headcount.web.routing import DAYS, TIMES, Query, Reply, Route, Who, briefly_cached, page_query
+from headcount.web.native import history_of
+from headcount.web.routing import (
+    DAYS,
+    HISTORY,
+    TIMES,
+    Query,
+    Reply,
+    Route,
+    Who,
+    briefly_cached,
+    page_query,
+)
 
 if TYPE_CHECKING:
     from headcount.web import answers
@@ -28,6 +39,11 @@ def kind_timeline(call: Call) -> answers.Timeline:
     return _timeline(call, "kind")
 
 
+def kind_history(call: Call) -> answers.History:
+    """Up to 32 days of the kind in equal steps, to compare them with before and with the usual."""
+    return history_of(call, _id(call, "kind"))
+
+
 def kind_days(call: Call) -> answers.Days:
     """A row for each UTC day that is over, with the distinct people of all spaces of the kind."""
     return _days(call, "kind")
@@ -41,6 +57,11 @@ def group(call: Call) -> answers.RollUp | Reply:
 def group_timeline(call: Call) -> answers.Timeline:
     """A point for each minute with a session in the group, by default of the last hour."""
     return _timeline(call, "group")
+
+
+def group_history(call: Call) -> answers.History:
+    """Up to 32 days of the group in equal steps, to compare them with before and with the usual."""
+    return history_of(call, _id(call, "group"))
 
 
 def group_days(call: Call) -> answers.Days:
@@ -133,10 +154,12 @@ ROUTES = [
     ),
     _route("kind", kind, "RollUp"),
     _route("kind", kind_timeline, "Timeline", "/timeline", TIMES),
+    _route("kind", kind_history, "History", "/history", HISTORY),
     _route("kind", kind_days, "Days", "/days", DAYS),
     _route("kind", kind_explain, "RollUpExplanation", "/explain", _PAGE, action=Action.PEOPLE),
     _route("group", group, "RollUp"),
     _route("group", group_timeline, "Timeline", "/timeline", TIMES),
+    _route("group", group_history, "History", "/history", HISTORY),
     _route("group", group_days, "Days", "/days", DAYS),
     _route("group", group_explain, "RollUpExplanation", "/explain", _PAGE, action=Action.PEOPLE),
 ]

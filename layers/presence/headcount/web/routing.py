@@ -57,6 +57,17 @@ _DAY = {"type": "string", "format": "date"}
 TIMES = [Query("from", "The earliest time", _TIME), Query("to", "The latest time", _TIME)]
 DAYS = [Query("from", "The first UTC day", _DAY), Query("to", "The last UTC day", _DAY)]
 """The parameters of periods."""
+HISTORY = [
+    *TIMES,
+    Query(
+        "step",
+        "Minutes of a step",
+        {"type": "integer", "minimum": 1, "maximum": 1440, "default": 1},
+    ),
+    Query("compare", "Compare with an equally long period that begins then", _TIME),
+    Query("usual", "With what is usual at these times", {"type": "boolean", "default": False}),
+]
+"""Those of a series."""
 
 
 def page_query(description: str) -> list[Query]:
@@ -154,6 +165,7 @@ MODULE_OF_PATH = {
     "/v1/spaces/<space>/removals": "headcount.web.moderation",
     "/v1/spaces/<space>/engagement": "headcount.web.moderation",
     "/v1/spaces/<space>/audit": "headcount.web.moderation",
+    "/v1/spaces/<space>/marks": "headcount.web.moderation",
     "/v1/erasures": "headcount.web.erasures",
     "/v1/people": "headcount.web.people",
     "/v1/shares": "headcount.web.shares",
