@@ -192,7 +192,7 @@ def dashboard(page: Page, backend: Backend, updates: int) -> tuple[float, float]
     """The cost of a version from the socket, and of reading all sessions again."""
     page.route(f"{ORIGIN}/**", backend.answer)
     page.route_web_socket("ws://headcount.test/**", backend.listen)
-    page.goto(f"{ORIGIN}/dashboard#token=bench&space={SPACE}")
+    page.goto(f"{ORIGIN}/dashboard#token=bench&space={SPACE}&tab=people")
     shown = page.locator("#viewers-count")
     page.get_by_test_id("viewer").first.wait_for()
     while page.locator("#more").is_visible():

@@ -61,12 +61,12 @@ SHOTS = [
     Shot("dashboard-dark", "space=site:main", dark=True),
     Shot("dashboard-phone", "space=site:main", PHONE),
     Shot("dashboard-phone-dark", "space=site:main", PHONE, dark=True),
-    Shot("dashboard-history", "space=site:main&range=week", scroll="#heat-section"),
+    Shot("dashboard-history", "space=site:main&tab=history"),
     Shot("dashboard-spaces", "view=spaces"),
     Shot("dashboard-live", "view=live"),
     Shot("dashboard-live-dark", "view=live", dark=True),
     Shot("dashboard-live-phone", "view=live", PHONE),
-    Shot("dashboard-stream", "space=stream:open-stage", scroll="#stream"),
+    Shot("dashboard-stream", "space=stream:open-stage&tab=stream"),
 ]
 
 
@@ -111,10 +111,9 @@ def take(browser: Browser, url: str, shot: Shot, target: Path) -> None:
 
 def wait_for_rows(page: Page, shot: Shot) -> None:
     """Wait for the slowest part of the view."""
-    if shot.place.startswith("space=site"):
-        page.get_by_test_id("top-page").first.wait_for(timeout=30_000)
-    tests = {"view=spaces": "space-row", "view=live": "activity", "space=stream": "stream"}
-    row = next((row for place, row in tests.items() if shot.place.startswith(place)), "viewer")
+    tests = {"tab=history": "heat", "tab=people": "viewer", "tab=stream": "stream"}
+    tests |= {"view=spaces": "space-row", "view=live": "activity"}
+    row = next((row for place, row in tests.items() if place in shot.place), "top-page")
     page.get_by_test_id(row).first.wait_for(timeout=30_000)
 
 

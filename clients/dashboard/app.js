@@ -8,6 +8,8 @@ export const app = {
   place: { view: 'spaces', space: null },
   /** Goes to a place; set by dashboard.js. */
   go: () => {},
+  /** The same, without a new history entry. */
+  replace: () => {},
   /** Called when the data's freshness may have changed. */
   changed: () => {},
 };

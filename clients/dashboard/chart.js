@@ -3,6 +3,8 @@
 import uPlot from 'uplot';
 import { element, setAttribute, setText } from './tools.js';
 
+const FONT = '12px system-ui, sans-serif'; // whole pixels: uPlot scales the digits before "px" by the screen's density
+
 const scheme = matchMedia('(prefers-color-scheme: dark)');
 
 function roundTop(most) {
@@ -39,9 +41,9 @@ export function createChart(frame, { lines, describe, label }) {
         y: { auto: false, range: (_, least, most) => [least ?? 0, most ?? 2] },
       },
       axes: [
-        { stroke: () => color('--soft'), font: '11.5px system-ui, sans-serif', grid: { show: false }, ticks: { show: false }, size: 26, gap: 4, space: 72, values: (_, at) => at.map((seconds) => label(seconds)) },
+        { stroke: () => color('--soft'), font: FONT, grid: { show: false }, ticks: { show: false }, size: 26, gap: 4, space: 72, values: (_, at) => at.map((seconds) => label(seconds)) },
         {
-          stroke: () => color('--soft'), font: '11.5px system-ui, sans-serif', size: 44, gap: 6, space: 44, ticks: { show: false },
+          stroke: () => color('--soft'), font: FONT, size: 44, gap: 6, space: 44, ticks: { show: false },
           grid: { stroke: () => color('--edge'), width: 1, dash: [2, 4] }, incrs: [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6].map((e) => n * 10 ** e)).sort((a, b) => a - b),
           values: (_, at) => at.map((n) => n.toLocaleString()),
         },

@@ -2,12 +2,16 @@
 
 import 'uplot/dist/uPlot.min.css';
 import './style.css';
-import { addressOf, keepSetting, readAddress } from './address.js';
+import { addressOf, isSameSpace, keepSetting, readAddress } from './address.js';
 import { app, showProblem } from './app.js';
 import { download } from './csv.js';
+import { forgetTitles, hasTitle, titleOf } from './names.js';
 import { STALE_AFTER, connect, connectionState, feed, listenTo, probe, startFeed, stopFeed, watchPeople, POLL_EVERY } from './feed.js';
-import { allows, get, keepToken, newScope, onServerClock, server, spaceName } from './server.js';
+import { allows, get, keepToken, newScope, onServerClock, server } from './server.js';
 import { beginSignIn, endSession, finishSignIn, forgetSession, isAnswer, isSignedIn, renew, schedule, session } from './session.js';
+import * as switcher from './switcher.js';
+import { renderTabs } from './tabs.js';
+import './menu.js';
 import { $, MINUTE, SECOND, clockTime, counted, duration, number, setAttribute, setText, storageOf, shown } from './tools.js';
 import { view as connection } from './views/connection.js';
 import { onAlert, onNotice } from './views/extras.js';
@@ -15,7 +19,7 @@ import { openShares } from './views/shares.js';
 import { view as live } from './views/live.js';
 import { onPeople, readAt, view as people } from './views/people.js';
 import { current, loadSnapshot, onHeadcount, showWaiting, versionsWaiting, view as space } from './views/space.js';
-import { loadChoices, view as spaces } from './views/spaces.js';
+import { kindsHere, loadChoices, spacesHere, view as spaces } from './views/spaces.js';
 import { view as streams } from './views/streams.js';
 
 const CONNECTIONS = {
@@ -34,12 +38,22 @@ const open = () => views[app.place.view];
 
 // --- Navigation ----------------------------------------------------------------------------------
 
+let entered = false; // the open view has its data
+let wanted = ''; // from the address: a space's name that is none
+let isPlain = false; // the address names no view
+
 function followAddress() {
-  const { token, place } = readAddress();
+  const read = readAddress();
+  const { token, place } = read;
+  ({ wanted, isPlain } = read);
   if (token) {
     app.place = place;
-    signIn(token);
-  } else enter(place);
+    return signIn(token);
+  }
+  if (!entered || !isSameSpace(app.place, place)) return enter(place);
+  app.place = place;
+  renderPage();
+  space.turn();
 }
 
 app.go = (place) => {
@@ -56,31 +70,43 @@ async function learnRights() {
   return true;
 }
 
+/** Where a token leads that may see people and no space. */
+const seesOnlyPeople = () => Boolean(server.rights) && !server.rights.allows.read && Boolean(server.rights.allows.people);
+
 async function enter(place) {
   newScope();
+  entered = false;
   app.place = place;
-  if (place.space) $('space-input').value = place.space;
+  switcher.clear();
   if (place.view !== 'space') {
     listenTo(null);
     space.forget();
-    $('space-input').value = '';
   }
   if (place.view !== 'people') watchPeople([]);
   resume({ refresh: false });
   renderPage();
   if (!server.token) return;
   if (!server.learned && !(await learnRights())) return;
+  if (isPlain && seesOnlyPeople()) return app.replace({ view: 'people' });
+  entered = true;
   renderPage();
   open().enter();
   if (place.view !== 'space') startFeed(); // a space reads its numbers first, and then starts it
+  if (wanted) switcher.find(wanted);
+  wanted = '';
 }
+
+app.replace = (where) => {
+  history.replaceState(null, '', addressOf(where));
+  followAddress();
+};
 
 function renderPage() {
   const signedIn = Boolean(server.token);
   $('unbuilt').hidden = true;
   $('sign-in').hidden = signedIn;
   $('main').classList.toggle('signed-out', !signedIn);
-  $('nav').hidden = $('controls').hidden = !signedIn;
+  $('nav').hidden = $('heading').hidden = !signedIn;
   $('sign-in-issuer').hidden = !session.config?.server;
   showProblem($('sign-in-problem'), session.config?.problem ?? '');
   $('share-open').hidden = app.place.view !== 'space' || !signedIn || !allows('share', app.place.space);
@@ -93,6 +119,10 @@ function renderPage() {
     if (link.dataset.view === app.place.view) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
+  $('wall-open').hidden = app.place.view !== 'space';
+  $('wall-open').href = addressOf({ ...app.place, tab: '', section: '', show: 'wall' });
+  $('space-form').hidden = seesOnlyPeople();
+  renderTabs();
   document.body.dataset.view = app.place.view;
   renderProblems();
   renderConnection();
@@ -106,7 +136,8 @@ function signOut(problem) {
   stopFeed();
   newScope();
   for (const view of Object.values(views)) view.forget();
-  $('spaces').replaceChildren();
+  forgetTitles();
+  switcher.clear();
   if (problem) server.problems.set('token', problem);
   renderPage();
   $('token-input').focus();
@@ -161,6 +192,15 @@ $('sign-in-issuer').onclick = () => beginSignIn();
 
 // --- Problems, connection, freshness -------------------------------------------------------------
 
+/** The heading: what the screen is about. */
+function renderTitle() {
+  const { view, space: name } = app.place;
+  const [, what] = (view === 'space' && /^~(kind|group):/.exec(name)) || [];
+  setText($('title'), view === 'space' ? titleOf(name) : open().title);
+  $('title-space').hidden = view !== 'space' || (!hasTitle(name) && !what);
+  if (!$('title-space').hidden) setText($('title-space'), what ? `All spaces of this ${what}` : name);
+}
+
 const renderProblems = () => showProblem($('error'), server.problems.values().next().value ?? '');
 
 function freshness() {
@@ -178,7 +218,8 @@ function renderConnection() {
   setText($('connection').lastElementChild, CONNECTIONS[state]);
   setAttribute($('connection').querySelector('use'), 'href', `#icon-${state === 'connecting' ? 'reconnecting' : state}`);
   const known = current();
-  const title = !server.token ? '' : app.place.view === 'space' ? `${known ? `${number(known.people)} · ` : ''}${spaceName(app.place.space)} — ` : `${open().title} — `;
+  renderTitle();
+  const title = !server.token ? '' : app.place.view === 'space' ? `${known ? `${number(known.people)} · ` : ''}${titleOf(app.place.space)} — ` : `${open().title} — `;
   const text = `${shown(title)}Headcount`;
   if (document.title !== text) document.title = text;
   const fresh = freshness();
@@ -251,7 +292,7 @@ async function stayAwake() {
 
 document.onfullscreenchange = async () => {
   const full = Boolean(document.fullscreenElement);
-  setText($('full').lastElementChild, full ? 'Leave full screen' : 'Full screen');
+  setText($('full'), full ? 'Leave full screen' : 'Full screen');
   if (full) await stayAwake();
   else awake?.release();
 };
@@ -264,7 +305,7 @@ const KEYS = {
   p: () => $('pause').click(),
   r: refreshNow,
   f: toggleFullScreen,
-  s: () => $('space-input').select(),
+  s: () => $('space-input').focus(),
   '/': () => [...document.querySelectorAll('[data-search]')].find((one) => one.checkVisibility())?.focus(),
   '?': () => $('keys').showModal(),
   ...Object.fromEntries(['spaces', 'live', 'streams', 'people', 'connection'].map((name, i) => [String(i + 1), () => app.go({ view: name })])),
@@ -290,19 +331,7 @@ $('keys-on').onchange = ({ target }) => {
 
 // --- Wiring --------------------------------------------------------------------------------------
 
-function chooseSpace() {
-  const chosen = $('space-input').value.trim();
-  if (!chosen || chosen === app.place.space || !$('space-form').reportValidity()) return;
-  app.go({ view: 'space', space: chosen });
-}
-
-$('space-form').onsubmit = (event) => {
-  event.preventDefault();
-  chooseSpace();
-};
-$('space-input').onchange = chooseSpace;
-$('space-input').oninput = ({ inputType }) => (!inputType || inputType === 'insertReplacementText') && chooseSpace(); // chosen from the list
-$('space-input').onfocus = () => server.token && loadChoices().catch(() => {});
+Object.assign(switcher.known, { spaces: spacesHere, kinds: kindsHere, load: loadChoices });
 $('token-form').onsubmit = (event) => {
   event.preventDefault();
   const { value } = $('token-input');
@@ -331,6 +360,7 @@ document.onclick = (event) => {
   event.preventDefault(); // also from /admin/live: it is the same page
   history.pushState(null, '', link.getAttribute('href'));
   followAddress();
+  if (link.dataset.tab) return;
   scrollTo(0, 0);
   $('main').focus({ preventScroll: true });
 };

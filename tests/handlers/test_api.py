@@ -193,6 +193,26 @@ def test_live_spaces_come_largest_first(world: World) -> None:
     ]
     everywhere = world.get("/v1/spaces", token=world.admin).body["spaces"]
     assert [one["space"] for one in everywhere] == ["course:large", "course:small", SITE]
+    peak = world.get("/v1/spaces/course:large").body["peak"]
+    assert peak["people"] == everywhere[0]["peak"]["people"] == 3
+    assert everywhere[0]["peak"] == peak
+
+
+def test_the_kinds_that_a_token_may_read_are_listed_with_the_spaces_they_name(
+    memory: Engine, worlds: Worlds
+) -> None:
+    world = worlds(memory, Kinds="site:ids=main+blog,counts=public course link:lease=300")
+
+    def listed(scopes: str, **query: str) -> list[tuple[str, list[str]]]:
+        token = world.token(sub="u1", headcount_scopes=scopes)
+        body = world.get("/v1/spaces", token=token, **query).body
+        return [(one["kind"], one["spaces"]) for one in body["kinds"]]
+
+    everything = [("site", ["site:main", "site:blog"]), ("course", []), ("link", [])]
+    assert listed("read:*") == everything
+    assert listed("read:*", kind="course") == [("course", [])]
+    assert listed("read:site:blog read:link:*") == [("site", ["site:blog"]), ("link", [])]
+    assert listed("read:course:42") == []
 
 
 def test_a_timeline_is_the_last_hour_unless_asked_for_another(world: World) -> None:

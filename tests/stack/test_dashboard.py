@@ -74,6 +74,15 @@ class Watched:
 
         self.page.route(re.compile(path), answer)
 
+    def tab(self, name: str) -> None:
+        """Open a tab of the space."""
+        self.page.locator("#tabs").get_by_role("link", name=name, exact=True).click()
+
+    def choose(self, action: str) -> None:
+        """Choose from the menu of actions."""
+        self.page.get_by_test_id("menu-open").click()
+        self.page.get_by_test_id("menu").get_by_text(action, exact=True).click()
+
     def saves(self, name: str) -> list[list[str]]:
         """The rows of the CSV file that the only visible button of that name saves."""
         with self.page.expect_download() as saved:
@@ -160,14 +169,16 @@ def test_pages_and_sessions_are_listed(
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("/docs")
     expect(rows.first).to_contain_text("2")
+    expect(watched.page.get_by_test_id("timeline")).to_be_visible()
+    watched.tab("People")
     viewers = watched.page.get_by_test_id("viewers").get_by_test_id("viewer")
     expect(viewers).to_have_count(3, timeout=8000)
 
     api.leave(space, "tab-2")
+    expect(viewers).to_have_count(2, timeout=8000)
+    watched.tab("Live")
     watched.shows("people", "2")
     expect(rows).to_have_count(1)
-    expect(viewers).to_have_count(2, timeout=8000)
-    expect(watched.page.get_by_test_id("timeline")).to_be_visible()
     assert watched.complaints == []
 
 
@@ -177,8 +188,9 @@ def test_names_are_shown_as_text(stack: Stack, api: Api, space: str, watched: Wa
 
     watched.open(stack, space)
 
+    expect(watched.page.get_by_test_id("top-page")).to_contain_text("<script>", timeout=10_000)
+    watched.tab("People")
     expect(watched.page.get_by_test_id("viewer")).to_contain_text(words, timeout=10_000)
-    expect(watched.page.get_by_test_id("top-page")).to_contain_text("<script>")
     assert watched.complaints == []
 
 
@@ -200,6 +212,151 @@ def test_another_space_can_be_chosen(
     api.beat(one, "tab-9")
     api.beat(other, "tab-2")
     watched.shows("people", "3")
+
+
+def test_a_space_is_found_by_the_part_behind_the_colon_and_a_wrong_name_is_called_so(
+    stack: Stack, api: Api, spaces: Callable[..., str], watched: Watched
+) -> None:
+    page = watched.page
+    busy, quiet = spaces("busy", "course"), spaces("quiet")
+    api.beat(busy, "tab-1")
+    api.beat(quiet, "tab-1")
+    api.leave(quiet, "tab-1")
+    eventually(lambda: api.headcount(quiet)["version"] > 1, 10)
+    page.goto(f"{stack.outputs['dashboardUrl']}&space={busy.split(':')[1]}")
+    watched.shows("title", busy, within=12)
+
+    for name, at in (("nothing at all", ""), ("stk-nothing", "&view=spaces")):
+        page.goto(f"{stack.outputs['dashboardUrl']}{at}" + ("" if at else f"&space={name}"))
+        if at:
+            page.get_by_test_id("space-input").fill(name)
+            page.keyboard.press("Enter")
+        problem = page.get_by_test_id("space-problem")
+        expect(problem).to_contain_text(f"There is no space “{name}”", timeout=12_000)
+        expect(problem).to_contain_text("kind:id")
+        watched.shows("title", "Spaces")
+
+    # Nobody is there now, but somebody was.
+    page.get_by_test_id("space-input").fill(quiet.split(":")[1])
+    page.keyboard.press("Enter")
+    watched.shows("title", quiet, within=12)
+
+
+def test_spaces_are_chosen_from_a_list_with_arrow_keys(
+    stack: Stack, api: Api, spaces: Callable[..., str], watched: Watched
+) -> None:
+    page, box = watched.page, watched.page.get_by_test_id("space-input")
+    mark = f"pick{time.time_ns()}"
+    one, other = spaces(f"{mark}-a"), spaces(f"{mark}-b")
+    for number in range(2):
+        api.beat(other, f"tab-{number}", visitorId=f"v{number}")
+    api.beat(one, "tab-1")
+    watched.open_view(stack, "streams")
+    box.fill(mark)
+    options = page.get_by_test_id("space-options").get_by_role("option")
+    expect(options).to_have_count(2, timeout=12_000)
+    expect(options.first).to_have_accessible_name(re.compile(f"{other} +2 people"))
+    expect(box).to_have_attribute("aria-expanded", "true")
+    box.press("ArrowDown")
+    box.press("ArrowDown")
+    expect(page.get_by_role("option", selected=True).filter(visible=True)).to_contain_text(one)
+    box.press("Escape")
+    expect(options.first).to_be_hidden()
+    box.press("ArrowDown")
+    box.press("ArrowDown")
+    box.press("Enter")
+    watched.shows("title", other, within=10)
+    watched.shows("people", "2", within=8)
+    expect(box).to_have_value("")
+
+
+def test_a_space_has_a_heading_and_tabs_that_are_links(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    api.beat(space, "tab-1", userId="u1", name="Uma", page="/a")
+    watched.open(stack, space)
+    expect(page.get_by_role("heading", level=1)).to_have_text(space, timeout=10_000)
+    watched.shows("people", "1", within=10)
+    expect(page).to_have_title(f"1 · {space} — Headcount")
+    tabs = page.locator("#tabs").get_by_role("link")
+    expect(tabs.filter(visible=True)).to_have_text(["Live", "History", "People"])
+    shown = {"Live": "top-pages", "History": "heat", "People": "viewer"}
+    for name in ("People", "History", "Live"):
+        watched.tab(name)
+        expect(page.locator("#tabs [aria-current]")).to_have_text(name)
+        for one, card in shown.items():
+            expect(page.get_by_test_id(card)).to_be_visible(visible=one == name, timeout=10_000)
+    watched.tab("History")
+    assert parse_qs(urlsplit(page.url).fragment) == {"space": [space], "tab": ["history"]}
+    page.reload()
+    expect(page.get_by_test_id("heat")).to_be_visible(timeout=10_000)
+    page.go_back()
+    expect(page.get_by_test_id("top-pages")).to_be_visible(timeout=10_000)
+
+
+@pytest.mark.parametrize(
+    "link", ["days History days", "hours History heat", "sessions People viewers"]
+)
+def test_links_to_a_section_land_on_its_card_although_content_comes_late(
+    stack: Stack, api: Api, space: str, watched: Watched, link: str
+) -> None:
+    section, tab, card = link.split()
+    page = watched.page
+    for number in range(12):
+        api.beat(space, f"tab-{number}", userId=f"u{number}")
+    eventually(lambda: api.headcount(space)["people"] == 12, 10)
+    page.set_viewport_size({"width": 900, "height": 400})
+    late: list[Route] = []
+
+    released = False
+
+    def keep(route: Route) -> None:
+        if released:
+            route.continue_()
+        else:
+            late.append(route)
+
+    page.route(re.compile("/(timeline|days|viewers)"), keep)
+    watched.open(stack, space, f"&section={section}")
+    expect(page.locator("#tabs [aria-current]")).to_have_text(tab, timeout=10_000)
+    watched.shows("people", "12", within=10)
+    eventually(lambda: late, 10)
+    released = True
+    for route in late:
+        route.continue_()
+    if section == "sessions":
+        expect(page.get_by_test_id("viewer")).to_have_count(12, timeout=10_000)
+    else:
+        expect(page.locator("#heat-note")).to_contain_text("in this period", timeout=10_000)
+
+    def place() -> Any:
+        return page.evaluate(
+            """id => {
+              const { top } = document.getElementById(id).getBoundingClientRect();
+              const { scrollHeight } = document.documentElement;
+              return { top, ends: scrollY + innerHeight >= scrollHeight - 1 };
+            }""",
+            f"{card}-title",
+        )
+
+    def landed() -> bool:
+        at = place()
+        return bool(abs(at["top"] - 16) < 2 or (at["ends"] and 16 <= at["top"] < 400))
+
+    eventually(landed, 10, last=place)
+
+
+def test_a_token_that_may_only_see_people_lands_on_people(
+    stack: Stack, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    token = stack.token(sub="stk-friend", headcount_scopes="people:u:stk-ada")
+    page.goto(f"{watched.origin}/dashboard#token={token}")
+    watched.shows("title", "People", within=10)
+    expect(page.get_by_test_id("space-input")).to_be_hidden()
+    expect(page.get_by_test_id("error")).to_be_hidden()
+    assert "view=people" in page.url
 
 
 def test_without_a_socket_the_dashboard_polls(
@@ -417,6 +574,7 @@ def test_days_are_a_table_and_hours_by_weekday_a_heat_map(
     watched.open(stack, space)
     watched.shows("people", "0", within=10)
 
+    watched.tab("History")
     watched.page.locator("#days-section").scroll_into_view_if_needed()
     row = watched.page.get_by_test_id("days").locator("tbody tr")
     expect(row).to_contain_text("Nov 20", timeout=8000)
@@ -438,7 +596,7 @@ def test_sessions_are_filtered_with_progress_and_quality_and_the_filter_is_a_lin
 ) -> None:
     api.beat(space, "tab-1", userId="u1", name="Uma", facets={"device": "tablet"}, page="/a")
     api.beat(space, "tab-2", quality={"bandwidth": 4200}, facets={"quality": "720p"}, page="/b")
-    watched.open(stack, space, "&who=anonymous")
+    watched.open(stack, space, "&tab=people&who=anonymous")
     viewers = watched.page.get_by_test_id("viewer")
     expect(viewers).to_have_count(1, timeout=12_000)
     expect(viewers).to_contain_text("720p · 4,200 kbit/s")
@@ -491,7 +649,7 @@ def test_a_thousand_sessions_are_shown_fifty_at_a_time(
 
     api.beat(space, "tab-1")
     watched.answers("/viewers", page)
-    watched.open(stack, space)
+    watched.open(stack, space, "&tab=people")
     viewers = watched.page.get_by_test_id("viewer")
     expect(viewers).to_have_count(50, timeout=12_000)
     more = watched.page.get_by_role("button", name="Load more")
@@ -514,7 +672,7 @@ def test_what_a_spreadsheet_would_run_is_exported_as_text(
     names = ["=1+1", "+1", "-1", "@SUM(A1)", '"quoted", and more', "plain"]
     for number, name in enumerate(names):
         api.beat(space, f"tab-{number}", userId=f"u{number}", name=name)
-    watched.open(stack, space)
+    watched.open(stack, space, "&tab=people")
     expect(watched.page.get_by_test_id("viewer")).to_have_count(len(names), timeout=12_000)
 
     head, *rows = watched.saves("viewers")
@@ -910,7 +1068,7 @@ def test_a_row_of_the_sessions_leads_to_its_person(
     api.beat(space, "tab-2", visitorId=visitor, page="/b")
     page = watched.page
     for name, key, there in (("Uma", f"c:{user}", "/a"), ("Anonymous", f"v:{visitor}", "/b")):
-        watched.open(stack, space)
+        watched.open(stack, space, "&tab=people")
         page.get_by_test_id("viewer").get_by_role("link", name=name).click(timeout=12_000)
         expect(page.get_by_test_id("person")).to_contain_text(key)
         expect(page.get_by_test_id("place")).to_contain_text(there, timeout=10_000)
@@ -940,6 +1098,7 @@ def test_somebody_whom_the_token_may_not_see_is_refused_without_signing_out(
 
     api.beat(space, "tab-2", visitorId="stk-nobody")
     page.get_by_test_id("place").get_by_role("link").click()
+    watched.tab("People")
     rows = page.get_by_test_id("viewer")
     expect(rows).to_have_count(2, timeout=12_000)
     expect(rows.get_by_role("link")).to_have_text([friend])
@@ -996,11 +1155,13 @@ def test_a_stream_is_registered_started_watched_and_stopped(
     api.request("POST", f"{path}/events", body={"type": "chat", "count": 7}, token=api.token)
     api.beat(space, "tab-1", quality={"bandwidth": 4200, "latency": 85})
     row.get_by_role("link").click()
+    watched.shows("title", "Opening night", within=10)
+    watched.tab("Stream")
     panel = page.get_by_test_id("stream")
-    for words in ("Opening night", "Live since", "4,200 kbit/s", "85 ms", "rtmp", "6,000"):
+    for words in ("Live since", "4,200 kbit/s", "85 ms", "rtmp", "6,000"):
         expect(panel).to_contain_text(words, timeout=10_000)
     expect(panel.locator("#stream-engagement")).to_contain_text("Chat messages7")
-    panel.get_by_role("button", name="Stop stream").click()
+    watched.choose("Stop stream")
     expect(panel).to_contain_text("Stopped since", timeout=8000)
     assert ["bandwidth", "4200"] in watched.saves("stream")
     assert watched.complaints == []
@@ -1049,7 +1210,7 @@ def test_the_sockets_own_state_is_shown(
     watched.shows("connection", "Live", within=10)
     api.beat(space, "tab-1")
     watched.shows("people", "1", within=8)
-    page.get_by_role("link", name="Connection").click()
+    watched.choose("Connection")
     socket = page.get_by_test_id("socket")
     fact = lambda name: socket.locator("div", has=page.get_by_text(name, exact=True))  # noqa: E731
     expect(fact("State")).to_contain_text("Live")
@@ -1092,14 +1253,14 @@ def test_a_wall_display_fills_the_screen_without_names(
     page = watched.page
     api.beat(space, "tab-1", userId="u1", name="Uma")
     watched.open(stack, space)
-    expect(page.get_by_test_id("viewer")).to_be_visible(timeout=12_000)
-    page.get_by_test_id("full").click()
+    watched.shows("people", "1", within=12)
+    watched.choose("Full screen")
     page.wait_for_function("Boolean(document.fullscreenElement)")
     expect(page.get_by_test_id("people")).to_be_visible()
-    expect(page.get_by_test_id("viewer")).to_be_hidden()
     expect(page.get_by_test_id("extras")).to_be_hidden()
-    page.get_by_test_id("full").click()
-    expect(page.get_by_test_id("viewer")).to_be_visible()
+    expect(page.get_by_test_id("menu-open")).to_be_hidden()
+    page.keyboard.press("f")
+    expect(page.get_by_test_id("extras")).to_be_visible()
 
 
 # ----------------------------------------------------------------------- alerts, messages, removals
@@ -1238,24 +1399,29 @@ def test_a_rule_is_added_and_deleted_and_a_message_sent_and_ended(
     assert len(watched.saves("audit")) == 6
 
 
+def open_removal(page: Page) -> None:
+    page.get_by_role("button", name="Actions for Uma").first.click()
+    page.get_by_test_id("row-menu").get_by_role("button", name="Remove…").click()
+
+
 def test_a_person_is_removed_from_the_list_and_the_removal_lifted(
     stack: Stack, api: Api, space: str, watched: Watched
 ) -> None:
     page = watched.page
     api.beat(space, "tab-1", userId="u1", name="Uma")
     api.beat(space, "tab-2", visitorId="v2")
-    watched.open(stack, space)
+    watched.open(stack, space, "&tab=people")
     viewers = page.get_by_test_id("viewer")
     expect(viewers).to_have_count(2, timeout=12_000)
     watched.shows("connection", "Live", within=8)
 
-    page.get_by_role("button", name="Remove Uma").click()
+    open_removal(page)
     dialog = page.get_by_role("dialog", name="Remove from this space")
     expect(dialog).to_contain_text("Uma, user u1")
     expect(dialog.get_by_label("For how long")).to_have_value("3600")
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_be_hidden()
-    page.get_by_role("button", name="Remove Uma").click()
+    open_removal(page)
     dialog.get_by_label("Reason").fill("spam")
     dialog.get_by_role("button", name="Remove").click()
     expect(dialog).to_be_hidden(timeout=8000)
@@ -1264,6 +1430,7 @@ def test_a_person_is_removed_from_the_list_and_the_removal_lifted(
     (removal,) = act(api, "GET", f"{path_of(space)}/removals")["removals"]
     assert (removal["userId"], removal["sessionId"], removal["reason"]) == ("u1", None, "spam")
 
+    watched.tab("Live")
     page.get_by_test_id("extras").locator("summary").click()
     removals = page.get_by_test_id("removals").get_by_role("listitem")
     expect(removals).to_contain_text("user u1", timeout=8000)
@@ -1294,7 +1461,9 @@ def test_the_whole_page_weighs_less_than_150_kilobytes(stack: Stack, api: Api) -
 VIEWS = {
     "spaces": "view=spaces",
     "space": "space={space}",
-    "stream": "space=stream:{id}",
+    "history": "space={space}&tab=history",
+    "here": "space={space}&tab=people",
+    "stream": "space=stream:{id}&tab=stream",
     "live": "view=live",
     "streams": "view=streams",
     "people": "view=people&person=v:{visitor}",
@@ -1310,10 +1479,11 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
     Bundler().install("axe-core")
     space, stream = spaces("axe"), spaces("axe", "stream")
     for number in range(3):
-        rest = {"facets": {"device": "tablet", "country": "DE"}, "page": "/a"}
+        # Hidden tabs have the longer lease: no one goes while all views are looked at.
+        rest = {"facets": {"device": "tablet", "country": "DE"}, "page": "/a", "state": "hidden"}
         api.beat(space, f"tab-{number}", userId=f"u{number}", name="Uma", **rest)
     visitor = f"stk-{time.time_ns()}"
-    api.beat(stream, "tab-1", visitorId=visitor, quality={"bandwidth": 4200})
+    api.beat(stream, "tab-1", visitorId=visitor, quality={"bandwidth": 4200}, state="hidden")
     act(api, "PUT", f"{path_of(space)}/alerts/rush", {"type": "milestone", "people": 9})
     act(api, "POST", f"{path_of(space)}/messages", {"text": "Hello", "level": "warning"})
     act(api, "POST", f"{path_of(space)}/removals", {"userId": "gone", "reason": "spam"})
@@ -1342,14 +1512,7 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
         page.set_viewport_size({"width": 390, "height": 844})
         fits_its_window(page)
         page.set_viewport_size({"width": 1280, "height": 800})
-        if name == "space":
-            page.get_by_role("button", name="Remove Uma").first.click()
-            found["removal"] = barriers(page)
-            page.keyboard.press("Escape")
-            page.get_by_test_id("share-open").click()
-            expect(page.get_by_test_id("share")).to_be_visible()
-            found["share"] = barriers(page)
-            page.keyboard.press("Escape")
+        found |= barriers_of_what_opens(watched, name)
     page.keyboard.press("?")
     found["keys"] = barriers(page)
     context.close()
@@ -1357,10 +1520,33 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
     assert [words for words in watched.complaints if not NETWORK_NOISE.match(words)] == []
 
 
+def barriers_of_what_opens(watched: Watched, view: str) -> dict[str, list[str]]:
+    """In a view's dialogs and menus."""
+    page, found = watched.page, {}
+    if view == "space":
+        watched.choose("Share…")
+        expect(page.get_by_test_id("share")).to_be_visible()
+        found["share"] = barriers(page)
+        page.keyboard.press("Escape")
+        page.get_by_test_id("menu-open").click()
+        found["menu"] = barriers(page)
+        page.keyboard.press("Escape")
+        page.get_by_test_id("space-input").focus()
+        expect(page.get_by_test_id("space-options")).to_be_visible(timeout=8000)
+        found["switcher"] = barriers(page)
+    if view == "here":
+        open_removal(page)
+        found["removal"] = barriers(page)
+        page.keyboard.press("Escape")
+    return found
+
+
 def settled(page: Page, view: str) -> None:
     """Wait until a view shows its data."""
     shown = {
-        "space": page.get_by_test_id("viewer").nth(2),
+        "space": page.get_by_test_id("top-page"),
+        "history": page.get_by_test_id("heat"),
+        "here": page.get_by_test_id("viewer").nth(2),
         "stream": page.get_by_test_id("stream"),
         "live": page.get_by_test_id("activity").nth(2),
         "spaces": page.get_by_test_id("rollup-row").first,

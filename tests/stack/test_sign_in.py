@@ -211,12 +211,14 @@ def test_a_person_signs_in_stays_signed_in_and_signs_out(
     changed = "first => sessionStorage['headcount.token'] !== first"
     page.wait_for_function(changed, arg=first, timeout=TIMEOUT)
     assert requests == [], "the page stayed"
+    page.get_by_test_id("menu-open").click()
     page.get_by_role("link", name="Connection").click()
     with page.expect_websocket(timeout=TIMEOUT) as opened:
         page.get_by_role("button", name="Reconnect").click()
     assert parse_qs(urlsplit(opened.value.url).query)["token"] not in ([first], [None])
     tab.is_live()
 
+    page.get_by_test_id("menu-open").click()
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("button", name="Yes, sign me out").click()
     tab.is_signed_out()
@@ -294,6 +296,7 @@ def test_a_link_is_made_opened_and_revoked(
     page = admin.page
     page.goto(f"{stack.outputs['dashboardUrl']}&space={space}")
     admin.is_live()
+    page.get_by_test_id("menu-open").click()
     page.get_by_test_id("share-open").click()
     dialog = page.get_by_test_id("share")
     dialog.get_by_label("Label").fill("Lobby")

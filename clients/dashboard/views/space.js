@@ -7,6 +7,7 @@ import { connectionState, feed, isCurrent, listenTo, startFeed } from '../feed.j
 import { allows, attempt, get, isRollup, mayRead, minuteOf, onServerClock, server, serverNow, spaceName, spacePath, timelineBetween } from '../server.js';
 import { createBarCard, setNumbers, updateBars } from '../tables.js';
 import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, duration, number, paced, percent, reconcile, setText } from '../tools.js';
+import { land } from '../tabs.js';
 import * as extras from './extras.js';
 import * as history from './history.js';
 import * as viewers from './viewers.js';
@@ -66,7 +67,6 @@ function show(body) {
   const isEmpty = body.sessions === 0 || isRollup(app.place.space);
   $('empty').hidden = !isEmpty || isRollup(app.place.space);
   $('facets').hidden = isEmpty;
-  $('people-here').hidden = isEmpty || !allows('people', app.place.space);
   setText($('empty-title'), body.views?.total ? 'No one is here right now' : 'No visitors yet');
   setText($('snippet'), snippetFor(app.place.space));
   setText($('curl'), `curl -X POST ${location.origin}${spacePath(app.place.space, '/presence')} -H 'content-type: application/json' -d '{"sessionId":"me","page":"/"}'`);
@@ -279,7 +279,7 @@ function forget() {
   feed.version = -1;
   feed.contactAt = null;
   Object.assign(timeline, { points: [], from: Infinity, to: null, readAt: 0 });
-  $('people-here').hidden = $('facets').hidden = $('empty').hidden = true;
+  $('facets').hidden = $('empty').hidden = true;
   for (const id of ['facets', 'announcement']) $(id).replaceChildren(); // names must not outlive the right to see them
   for (const part of [viewers, history, stream, extras]) part.forget();
   renderNumbers();
@@ -296,13 +296,20 @@ export const view = {
     renderLimits();
     for (const part of [viewers, history, stream, extras]) part.enter();
     renderTimeline();
+    land();
     listenTo(app.place.space);
     // Read the numbers first: the response sets the clock, and it can say what is wrong with the token or the space. A refused socket cannot.
     if ((await attempt('space', loadSnapshot)) === 'aborted') return;
     renderNumbers();
     startFeed(); // before the other reads: live data comes first
     view.refresh({ now: true });
-    if (app.place.section) $({ sessions: 'viewers-title', hours: 'heat-title', days: 'days-title', stream: 'stream-title' }[app.place.section] ?? 'main')?.scrollIntoView();
+  },
+  /** Another tab, or a card in it. */
+  turn() {
+    renderTimeline();
+    stream.render();
+    viewers.refresh({ now: true });
+    land();
   },
   refresh(options) {
     if (options?.force) attempt('space', loadSnapshot);

@@ -1,26 +1,29 @@
 /** All live spaces and their people, by kind, with a search. */
 
-import { addressOf, keepSetting } from '../address.js';
+import { addressOf, isSpace, keepSetting } from '../address.js';
 import { app, bindFilters, polling, snippetFor } from '../app.js';
 import { POLL_EVERY } from '../feed.js';
 import { ServerError, allows, get, server, serverNow } from '../server.js';
+import { hasTitle, titleOf, titled } from '../names.js';
+import { forgetLines, sparkline } from '../spark.js';
 import { matches, setNumbers, shownOf, stackedTable } from '../tables.js';
-import { $, counted, DAY, dollarsOf, duration, element, HOUR, number, percent, reconcile, setText } from '../tools.js';
+import { $, DAY, dateTime, dollarsOf, duration, element, HOUR, number, percent, reconcile, setText } from '../tools.js';
 
-let spaces = [];
+let spaces = []; // the live ones
+let kinds = []; // {kind, spaces: those that its declaration names}
 let loaded = false;
 let costAt = 0;
 let rollups = [];
 let rolledUp = true; // false: there are none here, or none that the token may read
 
-const createRow = stackedTable($('spaces-rows'), [['space bar-cell', 'Space'], ['number', 'People'], ['number soft', 'Signed in'], ['number soft', 'Anonymous'], ['number soft', 'Sessions'], ['number soft ago', 'Last change']]);
+const createRow = stackedTable($('spaces-rows'), [['space bar-cell', 'Space'], ['number', 'People'], ['number soft', 'Signed in'], ['number soft', 'Anonymous'], ['number soft', 'Sessions'], ['number soft', 'Peak'], ['soft hour', 'Last hour'], ['number soft ago', 'Last change']]);
 const createRollup = stackedTable($('rollups-rows'), [['space bar-cell', 'Kind or group'], ['number', 'People'], ['number soft', 'Signed in'], ['number soft', 'Anonymous'], ['number soft', 'Sessions'], ['number soft', 'Spaces'], ['number soft', 'Peak']]);
 const poll = polling('spaces', 'spaces', () => Promise.all([loadSpaces(), loadRollups()]), POLL_EVERY);
 const kindOf = (space) => space.slice(0, space.indexOf(':'));
 const sum = (name) => spaces.reduce((total, one) => total + one[name], 0);
 
 async function loadSpaces() {
-  ({ spaces } = await get('/v1/spaces'));
+  ({ spaces, kinds = [] } = await get('/v1/spaces')); // a server before this release has no kinds
   loaded = true;
   render();
   if (!allows('read', '*')) {
@@ -78,45 +81,50 @@ async function loadCost() {
 
 function fitting() {
   const { q, kind } = app.place;
-  return spaces.filter(({ space }) => matches(q, [space]) && (!kind || kindOf(space) === kind));
+  return spacesHere().filter(({ space }) => matches(q, [space, titleOf(space)]) && (!kind || kindOf(space) === kind));
 }
 
 function render() {
-  const kinds = [...new Set(spaces.map(({ space }) => kindOf(space)))].sort();
+  const used = [...new Set(spacesHere().map(({ space }) => kindOf(space)))].sort();
+  const live = [...new Set(spaces.map(({ space }) => kindOf(space)))].sort();
   $('view-spaces').setAttribute('aria-busy', String(!loaded));
   setNumbers({
     'all-people': number(loaded ? sum('people') : NaN),
     'all-spaces': number(loaded ? spaces.length : NaN),
-    'all-kinds': number(loaded ? kinds.length : NaN),
-    'all-kinds-names': kinds.join(', '),
+    'all-kinds': number(loaded ? live.length : NaN),
+    'all-kinds-names': live.join(', '),
     'all-sessions': number(loaded ? sum('sessions') : NaN),
     'all-signed-in': number(loaded ? sum('signedIn') : NaN),
     'all-signed-in-share': sum('people') ? `${percent(sum('signedIn') / sum('people'))} of the people` : '',
     'all-anonymous': number(loaded ? sum('anonymous') : NaN),
   });
-  renderKinds(kinds);
+  renderKinds(used);
   const shown = fitting();
   const most = Math.max(1, ...shown.map(({ people }) => people));
   reconcile($('spaces-rows'), shown, ({ space }) => space, create, (row, one) => {
-    const [space, people, signedIn, anonymous, sessions, asOf] = row.children;
+    const [space, people, signedIn, anonymous, sessions, peak, , asOf] = row.children;
     space.style.setProperty('--share', one.people / most);
-    [people, signedIn, anonymous, sessions].forEach((node, i) => setText(node, number([one.people, one.signedIn, one.anonymous, one.sessions][i])));
-    asOf.dataset.at = one.asOf;
+    const [link, name] = space.firstChild.children;
+    setText(link, titleOf(one.space));
+    setText(name, hasTitle(one.space) ? one.space : '');
+    [people, signedIn, anonymous, sessions, peak].forEach((node, i) => setText(node, number([one.people, one.signedIn, one.anonymous, one.sessions, one.peak?.people ?? NaN][i])));
+    peak.title = one.peak ? dateTime(one.peak.at) : '';
+    asOf.dataset.at = one.asOf ?? '';
   });
   $('spaces-rows').closest('table').hidden = !shown.length;
-  setText($('spaces-count'), loaded ? shownOf(shown.length, spaces.length, 'space', 'spaces') : 'Loading…');
+  setText($('spaces-count'), loaded ? shownOf(shown.length, spacesHere().length, 'space', 'spaces') : 'Loading…');
   $('spaces-empty').hidden = !loaded || shown.length > 0;
   setText($('spaces-empty'), spaces.length ? 'No spaces match. Clear the search or choose another kind.' : 'No visitors right now. To count visitors, paste this snippet into your pages:');
   $('spaces-snippet').hidden = !loaded || spaces.length > 0;
   setText($('spaces-snippet').firstChild, snippetFor('site:main'));
-  updateChoices();
   tick();
 }
 
 function create(one) {
   const row = createRow();
   row.dataset.testid = 'space-row';
-  row.firstChild.append(element('span', {}, element('a', { href: addressOf({ view: 'space', space: one.space }) }, one.space)));
+  row.firstChild.append(element('span', {}, element('a', { href: addressOf({ view: 'space', space: one.space }) }), element('span', { class: 'sub tag' })));
+  row.children[6].append(sparkline(one.space));
   return row;
 }
 
@@ -132,18 +140,22 @@ function renderKinds(kinds) {
   }, (button, [kind]) => button.setAttribute('aria-pressed', String((app.place.kind ?? '') === kind)));
 }
 
-/** The suggestions in the header's space field, in every view. */
-function updateChoices() {
-  $('spaces').replaceChildren(...spaces.map((live) => element('option', { value: live.space, label: counted(live.people, 'person', 'people') })));
+/** The spaces that the switcher offers, in every view, and their kinds. */
+export const kindsHere = () => [...new Set([...kinds.map(({ kind }) => kind), ...spaces.map(({ space }) => kindOf(space))])].sort();
+export function spacesHere() {
+  const live = new Set(spaces.map(({ space }) => space));
+  const allowed = (server.rights?.allows.read ?? []).filter(isSpace);
+  const empty = new Set([...kinds.flatMap((one) => one.spaces), ...allowed, ...titled()].filter((space) => !live.has(space)));
+  return [...spaces, ...[...empty].sort().map((space) => ({ space, people: 0, signedIn: 0, anonymous: 0, sessions: 0, peak: null, asOf: null }))];
 }
 
 export async function loadChoices(always) {
-  if (always || app.place.view !== 'spaces') await loadSpaces();
+  if (always || app.place.view !== 'spaces' || !loaded) await loadSpaces();
 }
 
 function tick() {
   const now = serverNow();
-  for (const node of $('spaces-rows').querySelectorAll('.ago')) setText(node, `${duration(now - Date.parse(node.dataset.at))} ago`);
+  for (const node of $('spaces-rows').querySelectorAll('.ago')) setText(node, node.dataset.at ? `${duration(now - Date.parse(node.dataset.at))} ago` : '–');
 }
 
 const fillFilters = bindFilters({ 'spaces-search': 'q' }, render);
@@ -161,6 +173,8 @@ export const view = {
   tick,
   forget() {
     spaces = [];
+    kinds = [];
+    forgetLines();
     loaded = false;
     costAt = 0;
     rollups = [];
@@ -172,6 +186,6 @@ export const view = {
   },
   csv: {
     rollups: () => ['kinds-and-groups', [['kind', 'group', 'people', 'signed in', 'anonymous', 'sessions', 'spaces', 'peak', 'as of'], ...listed().map((one) => [one.kind, one.group, one.people, one.signedIn, one.anonymous, one.sessions, one.spaces, one.peak?.people ?? 0, one.asOf])]],
-    spaces: () => ['spaces', [['space', 'people', 'signed in', 'anonymous', 'sessions', 'as of'], ...fitting().map((one) => [one.space, one.people, one.signedIn, one.anonymous, one.sessions, one.asOf])]],
+    spaces: () => ['spaces', [['space', 'people', 'signed in', 'anonymous', 'sessions', 'peak', 'as of'], ...fitting().map((one) => [one.space, one.people, one.signedIn, one.anonymous, one.sessions, one.peak?.people, one.asOf])]],
   },
 };

@@ -3,6 +3,7 @@
 import { app, reading, whileDisabled } from '../app.js';
 import { createChart } from '../chart.js';
 import { POLL_EVERY } from '../feed.js';
+import { learnTitle } from '../names.js';
 import { allows, attempt, get, request, serverNow } from '../server.js';
 import { updatePairs } from '../tables.js';
 import { $, HOUR, SECOND, capitalised, clockTime, counted, decimal, duration, element, number, percent, reconcile, setText } from '../tools.js';
@@ -46,16 +47,16 @@ function engagement() {
   ];
 }
 
-function render() {
+export function render() {
   const id = streamIn(app.place.space);
   $('stream').hidden = !id || !body;
+  $('stream-toggle').hidden = !id || !body || app.place.view !== 'space' || !allows('ingest', app.place.space);
   if ($('stream').hidden) return;
   const known = body.stream;
-  setText($('stream-title'), known?.title ? `Stream: ${known.title}` : 'Stream');
+  if (learnTitle(app.place.space, known?.title)) app.changed();
   $('stream-status').dataset.status = known?.status ?? 'unregistered';
   const since = known?.status === 'live' ? known.startedAt : known?.stoppedAt;
   setText($('stream-status'), known ? `${capitalised(known.status)}${since ? ` since ${clockTime(since)}` : ''}` : 'Not registered');
-  $('stream-toggle').hidden = !allows('ingest', app.place.space);
   setText($('stream-toggle'), known?.status === 'live' ? 'Stop stream' : 'Start stream');
   updatePairs($('stream-quality'), quality());
   updatePairs($('stream-engagement'), engagement());
@@ -102,7 +103,7 @@ export function enter() {
 
 export function forget() {
   body = null;
-  $('stream').hidden = true;
+  $('stream').hidden = $('stream-toggle').hidden = true;
 }
 
 export const csv = {

@@ -3,6 +3,7 @@
 import { addressOf } from '../address.js';
 import { app, bindFilters, onSubmit, polling, showProblem } from '../app.js';
 import { POLL_EVERY } from '../feed.js';
+import { learnTitle } from '../names.js';
 import { allows, attempt, get, messageOf, request } from '../server.js';
 import { matches, setNumbers, shownOf, stackedTable } from '../tables.js';
 import { $, SECOND, capitalised, dateTime, element, number, reconcile, setText, shown } from '../tools.js';
@@ -19,6 +20,7 @@ setInterval(() => app.place.view === 'streams' && !document.hidden && watchConta
 
 async function load() {
   ({ streams } = await get('/api/streams'));
+  for (const { id, title } of streams) learnTitle(`stream:${id}`, title);
   loaded = true;
   render();
 }

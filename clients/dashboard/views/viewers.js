@@ -2,7 +2,9 @@
 
 import { keepSetting } from '../address.js';
 import { app, bindFilters, linkPerson, reading } from '../app.js';
+import { menuButton } from '../menu.js';
 import { allows, get, serverNow, spacePath } from '../server.js';
+import { isOpen } from '../tabs.js';
 import { matches, pager, stackedTable, updateOptions } from '../tables.js';
 import { $, SECOND, capitalised, counted, countryName, decimal, duration, element, number, percent, position, reconcile, setAttribute, setText, isBlank } from '../tools.js';
 import { confirmRemoval } from './extras.js';
@@ -11,11 +13,11 @@ const PER_REQUEST = 100;
 const PER_PAGE = 50;
 const UNITS = { bandwidth: 'kbit/s', latency: 'ms latency', buffering: 'buffering', errors: 'errors', quality: '' };
 const viewers = { list: [], requests: 1, cursor: null, loaded: false };
-const createRow = stackedTable($('viewers'), [['who', 'Who'], ['page', 'Activity'], ['device', 'Device'], ['quality', 'Quality'], ['state', 'State'], ['number since', 'Here for'], ['number seen', 'Last seen'], ['session', 'Session'], ['act', 'Remove']], false);
+const createRow = stackedTable($('viewers'), [['who', 'Who'], ['page', 'Activity'], ['device', 'Device'], ['quality', 'Quality'], ['state', 'State'], ['number since', 'Here for'], ['number seen', 'Last seen'], ['session', 'Session'], ['act', 'Actions']], false);
 const FILTERS = { 'viewers-search': 'q', 'viewers-who': 'who', 'viewers-state': 'state', 'viewers-device': 'device', 'viewers-sort': 'sort' };
 
 // Every hundred sessions are a request, so a longer list is read less often.
-export const refresh = reading('space', 'viewers', load, () => 3 * SECOND * Math.max(1, Math.ceil(viewers.list.length / PER_REQUEST)), () => allows('people', app.place.space));
+export const refresh = reading('space', 'viewers', load, () => 3 * SECOND * Math.max(1, Math.ceil(viewers.list.length / PER_REQUEST)), () => isOpen('people') && allows('people', app.place.space));
 const pages = pager($('viewers-before'), $('viewers-after'), PER_PAGE, () => render());
 
 async function load() {
@@ -57,6 +59,7 @@ function render() {
   updateOptions($('viewers-device'), viewers.list.map((one) => one.facets.device).filter(Boolean), capitalised);
   reconcile($('viewers'), pages.slice(shown), (viewer) => viewer.sessionId, create, update);
   $('viewers').closest('table').hidden = viewers.loaded && !shown.length;
+  $('viewers-nobody').hidden = !viewers.loaded || viewers.list.length > 0;
   $('viewers-none').hidden = !viewers.loaded || shown.length > 0 || !viewers.list.length;
   $('more').hidden = !viewers.cursor;
   viewers.shown = shown;
@@ -70,8 +73,7 @@ function create() {
   who.append(element('span', { class: 'avatar', 'aria-hidden': 'true' }), element('a', { class: 'name' }), element('span', { class: 'claim' }));
   page.append(element('span', { class: 'doing' }), element('span', { class: 'progress', hidden: '' }, element('progress', { max: 1, value: 0 }), element('span', { class: 'time' })));
   session.append(element('code'));
-  const button = element('button', { type: 'button', class: 'quiet' }, 'Remove');
-  button.onclick = () => confirmRemoval(viewers.list.find((one) => one.sessionId === row.dataset.key));
+  const button = menuButton(() => [['Remove…', () => confirmRemoval(viewers.list.find((one) => one.sessionId === row.dataset.key))]]);
   button.hidden = !allows('moderate', app.place.space);
   row.lastChild.append(button);
   return row;
@@ -83,7 +85,7 @@ function update(row, viewer) {
   setText(who.children[1], name || 'Anonymous');
   linkPerson(who.children[1], viewer.userId ? `${viewer.verified ? 'u' : 'c'}:${viewer.userId}` : viewer.visitorId ? `v:${viewer.visitorId}` : `s:${viewer.sessionId}`);
   setText(who.lastChild, viewer.userId && !viewer.verified ? 'not verified' : '');
-  setAttribute(row.lastChild.firstChild, 'aria-label', `Remove ${name || `session ${viewer.sessionId}`}`);
+  setAttribute(row.lastChild.firstChild, 'aria-label', `Actions for ${name || `session ${viewer.sessionId}`}`);
   who.classList.toggle('nameless', !name);
   updateAvatar(who.firstChild, name);
   updateDoing(page, viewer);

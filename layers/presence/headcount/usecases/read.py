@@ -171,7 +171,8 @@ class Reader:
         return next(iter(self._days(space, date, date)), None)
 
     def spaces(self, kind: str | None, shown: Callable[[str], bool]) -> answers.LiveSpaces:
-        """Spaces with anyone in them, largest first; only those that are ``shown``."""
+        """Spaces with anyone in them, largest first; only those that are ``shown``. And the kinds,
+        with the spaces that their declarations name."""
         kinds = [self.kinds.kind(kind)] if kind is not None else list(self.kinds)
         live = [space for one in kinds for space in self.headcounts.live(one.name) if shown(space)]
         heads = self.headcounts.many(live).values()
@@ -184,10 +185,19 @@ class Reader:
                     "sessions": head.tally.sessions,
                     "signedIn": head.tally.signed_in,
                     "anonymous": head.tally.anonymous,
+                    "peak": {"people": head.peak.people, "at": iso(head.peak.at)}
+                    if head.peak
+                    else None,
                     "asOf": iso(head.as_of),
                 }
                 for head in largest_first(heads)[:MAX_SPACES]
                 if head.tally.sessions
+            ],
+            "kinds": [
+                {"kind": one.name, "spaces": named}
+                for one in kinds
+                if (named := [space for id_ in one.ids if shown(space := f"{one.name}:{id_}")])
+                or shown(f"{one.name}:*")
             ],
         }
 

@@ -194,14 +194,23 @@ class LiveSpace(TypedDict):
     sessions: int
     signedIn: int
     anonymous: int
+    peak: Peak | None
     asOf: str
 
 
+class KindHere(TypedDict):
+    """A declared kind, and the spaces that its declaration names, by ``ids``."""
+
+    kind: str
+    spaces: list[str]
+
+
 class LiveSpaces(TypedDict):
-    """Largest first."""
+    """The live spaces, largest first, and what else there may be: empty ones."""
 
     success: bool
     spaces: list[LiveSpace]
+    kinds: list[KindHere]
 
 
 class Health(TypedDict):
