@@ -1,5 +1,6 @@
 // Hears the count of a space between beats, over a WebSocket. headcount.js and the elements load it when
-// somebody subscribes: a page holds one socket per space, however many show its count.
+// somebody subscribes: a page holds one socket per space, however many show its count. It also opens the socket of
+// a tab that is present by one.
 //
 // Fires `headcount-stale` on window when neither it nor a beat brought a count in time; the next `headcount`
 // ends that. What it does when a socket fails, is silent or old, or the tab is hidden: docs/client.md.
@@ -11,6 +12,7 @@ const FIRST_RETRY = 2 * SECOND;
 const MAX_RETRY = 5 * MINUTE;
 const FIRST_COUNT = 20 * SECOND; // a socket without one by then does not work
 const OVERDUE = 10 * SECOND; // of a beat's count: so long its retry may take
+const DIALLING = 20 * SECOND;
 const PONG = 15 * SECOND;
 const MAX_SILENCE = 9 * MINUTE; // API Gateway closes a socket after 10 minutes without a message in either direction
 const MAX_AGE = 105 * MINUTE; // and every socket after 2 hours
@@ -43,7 +45,32 @@ async function sharedToken() {
   return bearer ? { authorization: `Bearer ${bearer}` } : {};
 }
 
+/** A socket's address with these fields; undefined if the site has no sockets. `site.socketUrl` is kept. */
+async function addressOf(site, fields) {
+  site.socketUrl ??= (await (await fetch(new URL("/dashboard/config.json", site.endpoint))).json()).socketUrl ?? "";
+  if (!site.socketUrl) return undefined;
+  const url = new URL(site.socketUrl, site.endpoint);
+  url.protocol = url.protocol.replace("http", "ws");
+  for (const [name, value] of Object.entries(fields))
+    if (value != null) url.searchParams.set(name, typeof value === "object" ? JSON.stringify(value) : value);
+  return url;
+}
+
+/** Open the socket that holds a session. Fails if it does not open in time. */
+export async function dial(site, fields) {
+  const url = await addressOf(site, fields);
+  if (!url) throw new Error("no WebSocket API");
+  const socket = new WebSocket(url);
+  const timeout = setTimeout(() => socket.close(), DIALLING);
+  await new Promise((resolve, reject) => {
+    socket.onopen = resolve;
+    socket.onclose = reject;
+  }).finally(() => clearTimeout(timeout));
+  return socket;
+}
+
 function line({ space, endpoint, socketUrl, authorization = sharedToken }, onEnd) {
+  const site = { endpoint, socketUrl };
   const channels = new Set();
   let socket; // the one that hears, or is to
   let next; // the one that replaces it
@@ -67,13 +94,8 @@ function line({ space, endpoint, socketUrl, authorization = sharedToken }, onEnd
   }
 
   async function address() {
-    socketUrl ??= (await (await fetch(new URL("/dashboard/config.json", endpoint))).json()).socketUrl ?? "";
-    if (!socketUrl) return undefined;
-    const url = new URL(socketUrl, endpoint);
-    url.protocol = url.protocol.replace("http", "ws");
     const { authorization: bearer } = await authorization();
-    for (const [name, value] of Object.entries({ space, listen: "count", token: bearer?.slice(7) })) if (value) url.searchParams.set(name, value);
-    return url;
+    return addressOf(site, { space, listen: "count", token: bearer?.slice(7) });
   }
 
   async function connect() {

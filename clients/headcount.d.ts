@@ -38,6 +38,8 @@ export interface Options extends Doing {
   route?: "path" | "hash";
   /** Browser signals that prevent counting: `dnt`, `gpc` or both. */
   respect?: "dnt" | "gpc" | "dnt gpc" | "gpc dnt" | ("dnt" | "gpc")[];
+  /** `"off"`: don't send where a visit came from: referrer, campaign, entry page, new or returning. */
+  sources?: "on" | "off";
   /** `"manual"`: wait for `start()`. Otherwise wait for true. Nothing is stored or sent before. */
   consent?: "manual" | Consent;
   /** `"socket"`: be present by holding a WebSocket instead of beating: the same numbers at a lower price. */

@@ -27,6 +27,7 @@ const MAX_TEXT = 999; // the server stores at most a third of that
 const RETRYABLE = [408, 425, 429]; // the 4xx that go away by themselves
 const VISITOR_KEY = "headcount:visitor";
 const SINCE_KEY = "headcount:visitor-since"; // when its id was made, or first seen with a time
+const NEW_FOR = 30 * MINUTE; // after its id was made, a browser's visitor counts as new
 const VISITOR_FOR = 395 * 86_400_000; // 13 months: then the browser is a new visitor
 const TAB_KEY = "headcount:page"; // in sessionStorage
 const LEFT_KEY = "headcount:left"; // in localStorage
@@ -88,6 +89,18 @@ const visitor = () =>
     return id;
   });
 
+/** How a visit came about: facets that stay the same while it lasts. */
+const origin = (entry) => {
+  const campaign = [...new URLSearchParams(location.search)].filter(([name]) => /^utm_(source|medium|campaign)$/.test(name));
+  const host = attempt(() => new URL(document.referrer).host);
+  return {
+    ...Object.fromEntries(campaign),
+    referrer: host === location.host ? "" : host,
+    entry,
+    visitor: visitor() && (Date.now() - localStorage.getItem(SINCE_KEY) < NEW_FOR ? "new" : "returning"),
+  };
+};
+
 // Where storage is forbidden, only the tab's name outlives the page. It has to be set before the page closes.
 const isForbidden = inBrowser && !attempt(() => [sessionStorage.length, localStorage.length]);
 
@@ -140,6 +153,7 @@ export function connect(options) {
     route = here.defaults.route,
     respect = here.defaults.respect,
     consent = here.defaults.consent,
+    sources = here.defaults.sources,
     presence: transport = here.defaults.transport,
   } = options ?? {};
   const path = attempt(() => `/v1/spaces/${encodeURIComponent(space)}/presence`);
@@ -147,7 +161,7 @@ export function connect(options) {
   const known = spaces.get(address);
   if (known) return known.hold();
 
-  if (!spaces.size) here.defaults = { endpoint, hidden, route, respect, consent, transport };
+  if (!spaces.size) here.defaults = { endpoint, hidden, route, respect, consent, sources, transport };
 
   let { page, facets, details, quality, engagement } = options ?? {};
   let latest; // the last count that was received
@@ -172,7 +186,6 @@ export function connect(options) {
   let lastWarning;
   let checkedAt;
   let timer;
-  let { socketUrl } = options ?? {};
   let socket; // the open socket that holds the session
   let disarm = () => {}; // the leave that is sent when the page ends
   let door; // a cheaper address for beats; false: one failed there
@@ -182,15 +195,16 @@ export function connect(options) {
   const currentPage = () => location.pathname + (route === "hash" ? location.hash : "");
   let lastPage = inBrowser && currentPage();
 
-  const session = () => (tab.sessions[address] ??= { id: uuid(), seq: 0 });
+  const shownPage = () => text(page ?? currentPage());
+  const session = () => (tab.sessions[address] ??= { id: uuid(), seq: 0, from: sources !== "off" && !optsOut("dnt gpc") && origin(shownPage()) });
 
   function beatBody() {
     session().seq += 1;
     if (isForbidden) keepTab();
     const report = {
       ...here.person,
-      page: String(page ?? currentPage()).slice(0, MAX_TEXT),
-      facets: texts(isTablet ? { device: "tablet", ...facets } : facets),
+      page: shownPage(),
+      facets: texts({ ...(isTablet && { device: "tablet" }), ...session().from, ...facets }),
       state: document.hidden ? "hidden" : "active",
     };
     reported = JSON.stringify(report);
@@ -329,36 +343,25 @@ export function connect(options) {
     return MAX_SILENCE * (0.9 + Math.random() / 10);
   }
 
-  async function openSocket({ details: _, quality: __, engagement: ___, ...fields }, bearer) {
-    const config = new URL("/dashboard/config.json", endpoint);
-    const url = new URL((socketUrl ??= (await (await fetch(config)).json()).socketUrl), endpoint);
-    url.protocol = url.protocol.replace("http", "ws");
-    for (const [name, value] of Object.entries({ space, token: bearer, listen: listens() ? "count" : null, ...fields }))
-      if (value != null) url.searchParams.set(name, typeof value === "object" ? JSON.stringify(value) : value);
-    return new Promise((resolve, reject) => {
-      const opening = Object.assign(new WebSocket(url), { person: here.person, token: here.token, hears: listens(), at: Date.now() });
-      const timeout = setTimeout(() => opening.close(), REQUEST_TIMEOUT);
-      opening.onopen = () => {
-        clearTimeout(timeout);
-        resolve(opening);
-      };
-      opening.onmessage = ({ data }) => {
-        const message = attempt(() => JSON.parse(data));
-        if (opening !== socket || !message) return;
-        if (!message.error) return receive(message);
-        failures = MAX_FAILURES; // over HTTP the response says what is wrong
-        requestBeat();
-      };
-      opening.onclose = () => {
-        clearTimeout(timeout);
-        reject();
-        if (opening !== socket) return;
-        socket = undefined;
-        arm();
-        failures = Date.now() - opening.at < MINUTE ? failures + 1 : 0;
-        requestBeat(FIRST_RETRY * Math.random());
-      };
-    });
+  async function openSocket({ details: _, quality: __, engagement: ___, ...fields }, token) {
+    const known = { person: here.person, token: here.token, hears: listens(), at: Date.now() };
+    const { dial } = await import("./headcount-live.js");
+    const opened = Object.assign(await dial(frame, { space, token, listen: known.hears ? "count" : null, ...fields }), known);
+    opened.onmessage = ({ data }) => {
+      const message = attempt(() => JSON.parse(data));
+      if (opened !== socket || !message) return;
+      if (!message.error) return receive(message);
+      failures = MAX_FAILURES; // over HTTP the response says what is wrong
+      requestBeat();
+    };
+    opened.onclose = () => {
+      if (opened !== socket) return;
+      socket = undefined;
+      arm();
+      failures = Date.now() - opened.at < MINUTE ? failures + 1 : 0;
+      requestBeat(FIRST_RETRY * Math.random());
+    };
+    return opened;
   }
 
   // Until a count was received, a refusal may mean that only admins may listen.
@@ -550,7 +553,7 @@ export function connect(options) {
     // one that only listens.
     space,
     endpoint,
-    socketUrl,
+    socketUrl: options?.socketUrl,
     show,
     due: () => dueAt,
     wanted: () => listeners && wants() && latest?.count >= 0 && !(socket ? socket.hears : bySocket()),

@@ -140,12 +140,12 @@ export function position(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-const countries = new Intl.DisplayNames([], { type: 'region', fallback: 'code' });
-
-export function countryName(code) {
+const nameIn = (names) => (code) => {
   try {
-    return countries.of(code);
+    return names.of(code);
   } catch {
     return code; // the client sent something else
   }
-}
+};
+export const countryName = nameIn(new Intl.DisplayNames([], { type: 'region' }));
+export const languageName = nameIn(new Intl.DisplayNames([], { type: 'language' }));

@@ -77,11 +77,17 @@ def test_the_connections_fields_are_in_the_numbers(memory_world: World) -> None:
     head = world.headcount()
     assert (head["people"], head["signedIn"]) == (1, 1)
     facets = {name: values[0]["value"] for name, values in head["facets"].items()}
-    assert facets == {"page": "/a", "chapter": "2", "device": "desktop"}
+    assert facets == {
+        "page": "/a",
+        "chapter": "2",
+        "device": "desktop",
+        "browser": "Chrome",
+        "os": "macOS",
+    }
     world.send_beat("c1", userId="u1", page="/b", facets={"chapter": "3"})
     world.settle()
     facets = {n: values[0]["value"] for n, values in world.headcount()["facets"].items()}
-    assert facets == {"page": "/b", "chapter": "3", "device": "desktop"}
+    assert (facets["page"], facets["chapter"], facets["device"]) == ("/b", "3", "desktop")
 
 
 def test_beats_invoke_nothing_and_are_not_answered(world: World) -> None:

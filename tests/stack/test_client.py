@@ -461,7 +461,8 @@ def test_progress_is_sent_every_few_seconds_and_changes_at_once(
         )
     )
     assert news["page"] == "/film"
-    assert news["facets"] == {"activity": "watching", "part": "7"}
+    sources = {"entry": "/a", "visitor": "new"}
+    assert news["facets"] == {"activity": "watching", "part": "7", **sources}
     assert news["details"] == {"position": 39}
     becomes(here, (1, 1, ["/film"]))
     viewers = api.get(f"/v1/spaces/{quote(site.space, safe='')}/viewers").body["viewers"]

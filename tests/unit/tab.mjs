@@ -3,6 +3,7 @@
 //   node tab.mjs <headcount.js>: runs the story on stdin, prints what happened as JSON.
 
 import { readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 
 const [file] = process.argv.slice(2);
 const log = [];
@@ -102,8 +103,15 @@ stub(
   },
 );
 
-const source = readFileSync(file, "utf8").replaceAll("import.meta.url", '"https://api.example/headcount.js"');
-const client = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const inline = (text) => `data:text/javascript,${encodeURIComponent(text)}`;
+const live = inline(readFileSync(new URL("headcount-live.js", pathToFileURL(file)), "utf8"));
+// It dials, but does not listen: tests of that are in live.mjs.
+const dials = inline(`export { dial } from "${live}"; export const listen = () => {};`);
+await import(dials); // from now on, importing it takes no time
+const source = readFileSync(file, "utf8")
+  .replaceAll("import.meta.url", '"https://api.example/headcount.js"')
+  .replaceAll('"./headcount-live.js"', `"${dials}"`);
+const client = await import(inline(source));
 const does = {
   connect: (options) => client.connect({ space: "site:main", presence: "socket", ...options }),
   identify: (person) => client.identify(person),
@@ -137,6 +145,12 @@ const does = {
   receive: (message) => sockets.at(-1).onmessage({ data: JSON.stringify(message) }),
   door(url, works = true) {
     [door, doorWorks] = [url, works];
+  },
+  /** The page's address and referrer, and signals of the browser. */
+  come({ search = "", referrer = "", ...signals }) {
+    Object.assign(location, { search, host: "shop.example" });
+    Object.assign(page, { referrer });
+    Object.assign(navigator, signals);
   },
   network(works) {
     reachable = works;

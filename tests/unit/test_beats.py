@@ -10,8 +10,10 @@ from headcount.errors import InvalidRequestError
 from headcount.model.beat import (
     MAX_PAGE,
     MAX_TOTAL_BYTES,
+    SOURCES,
     Beat,
     Leave,
+    fitted,
     plain_beat,
     plain_leave,
     shown_page,
@@ -227,6 +229,30 @@ def test_a_beat_that_is_too_large_has_less_to_show_and_counts() -> None:
     assert small.facets
 
 
+def test_sources_are_missed_before_anything_else() -> None:
+    own = {"chapter": "1"}
+    fits = {"sessionId": "s" * 100, "page": "p" * 300, "avatar": "a" * 150, "facets": own}
+    body = {**fits, "facets": {**own, "referrer": "r" * 60, "browser": "Chrome", "entry": "/"}}
+    beat = parse_beat(body, SPACE)
+    assert beat.avatar == "a" * 150
+    assert beat.facets == {**own, "browser": "Chrome", "entry": "/"}
+
+
+def test_sources_are_no_part_of_the_eight_facets() -> None:
+    own = {f"f{number}": "x" for number in range(8)}
+    sources = dict.fromkeys(sorted(SOURCES), "y")
+    body = {"sessionId": "s1", "facets": {**sources, **own, "more": "z"}}
+    assert plain_beat(body) == Beat(session_id="s1", facets={**sources, **own})
+    assert parse(BeatMessage, body).beat == plain_beat(body)
+
+
+def test_an_entry_page_is_stored_as_pages_are() -> None:
+    path = "/новости/2026/как-выбрать"
+    body = {"sessionId": "s1", "facets": {"entry": quote(path), "referrer": "%D0"}}
+    assert plain_beat(body) == Beat("s1", facets={"entry": path, "referrer": "%D0"})
+    assert parse(BeatMessage, body).beat == plain_beat(body)
+
+
 def test_the_avatar_is_missed_least() -> None:
     body = {"sessionId": "s" * 100, "page": "p" * 300, "avatar": "a" * (200 - len(SPACE))}
     assert parse_beat(body, SPACE).avatar == body["avatar"]
@@ -283,6 +309,18 @@ def test_the_largest_beat_is_one_write_unit_even_after_nine_days(space: str) -> 
     assert row_size(space, beat, days=DAYS_OF_BEATS + 1, request="r" * 36) <= 1024
     assert row_size(space, beat, days=DAYS_OF_BEATS, request="r" * 36, parts=64) <= 1024
     assert parse_beat({**largest_beat(space), "name": "n" * 61}, space).avatar is None
+
+
+def test_the_largest_beat_with_all_sources_is_one_write_unit_too() -> None:
+    body = largest_beat(SPACE)
+    beat = parse_beat(body, SPACE)
+    more = dict.fromkeys([*sorted(SOURCES), "device", "country", "robot"], "y")
+    room = sum(len(name) + 2 for name in more)
+    assert beat.avatar is not None
+    beat = replace(beat, avatar=beat.avatar[:-room], facets={**beat.facets, **more})
+    assert fitted(beat, SPACE) == beat
+    assert row_size(SPACE, beat, days=DAYS_OF_BEATS + 1, request="r" * 36) <= 1024
+    assert fitted(replace(beat, name="n" * 61), SPACE) != beat
 
 
 Texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=60)

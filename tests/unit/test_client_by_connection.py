@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from typing import Any
 
+import pytest
+
 from lab.harness.template import ROOT
 from tests.support.missing import missing
 
@@ -73,7 +75,7 @@ def test_it_has_the_next_connection_before_it_closes_the_old_one() -> None:
 def test_changes_go_out_at_once() -> None:
     log = story(("pass", 10), ("update", {"facets": {"chapter": "2"}}), ("hide",))
     assert shape(log) == [("opened", 1), ("over", 1), ("over", 1)]
-    assert log[1]["frame"]["facets"] == {"chapter": "2"}
+    assert log[1]["frame"]["facets"]["chapter"] == "2"
     assert log[1]["frame"]["changed"] is True
     assert log[2]["frame"]["state"] == "hidden"
 
@@ -199,3 +201,65 @@ def test_a_browser_is_a_new_visitor_after_thirteen_months() -> None:
     assert first == still
     assert renewed != first
     assert then == renewed
+
+
+# ------------------------------------------------------------------------------------------ sources
+
+CAMPAIGN = "?utm_source=mail&utm_medium=email&utm_campaign=spring&utm_term=x&token=secret"
+
+
+def sources(come: dict[str, Any], *steps: tuple[Any, ...], **options: Any) -> list[dict[str, str]]:
+    """The facets of each beat of a tab that came so."""
+    log = story(("come", come), ("connect", options), *steps)
+    asked = [json.loads(one["asked"]["facets"]) for one in log if "opened" in one]
+    return asked + [one["frame"]["facets"] for one in log if "over" in one]
+
+
+def test_a_visit_says_where_it_came_from_and_nothing_else_of_the_address() -> None:
+    (facets,) = sources({"search": CAMPAIGN, "referrer": "https://www.news.example/a/b?q=1#c"})
+    assert facets == {
+        "utm_source": "mail",
+        "utm_medium": "email",
+        "utm_campaign": "spring",
+        "referrer": "www.news.example",
+        "entry": "/a",
+        "visitor": "new",
+    }
+
+
+def test_its_own_pages_are_no_referrer() -> None:
+    (facets,) = sources({"referrer": "https://shop.example/b"})
+    assert facets == {"entry": "/a", "visitor": "new"}
+
+
+def test_where_a_visit_came_from_stays_the_same_while_it_lasts() -> None:
+    steps = [("come", {}), ("update", {"page": "/b", "facets": {"chapter": "2"}})]
+    first, second = sources({"referrer": "https://news.example/"}, *steps)
+    assert second == {**first, "chapter": "2"}
+    assert second["entry"] == "/a"
+
+
+def test_the_pages_own_facets_take_precedence() -> None:
+    (facets,) = sources({}, facets={"visitor": "member", "entry": "start"})
+    assert facets == {"visitor": "member", "entry": "start"}
+
+
+def test_a_browser_that_was_here_before_returns() -> None:
+    steps = [("leave",), ("unload",), ("days", 1)]
+    log = story(("connect", {}), *steps, ("connect", {"space": "site:other"}))
+    visitors = [json.loads(one["asked"]["facets"])["visitor"] for one in log if "opened" in one]
+    assert visitors == ["new", "returning"]
+
+
+def test_without_storage_nobody_knows_who_returns() -> None:
+    log = story(("forbid", ""), ("connect", {}))
+    assert json.loads(log[0]["asked"]["facets"]) == {"entry": "/a"}
+
+
+@pytest.mark.parametrize("signal", [{"doNotTrack": "1"}, {"globalPrivacyControl": True}])
+def test_who_asks_not_to_be_tracked_counts_without_sources(signal: dict[str, Any]) -> None:
+    assert sources({"search": CAMPAIGN, **signal}, facets={"chapter": "2"}) == [{"chapter": "2"}]
+
+
+def test_a_page_may_do_without_sources() -> None:
+    assert sources({"search": CAMPAIGN}, sources="off") == [{}]

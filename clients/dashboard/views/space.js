@@ -6,7 +6,7 @@ import { createChart } from '../chart.js';
 import { connectionState, feed, isCurrent, listenTo, startFeed } from '../feed.js';
 import { allows, attempt, get, isRollup, mayRead, minuteOf, onServerClock, server, serverNow, spaceName, spacePath, timelineBetween } from '../server.js';
 import { createBarCard, setNumbers, updateBars } from '../tables.js';
-import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, duration, number, paced, percent, reconcile, setText } from '../tools.js';
+import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, duration, languageName, number, paced, percent, reconcile, setText } from '../tools.js';
 import { land } from '../tabs.js';
 import * as extras from './extras.js';
 import * as history from './history.js';
@@ -15,8 +15,9 @@ import * as stream from './stream.js';
 
 const RANGES = { hour: { span: HOUR, title: 'Last hour', every: MINUTE }, day: { span: DAY, title: 'Last 24 hours', every: 5 * MINUTE }, week: { span: 7 * DAY, title: 'Last 7 days', every: 15 * MINUTE } };
 const TREND_SPAN = 10 * MINUTE;
-const TITLES = { page: 'Top pages', content: 'Top content', chapter: 'Top chapters', device: 'Devices', country: 'Countries', quality: 'Quality', activity: 'Activity', contentType: 'Content types' };
-const FIRST_FACETS = ['page', 'content', 'chapter', 'device', 'country'];
+const TITLES = { page: 'Top pages', content: 'Top content', chapter: 'Top chapters', device: 'Devices', country: 'Countries', quality: 'Quality', activity: 'Activity', contentType: 'Content types', referrer: 'Referrers', utm_source: 'Campaign sources', utm_medium: 'Campaign media', utm_campaign: 'Campaigns', entry: 'Entry pages', visitor: 'New or returning', browser: 'Browsers', os: 'Systems', language: 'Languages' };
+const FIRST_FACETS = ['page', 'content', 'chapter', 'referrer', 'utm_source', 'utm_medium', 'utm_campaign', 'entry', 'visitor', 'country', 'language', 'device', 'browser', 'os'];
+const LABELS = { country: countryName, language: languageName, device: capitalised, activity: capitalised, visitor: capitalised };
 
 let headcount = null; // the response of GET /v1/spaces/{space} that is shown
 let waiting = null; // what arrived while paused: {body, versions}
@@ -139,7 +140,7 @@ const sorted = (values) => [...values].sort((a, b) => b.people - a.people || b.c
 
 function renderFacets(facets) {
   reconcile($('facets'), facetNames(facets), (name) => name, createFacet, (card, name) => {
-    const label = (value) => (name === 'country' ? countryName(value) : name === 'device' || name === 'activity' ? capitalised(value) : value);
+    const label = LABELS[name] ?? ((value) => value);
     const mark = (value) => (row) => name === 'page' && Object.assign(row.dataset, { testid: 'top-page', value });
     const bars = sorted(facets[name] ?? []).map(({ value, people, count }) => ({ value, label: label(value), numbers: [people, count], mark: mark(value) }));
     updateBars(card, bars);

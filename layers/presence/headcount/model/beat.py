@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 MAX_BEAT_FACETS = 8
+"""Without those of ``SOURCES``."""
 MAX_TELEMETRY = 8
 """Names in each of quality, engagement and details."""
 MAX_IDENTIFIER = 128
@@ -32,6 +33,15 @@ MAX_EXACT = 2**53
 OWN_PREFIX = "~"
 """The beginning of session and visitor ids that an adapter derives from a person. Clients may not
 send such ids: they could impersonate someone, or find out whether someone is there."""
+
+ENTRY = "entry"
+SOURCES = frozenset(
+    {
+        *("referrer", "utm_source", "utm_medium", "utm_campaign", ENTRY, "visitor"),
+        *("browser", "os", "language"),
+    }
+)
+"""Facets that the client fills by itself, or that follow from the request's headers."""
 
 KEY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 """The name of a facet, or of a value in telemetry."""
@@ -158,6 +168,8 @@ def fitted(beat: Beat, space: str, connection: str = "") -> Beat:
 def _smaller(beat: Beat) -> Iterator[Beat]:
     """The beat with less and less of what is only shown, in the order in which it is missed least;
     at last only who it is."""
+    for name in sorted(SOURCES & beat.facets.keys(), key=lambda name: -len(beat.facets[name])):
+        yield (beat := replace(beat, facets=_without(beat.facets, name)))
     yield (beat := replace(beat, avatar=None))
     if beat.details:
         numbers = {name: value for name, value in beat.details.items() if type(value) is not str}
@@ -167,12 +179,15 @@ def _smaller(beat: Beat) -> Iterator[Beat]:
         if beat.page and len(beat.page) > max(_SHORT_PAGE, len(beat.facets[longest])):
             yield (beat := replace(beat, page=shown(beat.page, len(beat.page.encode()) // 2)))
         else:
-            facets = {name: text for name, text in beat.facets.items() if name != longest}
-            yield (beat := replace(beat, facets=facets))
+            yield (beat := replace(beat, facets=_without(beat.facets, longest)))
     while beat.page:
         yield (beat := replace(beat, page=shown(beat.page, len(beat.page.encode()) // 2)))
     yield (beat := replace(beat, page=None, name=None))
     yield replace(beat, quality=None, engagement=None, details=None)
+
+
+def _without(facets: Mapping[str, str], name: str) -> dict[str, str]:
+    return {other: text for other, text in facets.items() if other != name}
 
 
 def _size(beat: Beat, space: str, connection: str) -> int:
@@ -183,7 +198,7 @@ def _size(beat: Beat, space: str, connection: str) -> int:
             texts += (*values, *values.values())
     if connection:
         texts += (_CONNECTION, connection)
-    total = 0
+    total = max(0, len(beat.facets) - MAX_BEAT_FACETS)  # a byte that joins a name and its value
     for text in texts:  # a loop: it is on every beat's way
         if isinstance(text, str):
             total += len(text) if text.isascii() else len(text.encode())
@@ -238,14 +253,17 @@ def check_text(value: str, limit: int) -> str:
 
 
 def check_facets(value: dict[str, str]) -> dict[str, str]:
-    """The facets that are stored: the first that have a value. They are checked for their names."""
-    for name in value:
+    """The facets that are stored: the first that have a value, as much of it as fits. They are
+    checked for their names."""
+    facets: dict[str, str] = {}
+    for name, text in value.items():
         _check_name(name)
         if name == "page":
             raise ValueError("must not name 'page': send it as the field 'page'")
-    if len(value) <= MAX_BEAT_FACETS and "" not in value.values():
-        return value
-    return dict([pair for pair in value.items() if pair[1]][:MAX_BEAT_FACETS])
+        kept = shown(shown_page(text) if name == ENTRY else text, MAX_FACET)
+        if kept and (name in SOURCES or len(facets.keys() - SOURCES) < MAX_BEAT_FACETS):
+            facets[name] = kept
+    return facets
 
 
 def check_details(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,12 +351,9 @@ def _made(value: object, make: Callable[[str], str | None]) -> str | None:
 def _facets(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError  # noqa: TRY004
-    facets = {}
-    for name, text in value.items():
-        if not isinstance(text, str):
-            raise ValueError  # noqa: TRY004
-        facets[name] = shown(text, MAX_FACET)
-    return check_facets(facets)
+    if not all(isinstance(text, str) for text in value.values()):
+        raise ValueError
+    return check_facets(value)
 
 
 def _details(value: object) -> dict[str, Any] | None:

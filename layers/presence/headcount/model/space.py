@@ -46,6 +46,9 @@ class Kind(Struct, frozen=True):
     """Whether everyone in a space gets its message to everyone, or only readers of its counts."""
     counts_robots: bool = False
     """Whether crawlers, monitors and automated browsers count, under the facet ``robot``."""
+    sources: bool = True
+    """Whether referrers, campaigns, entry pages, browsers, systems, languages and new visitors are
+    stored, as facets."""
 
     def lease_for(self, state: str) -> int:
         """How long a beat in this state keeps a session alive, in seconds."""
@@ -74,7 +77,7 @@ class Kinds:
     ``admin``; ``messages`` (to everyone in a space): the same (default: as ``counts``, because a
     stranger can be in any space); ``names``: ``admin``, ``users`` (any valid token) or ``public``;
     ``engagement``: the names to count (default: ``chat+reaction+share``); ``robots``: ``drop`` or
-    ``count``. Raises ValueError if it is not valid.
+    ``count``; ``sources``: ``on`` or ``off``. Raises ValueError if it is not valid.
     """
 
     def __init__(self, text: str) -> None:
@@ -151,7 +154,7 @@ def _parse_kind(word: str) -> Kind:
         if not equals:
             raise ValueError(f"kind {name}: write {setting!r} as setting=value")
         values[key] = value
-    known = {"ids", "accuracy", "names", "engagement", "robots"} | _INTERVALS | _READABLE
+    known = {"ids", "accuracy", "names", "engagement", "robots", "sources"} | _INTERVALS | _READABLE
     if unknown := values.keys() - known:
         raise ValueError(f"kind {name}: unknown setting {min(unknown)!r}, use {sorted(known)}")
     counts = values.get("counts", "admin")
@@ -162,6 +165,9 @@ def _parse_kind(word: str) -> Kind:
     robots = values.get("robots", "drop")
     if robots not in {"drop", "count"}:
         raise ValueError(f"kind {name}: robots must be drop or count, not {robots!r}")
+    sources = values.get("sources", "on")
+    if sources not in {"on", "off"}:
+        raise ValueError(f"kind {name}: sources must be on or off, not {sources!r}")
     names = values.get("names", "admin")
     if names not in {"admin", "users", "public"}:
         raise ValueError(f"kind {name}: names must be admin, users or public, not {names!r}")
@@ -180,6 +186,7 @@ def _parse_kind(word: str) -> Kind:
         counts_are_public=counts == "public",
         messages_are_public=messages == "public",
         counts_robots=robots == "count",
+        sources=sources == "on",
         ids=_ids(name, values.get("ids")),
         names=names,
         engagement=_engagement(name, values.get("engagement")),

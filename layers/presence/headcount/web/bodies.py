@@ -142,7 +142,7 @@ SessionId = Annotated[Identifier, Rule(check_not_ours, {"pattern": NOT_OURS})]
 VisitorId = SessionId
 
 Facets = Annotated[
-    dict[str, Annotated[str, cut_to(MAX_FACET)]],
+    dict[str, Annotated[str, Shown(str, f"Stored up to {MAX_FACET} bytes")]],
     Rule(
         check_facets,
         {

@@ -21,13 +21,13 @@ from headcount.model.access import (
     require_admin,
     require_scope,
 )
-from headcount.model.beat import MAX_IDENTIFIER, Beat, Leave, Tab, check_text, fitted
+from headcount.model.beat import MAX_IDENTIFIER, SOURCES, Beat, Leave, Tab, check_text, fitted
 from headcount.model.intervals import Interval, interval_of
 from headcount.model.moderation import NO_SUBJECT, Notice, active_notice, denied_until
 from headcount.model.session import Facts, Session, persons_of
 from headcount.model.space import Kind, Space
 from headcount.times import iso, whole_seconds
-from headcount.web.devices import device_of, is_browser
+from headcount.web.devices import TABLET, device_of, is_browser, sources_of
 from headcount.web.http import Event, Request
 from headcount.web.robots import AUTOMATED, robot_of
 
@@ -246,12 +246,20 @@ class Call(Struct, frozen=True):
             self.services.meter.add("Robots")
             return self._published(space, identity.caller, self.now)
         _check_engagement(beat, space.kind)
-        if identity.user != beat.user_id:  # from a token: not part of the size so far
-            beat = fitted(replace(beat, user_id=identity.user), space.id, connection or "")
+        facets = {**self.observed_facets(), **beat.facets}
+        if not space.kind.sources:
+            facets = {name: text for name, text in facets.items() if name not in SOURCES}
+        elif facets.get("device") == TABLET and facets.get("os") == "macOS":
+            facets["os"] = "iOS"  # iPads call themselves Macs
+        if robot is not None:
+            facets["robot"] = robot
+        if identity.user != beat.user_id or len(facets) > len(beat.facets):  # not in the size yet
+            beat = replace(beat, user_id=identity.user, facets=facets)
+            beat = fitted(beat, space.id, connection or "")
+        else:
+            beat = replace(beat, facets=facets)
         self.admit(space, beat, identity)
         facts = Facts.from_beat(beat, user=identity.user, verified=identity.verified)
-        facets = {**self.observed_facets(), **facts.facets}
-        facts = replace(facts, facets=facets if robot is None else {**facets, "robot": robot})
         now = self.now
         changed = self.services.session_recorder.record_beat(
             space,
@@ -446,9 +454,9 @@ class Call(Struct, frozen=True):
 
     def observed_facets(self) -> dict[str, str]:
         """The facets that follow from the request's headers."""
-        facets = {}
+        facets: dict[str, str] = {}
         if is_browser(self.request.headers.get("user-agent", "")):
-            facets["device"] = self.device
+            facets = {"device": self.device, **sources_of(self.request.headers)}
         if self.country is not None:
             facets["country"] = self.country
         return facets
