@@ -117,6 +117,7 @@ TEMPLATE = "template.yaml"
 _UNIT = ("tests/unit/test_session.py",)
 _TABS = ("tests/unit/test_tabs.py",)
 _ROWS = ("tests/stores/test_presence_store.py",)
+_KNOWN = "tests/unit/test_shard_rows.py::"
 _LATE = ("tests/stores/test_consistency.py",)
 _PEAKS = "tests/handlers/test_peaks.py::"
 _LAKE = "tests/handlers/test_lake.py::test_"
@@ -567,11 +568,39 @@ MUTANTS = [
         (_RETURNS + "test_others_are_counted_at_once_while_somebody_may_return",),
     ),
     Mutant(
-        "recount: a row that changed is taken for the one that was read before",
-        "store.presence:DecodedRows.decode",
-        "if known is not None and known[0] == item:",
-        "if known is not None:",
-        (_ROWS[0] + "::test_rows_that_are_the_same_are_not_decoded_again",),
+        "recount: a row that changed or is gone still counts",
+        "model.shard_rows:ShardRows.read",
+        "self._remove(session for row, session in before.items() if row not in rows)",
+        "pass",
+        (_KNOWN + "test_rows_add_up_to_what_they_add_up_to_from_the_beginning",),
+    ),
+    Mutant(
+        "recount: a row that stays as it is counts when its lease has run out",
+        "model.shard_rows:ShardRows.read",
+        "self._end_leases()",
+        "pass",
+        (_KNOWN + "test_rows_add_up_to_what_they_add_up_to_from_the_beginning",),
+    ),
+    Mutant(
+        "recount: time that goes back changes nothing",
+        "model.shard_rows:ShardRows.read",
+        "now < self._read_at or since < self._since",
+        "False",
+        (_KNOWN + "test_rows_add_up_to_what_they_add_up_to_from_the_beginning",),
+    ),
+    Mutant(
+        "recount: who left between two recounts was never here",
+        "model.shard_rows:ShardRows._is_past",
+        "(session.id in self._live or session.gone_at < since)",
+        "True",
+        (_KNOWN + "test_rows_add_up_to_what_they_add_up_to_from_the_beginning",),
+    ),
+    Mutant(
+        "recount: a tab that is taken away still decides its person's facets",
+        "model.tally:TallyBuilder.remove",
+        "self._undecided.add(person)",
+        "pass",
+        (_KNOWN + "test_rows_add_up_to_what_they_add_up_to_from_the_beginning",),
     ),
     Mutant(
         "recount: what a dashboard watches is as slow as the rest",
@@ -806,14 +835,14 @@ MUTANTS = [
     ),
     Mutant(
         "time: a recount that stood still counts who followed each other as together",
-        "usecases.count:_read_at",
+        "model.shard_rows:read_at",
         "return max(before, min(newest, after))",
         "return before",
         (_PEAKS + "test_two_who_follow_each_other_while_a_recount_stands_still_are_one",),
     ),
     Mutant(
         "time: a recount that stood still misses whose lease was renewed meanwhile",
-        "usecases.count:_read_at",
+        "model.shard_rows:read_at",
         "return max(before, min(newest, after))",
         "return after",
         (_PEAKS + "test_a_recount_that_stands_still_after_reading_misses_no_one",),

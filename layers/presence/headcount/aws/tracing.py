@@ -54,13 +54,13 @@ def trace_calls(
     ``new_id`` a string of hexadecimal digits."""
     call = client.call
 
-    def traced(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    def traced(operation: str, parameters: dict[str, Any], *decoder: Any) -> Any:
         trace = sampled(header())
         if trace is None:
-            return call(operation, parameters)
+            return call(operation, parameters, *decoder)
         began, failure = clock(), {}
         try:
-            return call(operation, parameters)
+            return call(operation, parameters, *decoder)
         except Exception as error:
             # A condition that does not hold is an answer, not an error.
             if not isinstance(error, refusals()):
@@ -83,7 +83,7 @@ def trace_calls(
             }
             send(subsegment)
 
-    client.call = traced  # type: ignore[method-assign]
+    client.call = traced  # type: ignore[method-assign, assignment]
 
 
 def sampled(header: str) -> Mapping[str, str] | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from headcount.model.intervals import MAX_ENDS, Ends
-from headcount.model.session import Session
+from headcount.model.session import Session, moved_away
 from headcount.times import SECOND
 
 _HASH_BYTES = 3
@@ -44,6 +44,15 @@ class VisitDuration:
 
 RecentDurations = tuple[VisitDuration, ...]
 """Oldest first, at most ``MAX_ENDS``."""
+
+
+def durations_in(rows: Iterable[Session]) -> list[VisitDuration]:
+    """The durations of the ended visits among a shard's rows."""
+    return [
+        VisitDuration.from_session(row)
+        for row in rows
+        if row.ended and row.visit and row.ended_at is not None and not moved_away(row)
+    ]
 
 
 def latest(*groups: Iterable[VisitDuration]) -> RecentDurations:

@@ -77,15 +77,15 @@ class StepsBuilder:
         self._new: Counter[str] = Counter()
         """Live sessions that began since, by person."""
 
-    def add(self, row: Session, at: int) -> None:
-        """Add a row of the shard, live or not. ``at``: when it was read, as far as is known."""
+    def add(self, row: Session, *, live: bool) -> None:
+        """Add a row of the shard. ``live``: when it was read, as far as is known."""
         now = self._now
         for start, end in row.earlier:
             began = self._add_former(row, start, min(end, now))
             if began < end or began == start:
                 self._add(row.person, began, min(end, now))
         began = self._add_former(row, row.began_here, now)
-        if row.live(at):
+        if live:
             if began > self._since:
                 self._new[row.person] += 1
                 self._stays[row.person].append((min(began, now), None))

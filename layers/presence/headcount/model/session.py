@@ -26,6 +26,9 @@ STEADY_MARGIN = 5 * SECOND
 """A beat with less lease left than this wakes ``count``: a running recount may have read the
 session as expired, and nothing else would restore it."""
 
+MOVED = "move"
+"""What ended a session's row in a shard, if it continues in another."""
+
 _PERSON_BYTES = 6
 _INDEXED_BYTES = 8
 MAX_FORMER_USERS = 4
@@ -339,6 +342,11 @@ class Session(Struct, frozen=True):
         if self.facts.page is None:
             return self.facts.facets
         return {"page": self.facts.page, **self.facts.facets}
+
+
+def moved_away(session: Session) -> bool:
+    """Whether the session continues in another shard, so that the row's end is no visit's end."""
+    return session.ended_by == MOVED
 
 
 class Stale(Struct, frozen=True):

@@ -24,6 +24,7 @@ OTHER = "other"
 MAX_NAMES = 16
 """Names kept per space, of quality and of engagement."""
 _DECIMALS = 6
+_UNIT = 10**_DECIMALS
 
 Facets = Mapping[str, Mapping[str, tuple[int, int]]]
 """facet -> value -> (sessions, people)."""
@@ -60,21 +61,26 @@ _Facets = tuple[tuple[str, str], ...]
 """The (facet, value) pairs of a session."""
 _Tab = tuple[int, str, _Facets]
 """When a session joined or last changed, its id, and its facets."""
+_Sums = dict[str, tuple[int, int]]
+"""name -> (sessions that report it, their sum in millionths: whole numbers are the same in any
+order, and after some are taken away again)."""
 
 
 class TallyBuilder:
-    """Builds a tally session by session. It keeps only what identifies the person of a session: a
-    million sessions have to fit into a function's memory."""
+    """Builds a tally session by session, which may be removed again. It keeps only what identifies
+    the person of a session: a million sessions have to fit into a function's memory."""
 
     def __init__(self) -> None:
-        self._sessions = self._signed_in = 0
+        self._signed_in = self._users = 0
         self._counts: Counter[_Facets] = Counter()
+        self._people: Counter[_Facets] = Counter()  # under what decides
         self._interned: dict[_Facets, _Facets] = {}  # thousands have the same: kept once
-        self._only: dict[str, _Tab] = {}  # person -> their only tab so far
-        self._several: dict[str, dict[str, _Tab]] = {}  # person -> facet -> the tab that decides
-        self._tabs: Counter[str] = Counter()  # their number, of those with several
-        self._quality: dict[str, tuple[int, float]] = {}
-        self._engagement: dict[str, float] = {}
+        self._only: dict[str, _Tab] = {}  # person -> their only tab
+        self._several: dict[str, list[_Tab]] = {}  # person -> their tabs
+        self._decided: dict[str, _Facets] = {}  # person with several -> as in ``_people``
+        self._undecided: set[str] = set()  # persons whose tabs changed since
+        self._quality: _Sums = {}
+        self._engagement: _Sums = {}
 
     def add(self, session: Session) -> None:
         """Count a live session.
@@ -84,28 +90,50 @@ class TallyBuilder:
         facets = tuple(session.values.items())
         facets = self._interned.setdefault(facets, facets)
         self._counts[facets] += 1
-        self._sessions += 1
         self._signed_in += session.facts.user is not None
         person, tab = session.person, (session.changed_at, session.id, facets)
         if person in self._several:
-            _decide(self._several[person], tab)
-            self._tabs[person] += 1
+            self._several[person].append(tab)
+            self._undecided.add(person)
         elif person in self._only:
-            latest = self._several[person] = {}
-            _decide(latest, self._only.pop(person))
-            _decide(latest, tab)
-            self._tabs[person] = 2
+            self._several[person] = [self._only.pop(person), tab]
+            _take(self._people, self._several[person][0][2])
+            self._undecided.add(person)
         else:
             self._only[person] = tab
-        for name, value in session.telemetry.quality.items():
-            number, total = self._quality.get(name, (0, 0.0))
-            self._quality[name] = number + 1, total + float(value)
+            self._people[facets] += 1
+            self._users += is_user(person)
+        _sum_up(self._quality, session.telemetry.quality)
         self.add_ongoing(session)
+
+    def remove(self, session: Session) -> None:
+        """Undo ``add`` of the same session."""
+        facets = tuple(session.values.items())
+        if not _take(self._counts, facets):
+            del self._interned[facets]
+        self._signed_in -= session.facts.user is not None
+        person, tab = session.person, (session.changed_at, session.id, facets)
+        if person in self._only:
+            del self._only[person]
+            _take(self._people, facets)
+            self._users -= is_user(person)
+        else:
+            tabs = self._several[person]
+            tabs.remove(tab)
+            self._undecided.add(person)
+            if len(tabs) == 1:
+                self._only[person] = self._several.pop(person)[0]
+                self._people[self._only[person][2]] += 1
+        _sum_up(self._quality, session.telemetry.quality, -1)
+        self.remove_ongoing(session)
 
     def add_ongoing(self, session: Session) -> None:
         """Add the engagement of a visit that has not ended, whether or not it counts as present."""
-        for name, number in session.telemetry.engagement.items():
-            self._engagement[name] = self._engagement.get(name, 0) + number
+        _sum_up(self._engagement, session.telemetry.engagement)
+
+    def remove_ongoing(self, session: Session) -> None:
+        """Undo ``add_ongoing``."""
+        _sum_up(self._engagement, session.telemetry.engagement, -1)
 
     def add_row(self, row: Session, now: int) -> None:
         """Add a row of a shard: count it if it is live, as ``tally_of`` does."""
@@ -120,36 +148,75 @@ class TallyBuilder:
 
     def tabs_of(self, person: str) -> int:
         """A person's live sessions so far."""
-        return self._tabs[person] if person in self._tabs else int(person in self._only)
+        return len(self._several.get(person, ())) or int(person in self._only)
 
     def build(self) -> Tally:
         """The numbers so far."""
+        self._decide()
         sessions: dict[str, Counter[str]] = defaultdict(Counter)
         people: dict[str, Counter[str]] = defaultdict(Counter)
-        for facets, times in self._counts.items():
-            for facet, value in facets:
-                sessions[facet][value] += times
-        for facets, times in Counter(facets for _, _, facets in self._only.values()).items():
-            for facet, value in facets:
-                people[facet][value] += times
-        for latest in self._several.values():
-            for facet, (_, _, facets) in latest.items():
-                people[facet][dict(facets)[facet]] += 1
-        users = sum(map(is_user, self._only)) + sum(map(is_user, self._several))
+        for into, counts in ((sessions, self._counts), (people, self._people)):
+            for facets, times in counts.items():
+                for facet, value in facets:
+                    into[facet][value] += times
         return Tally(
-            sessions=self._sessions,
+            sessions=self._counts.total(),
             signed_in_sessions=self._signed_in,
-            signed_in=users,
-            anonymous=len(self._only) + len(self._several) - users,
+            signed_in=self._users,
+            anonymous=len(self._only) + len(self._several) - self._users,
             facets=_capped(
                 {
                     facet: {value: (count, people[facet][value]) for value, count in values.items()}
                     for facet, values in sessions.items()
                 }
             ),
-            quality=_merged([self._quality]),
-            engagement=summed([self._engagement]),
+            quality=_merged(
+                [{name: (number, total / _UNIT) for name, (number, total) in self._quality.items()}]
+            ),
+            engagement=summed(
+                [
+                    {
+                        name: total / _UNIT if total % _UNIT else total // _UNIT
+                        for name, (_, total) in self._engagement.items()
+                    }
+                ]
+            ),
         )
+
+    def _decide(self) -> None:
+        """Find out under what those count whose tabs changed. Not with each tab: thousands of
+        sessions may name the same user."""
+        for person in self._undecided:
+            if (decided := self._decided.pop(person, None)) is not None:
+                _take(self._people, decided)
+            if (tabs := self._several.get(person)) is not None:
+                latest: dict[str, _Tab] = {}
+                for tab in tabs:
+                    _decide(latest, tab)
+                facets = tuple((facet, dict(tab[2])[facet]) for facet, tab in latest.items())
+                self._people[facets] += 1
+                self._decided[person] = facets
+        self._undecided.clear()
+
+
+def _take(counts: Counter[_Facets], facets: _Facets) -> int:
+    """Count one less; returns how many are left."""
+    left = counts[facets] - 1
+    if left:
+        counts[facets] = left
+    else:
+        del counts[facets]
+    return left
+
+
+def _sum_up(sums: _Sums, values: Mapping[str, float], sign: int = 1) -> None:
+    """Add a session's numbers, or take them away."""
+    for name, value in values.items():
+        number, total = sums.get(name, (0, 0))
+        if number + sign:
+            sums[name] = number + sign, total + sign * round(value * _UNIT)
+        else:
+            del sums[name]
 
 
 def _decide(latest: dict[str, _Tab], tab: _Tab) -> None:

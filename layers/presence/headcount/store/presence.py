@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, json
 from msgspec.structs import replace
 
 from headcount.errors import condition_failed, refusals, response_of
 from headcount.model.beat import Tab
 from headcount.model.session import (
     MAX_GROWTH,
+    MOVED,
     NO_TELEMETRY,
     RATE_PERIOD,
     RETURN_WINDOW,
@@ -28,6 +29,7 @@ from headcount.model.session import (
     Telemetry,
     Write,
     message_drains_in,
+    moved_away,
     person_of,
     place_of,
 )
@@ -63,7 +65,6 @@ if TYPE_CHECKING:
 _FACTS = ("user", "visitor", "name", "avatar", "page")
 _TELEMETRY = ("quality", "engagement", "details")
 _BURST, _CONNECTION = "n", "c"  # longer names don't fit into the largest row
-_ENDED_BY_MOVE = "move"
 _ENOUGH_LEASE = "expires_at > :margin"
 _PAIR = 2
 _USUAL_STATE = "active"  # not stored, because every recount reads every row
@@ -195,50 +196,10 @@ def _sessions(items: Iterable[Item]) -> list[Session]:
     return [session for session in found if session is not None]
 
 
-class DecodedRows:
-    """The rows of some shards as they were read last, decoded: most rows of a large shard are the
-    same at its next recount, and to compare one takes a tenth of decoding it."""
-
-    MOST = 30_000
-    """Rows that are kept, each about 8 KB: a shard of the size for which spaces are split."""
-
-    def __init__(self) -> None:
-        self._shards: dict[str, dict[str, tuple[Item, Session]]] = {}
-
-    @property
-    def rows(self) -> int:
-        """The rows that are kept."""
-        return sum(map(len, self._shards.values()))
-
-    def decode(self, partition: str, pages: Iterable[list[Item]]) -> Iterator[list[Session]]:
-        """A shard's readable rows, page by page, of which all have to be read."""
-        before = self._shards.pop(partition, {})
-        rows: dict[str, tuple[Item, Session]] = {}
-        for page in pages:
-            changed = []
-            for item in page:
-                known = before.get(item[Keys.SORT]["S"])
-                if known is not None and known[0] == item:
-                    rows[item[Keys.SORT]["S"]] = known
-                else:
-                    changed.append(item)
-            found = {session.id: session for session in _sessions(changed)}
-            rows |= {
-                id_: (item, found[id_])
-                for item in changed
-                if (id_ := item[Keys.SORT]["S"]) in found
-            }
-            yield [rows[id_][1] for item in page if (id_ := item[Keys.SORT]["S"]) in rows]
-        if len(rows) > self.MOST:
-            return
-        while self._shards and self.rows + len(rows) > self.MOST:
-            del self._shards[next(iter(self._shards))]  # the one that was read least lately
-        self._shards[partition] = rows
-
-
-def moved_away(session: Session) -> bool:
-    """Whether the session continues in another shard, so that the row's end is no visit's end."""
-    return session.ended_by == _ENDED_BY_MOVE
+def from_json(row: bytes) -> Session | None:
+    """A row of ``raw_pages``; None if it can't be read."""
+    item = json.decode(row)
+    return read(from_item, item, item[Keys.PARTITION]["S"])
 
 
 def _state_of(facts: Facts) -> str | None:
@@ -492,7 +453,7 @@ class PresenceTable(Table):
             write=Write.LEAVE,
             request=new.request,
             ended_at=new.last_seen if new.moved_at is None else new.moved_at,
-            ended_by=_ENDED_BY_MOVE,
+            ended_by=MOVED,
             moved_to=new.shard,
         )
         # A row in the new shard that an earlier move left behind may be overwritten.
@@ -554,13 +515,15 @@ class PresenceTable(Table):
         """All rows of a shard, live or not."""
         return [row for page in self.pages(space, shard) for row in page]
 
-    def pages(
-        self, space: str, shard: int, decoded: DecodedRows | None = None
-    ) -> Iterator[list[Session]]:
-        """All rows of a shard, live or not, page by page. ``decoded``: as they were read last."""
+    def pages(self, space: str, shard: int) -> Iterator[list[Session]]:
+        """All rows of a shard, live or not, page by page."""
+        pages = self._query(presence_partition(space, shard), ConsistentRead=True)
+        return map(_sessions, pages)
+
+    def raw_pages(self, space: str, shard: int) -> Iterator[list[bytes]]:
+        """``pages`` as the JSON of the rows: to compare it takes a twentieth of decoding it."""
         partition = presence_partition(space, shard)
-        pages = self._query(partition, ConsistentRead=True)
-        return map(_sessions, pages) if decoded is None else decoded.decode(partition, pages)
+        return self._query_raw(partition, ConsistentRead=True)
 
     def with_identity(self, space: str, shard: int, name: str, value: str) -> list[Session]:
         """The rows of a shard with this ``user`` or ``visitor``, live or not."""

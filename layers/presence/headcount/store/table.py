@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 from headcount.errors import (
     CONDITION_FAILED,
@@ -137,6 +137,20 @@ class Table:
             **parameters,
         )
         return (page["Items"] for page in pages)
+
+    def _query_raw(self, partition: str, **parameters: Any) -> Iterator[list[bytes]]:
+        """The rows of a partition as JSON, page by page, which our own client does not parse."""
+        client: Any = self._client
+        name = "query_raw" if hasattr(client, "query_raw") else "query"
+        pages = client.get_paginator(name).paginate(
+            TableName=self._table,
+            KeyConditionExpression="#p = :p",
+            ExpressionAttributeNames={"#p": self._partition},
+            ExpressionAttributeValues=encode({":p": partition}),
+            **parameters,
+        )
+        for page in pages:
+            yield [item if isinstance(item, bytes) else json.encode(item) for item in page["Items"]]
 
     def _scan(self, segment: Segment, **parameters: Any) -> Iterator[list[Item]]:
         """The rows of the table or of a segment, page by page."""

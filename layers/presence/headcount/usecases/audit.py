@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from headcount.model.headcount import MAX_FANOUT_DELAY, Headcount
-from headcount.model.session import Session, Write
+from headcount.model.session import Session, Write, moved_away
 from headcount.model.tally import Tally, TallyBuilder, merge
 from headcount.store.counts import CountsTable, ShardCount
-from headcount.store.presence import PresenceTable, moved_away
+from headcount.store.presence import PresenceTable
 from headcount.times import CLOCK_WAS_WRONG, CLOCKS_DIFFER, MINUTE, SECOND
 
 if TYPE_CHECKING:

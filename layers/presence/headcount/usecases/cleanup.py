@@ -30,13 +30,14 @@ from headcount.model.session import (
     after_expiry,
     after_leave,
     has_wrong_clock,
+    moved_away,
 )
 from headcount.model.space import Kinds, is_rollup, kind_of, shard_of
 from headcount.model.tabs import end_hidden
 from headcount.model.tally import Tally, TallyBuilder, merge
 from headcount.model.visit import Visit
 from headcount.store.keys import Counts
-from headcount.store.presence import PresenceTable, moved_away
+from headcount.store.presence import PresenceTable
 from headcount.store.table import WHOLE_TABLE, Parallel, Segment
 from headcount.times import CLOCK_WAS_WRONG, HOUR, MINUTE, SECOND, day_of
 from headcount.usecases.audit import IN_FLIGHT, Auditor, SpaceAudit, is_recent

@@ -30,15 +30,15 @@ import msgspec
 from msgspec import Struct
 
 from headcount.logs import logger
-from headcount.model.durations import RecentDurations, VisitDuration, latest
+from headcount.model.durations import RecentDurations, VisitDuration, durations_in, latest
 from headcount.model.headcount import CROWD_PACE, due_after, paid_after
-from headcount.model.peaks import Curve, Steps, StepsBuilder, continued
-from headcount.model.session import RETURN_GRACE, Session, Write
-from headcount.model.tally import Tally, TallyBuilder
-from headcount.model.trace import cause_of, oldest_of
+from headcount.model.peaks import Curve, StepsBuilder, continued
+from headcount.model.session import RETURN_GRACE, Session, Write, moved_away
+from headcount.model.shard_rows import KnownShards, read_at
+from headcount.model.tally import TallyBuilder
 from headcount.model.visit import Visit
 from headcount.store.counts import CountsTable, ShardCount
-from headcount.store.presence import DecodedRows, PresenceTable, moved_away
+from headcount.store.presence import PresenceTable, from_json
 from headcount.times import CLOCKS_DIFFER, SECOND, whole_seconds
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Recounter(Struct, frozen=True, eq=False):
     counts: CountsTable
     clock: Callable[[], int]
     shards: int = 1  # of a space
-    decoded: DecodedRows = msgspec.field(default_factory=DecodedRows)
+    known: KnownShards = msgspec.field(default_factory=KnownShards)
 
     def recount(
         self,
@@ -136,35 +136,29 @@ class Recounter(Struct, frozen=True, eq=False):
         """
         for _ in range(_TRIES):
             before = before or self.counts.shard(space, shard)
-            at = now = max(self.clock(), at_least)
-            builder, rows, cause = TallyBuilder(), 0, None
-            course = _steps_since(before, now)
-            durations = latest(before.durations)
+            now = max(self.clock(), at_least)
+            rows, pages = self.known.take(space, shard), self.presence.raw_pages(space, shard)
+            since = _steps_since(before, now)
             with _uncollected():
-                for page in self.presence.pages(space, shard, self.decoded):
-                    rows += len(page)
-                    at = _read_at(page, at, self.clock())
-                    for row in page:
-                        builder.add_row(row, at)
-                        course.add(row, at)
-                    durations = latest(durations, durations_in(page))
-                    cause = oldest_of([cause, cause_of(page, since=before.counted_at, now=now)])
-            tally = builder.build()
+                rows.read(pages, from_json, self.clock, since=since, now=now)
+            tally = rows.tally()
+            steps = continued(before.curve.steps, rows.steps(tally), shards=self.shards)
             seen = before.watched if watched is None else watched
             count = ShardCount(
                 space=space,
                 shard=shard,
                 version=before.version + 1,
                 tally=tally,
-                rows=rows,
+                rows=len(rows),
                 counted_at=now,
-                durations=latest(durations, ended),
-                cause=cause,
+                durations=latest(rows.durations(latest(before.durations)), ended),
+                cause=rows.cause(before.counted_at),
                 settled=settled,
-                steps=self._steps(before, course, builder, tally),
-                paid_until=paid_after(before.paid_until, pace(rows, watched=seen), now),
+                steps=steps,
+                paid_until=paid_after(before.paid_until, pace(len(rows), watched=seen), now),
                 watched=seen,
             )
+            self.known.keep(space, shard, rows)
             if self.counts.save(count):
                 return count
             before = None
@@ -173,23 +167,15 @@ class Recounter(Struct, frozen=True, eq=False):
     def curve(self, count: ShardCount) -> Curve:
         """How a shard's numbers changed, until now: as a recount would find it, without one."""
         at = now = self.clock()
-        builder, course = TallyBuilder(), _steps_since(count, now)
+        builder, course = TallyBuilder(), StepsBuilder(_steps_since(count, now), now)
         for page in self.presence.pages(count.space, count.shard):
-            at = _read_at(page, at, self.clock())
+            at = read_at(page, at, self.clock())
             for row in page:
                 builder.add_row(row, at)
-                course.add(row, at)
-        return Curve(self._steps(count, course, builder, builder.build()), now)
-
-    def _steps(
-        self,
-        before: ShardCount,
-        course: StepsBuilder,
-        builder: TallyBuilder,
-        tally: Tally,
-    ) -> Steps:
+                course.add(row, live=row.live(at))
+        tally = builder.build()
         later = course.build(builder.tabs_of, tally.people, tally.sessions, persons=builder.persons)
-        return continued(before.curve.steps, later, shards=self.shards)
+        return Curve(continued(count.curve.steps, later, shards=self.shards), now)
 
     def recount_since(
         self, space: str, shard: int, *, at: int, ended: RecentDurations
@@ -220,19 +206,9 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _read_at(page: Sequence[Session], before: int, after: int) -> int:
-    """When a page was read, at the earliest: not before its newest write. If that is long after the
-    recount began, a session whose lease ended meanwhile is not here together with that one. It is
-    not the time ``after`` the read: by then, a lease may have been renewed."""
-    if after - before <= CLOCKS_DIFFER:
-        return before
-    newest = max((max(row.last_seen, row.changed_at) for row in page), default=0)
-    return max(before, min(newest, after))
-
-
-def _steps_since(before: ShardCount, now: int) -> StepsBuilder:
-    """Steps from the recount before, and what a slower clock wrote then, which it did not see."""
-    return StepsBuilder(max(0, min(before.counted_at, now) - _WRITTEN_WITHIN), now)
+def _steps_since(before: ShardCount, now: int) -> int:
+    """Steps begin before the recount before: what a slower clock wrote then, it did not see."""
+    return max(0, min(before.counted_at, now) - _WRITTEN_WITHIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,15 +500,6 @@ class Counter(Struct, frozen=True, eq=False):
 
 def _engaged_to_the_end(session: Session) -> bool:
     return session.ended and bool(session.telemetry.engagement)
-
-
-def durations_in(rows: Iterable[Session]) -> list[VisitDuration]:
-    """The durations of the ended visits among a shard's rows."""
-    return [
-        VisitDuration.from_session(row)
-        for row in rows
-        if row.ended and row.visit and row.ended_at is not None and not moved_away(row)
-    ]
 
 
 class RecountContendedError(RuntimeError):

@@ -17,10 +17,11 @@ from msgspec import Struct
 
 from headcount.logs import logger
 from headcount.model.cost import Use, month_cents
+from headcount.model.session import moved_away
 from headcount.model.space import is_rollup
 from headcount.model.visit import Day, Visit, summarise
 from headcount.store.keys import Counts
-from headcount.store.presence import PresenceTable, moved_away
+from headcount.store.presence import PresenceTable
 from headcount.store.visits import RETENTION, VisitsTable
 from headcount.times import DAY, add_days, day_of, day_start, month_of, week_of
 

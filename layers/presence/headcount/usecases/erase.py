@@ -19,9 +19,9 @@ from headcount.logs import logger
 from headcount.model.erasure import FIND_STEPS, ROUND_DELAYS, ErasureJob
 from headcount.model.moderation import AuditEntry
 from headcount.model.person import ERASED
-from headcount.model.session import Facts, Session, Write, after_leave
+from headcount.model.session import Facts, Session, Write, after_leave, moved_away
 from headcount.model.visit import Visit
-from headcount.store.presence import PresenceTable, moved_away
+from headcount.store.presence import PresenceTable
 
 if TYPE_CHECKING:
     from headcount.store.counts import CountsTable

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from headcount.model.headcount import Headcount
-from headcount.model.session import Session
+from headcount.model.session import Session, moved_away
 from headcount.model.space import Space
 from headcount.model.tally import Facets, Tally, deciding_sessions
 from headcount.store.counts import CountsTable, ShardCount
 from headcount.store.headcounts import HeadcountsTable
-from headcount.store.presence import PresenceTable, moved_away
+from headcount.store.presence import PresenceTable
 from headcount.times import iso
 from headcount.usecases.audit import Auditor, SpaceAudit
 from headcount.usecases.parameters import (

@@ -26,8 +26,7 @@ from headcount.model.people import (
     watched_in,
     whereabouts,
 )
-from headcount.model.session import Session, Write
-from headcount.store.presence import moved_away
+from headcount.model.session import Session, Write, moved_away
 from headcount.times import CLOCKS_DIFFER, iso, whole_seconds
 from headcount.usecases.deliver import to_frame
 

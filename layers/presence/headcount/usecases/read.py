@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from headcount.errors import ConflictError, InvalidRequestError
-from headcount.model.durations import average_seconds, ends_of, latest
+from headcount.model.durations import average_seconds, durations_in, ends_of, latest
 from headcount.model.event import visit_body
 from headcount.model.headcount import (
     Headcount,
@@ -22,7 +22,7 @@ from headcount.model.headcount import (
 )
 from headcount.model.person import picture_of
 from headcount.model.rollups import RollUps, rollup_name
-from headcount.model.session import Session
+from headcount.model.session import Session, moved_away
 from headcount.model.space import Kinds, Space
 from headcount.model.tally import tally_of
 from headcount.model.visit import Day, Visit
@@ -30,10 +30,9 @@ from headcount.store.counts import CountsTable, ShardCount
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
 from headcount.store.numbers import NumbersTable
-from headcount.store.presence import PresenceTable, moved_away
+from headcount.store.presence import PresenceTable
 from headcount.store.visits import VisitsTable
 from headcount.times import DAY, HOUR, MINUTE, add_days, day_of, day_start, iso, parse_iso
-from headcount.usecases.count import durations_in
 from headcount.usecases.daily import Aggregator
 from headcount.usecases.live import LiveReader, shards_of
 from headcount.usecases.parameters import (
