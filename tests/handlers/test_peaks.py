@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from headcount.model.session import Session
 from headcount.model.space import shard_of
 from headcount.store.presence import PresenceTable
 from headcount.times import iso
@@ -181,16 +180,16 @@ def test_a_recount_that_stands_still_after_reading_misses_no_one(
 ) -> None:
     world = memory_world
     world.beat("s1")
-    read = PresenceTable.pages
+    read = PresenceTable.raw_pages
 
-    def slowly(*args: Any) -> Iterator[list[Session]]:
+    def slowly(*args: Any) -> Iterator[list[bytes]]:
         for page in read(*args):
             for _ in range(4):  # steady beats, which wake no function
                 world.clock.advance(25)
                 world.beat("s1")
             yield page
 
-    monkeypatch.setattr(PresenceTable, "pages", slowly)
+    monkeypatch.setattr(PresenceTable, "raw_pages", slowly)
     world.count(world.filtered("count"))
     monkeypatch.undo()
     world.publish(world.filtered("publish"))

@@ -314,6 +314,21 @@ def test_pages_follow_each_other() -> None:
         ]
 
 
+def test_a_raw_query_leaves_each_row_as_its_json() -> None:
+    rows = [b'{"n":{"N":"1"}}', b'{"n": {"N": "2"}}']
+    bodies = (
+        b'{"Count":1,"Items":[%s],"LastEvaluatedKey":{"p":{"S":"x"}}}' % rows[0],
+        b'{"Items":[%s]}' % rows[1],
+    )
+    with client([answer(200, body) for body in bodies]) as (dynamodb, script, _):
+        pages = [*dynamodb.get_paginator("query_raw").paginate(TableName="t")]
+        assert [row for page in pages for row in page["Items"]] == rows
+        assert [json.loads(one.partition(b"\r\n\r\n")[2]) for one in script.requests] == [
+            {"TableName": "t"},
+            {"TableName": "t", "ExclusiveStartKey": {"p": {"S": "x"}}},
+        ]
+
+
 def test_bytes_go_out_as_base64() -> None:
     with client([OK]) as (dynamodb, script, _):
         dynamodb.put_item(TableName="t", Item={"b": {"B": b"\x00\xff"}})

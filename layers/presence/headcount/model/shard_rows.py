@@ -24,10 +24,12 @@ from headcount.times import CLOCKS_DIFFER
 
 
 class ShardRows:
-    """The rows of a shard. ``since`` and ``now`` are the times of the last two recounts."""
+    """The rows of a shard. ``since`` and ``now`` are the times of the last two recounts. ``size``:
+    bytes of their JSON."""
 
     def __init__(self) -> None:
         self._rows: Mapping[bytes, Session] = {}
+        self.size = 0
         self._add_up_anew()
 
     def _add_up_anew(self) -> None:
@@ -67,7 +69,7 @@ class ShardRows:
                 sessions.append(session)
             at = read_at(sessions, at, clock())
             read.append((at, sessions))
-        self._rows = rows
+        self._rows, self.size = rows, sum(map(len, rows))
         if at > now or now < self._read_at or since < self._since:
             self._add_up_anew()
             for self._read_at, sessions in read:
@@ -162,16 +164,12 @@ def read_at(page: Iterable[Session], before: int, after: int) -> int:
 class KnownShards:
     """The rows of the shards that a process recounted last."""
 
-    MOST = 30_000
-    """Rows that are kept, each about 4 KB: a shard of the size for which spaces are split."""
+    MOST = 64 * 2**20
+    """Bytes of JSON that are kept, some 100,000 rows. With what they were decoded to, they take
+    five times as much memory."""
 
     def __init__(self) -> None:
         self._shards: dict[tuple[str, int], ShardRows] = {}
-
-    @property
-    def rows(self) -> int:
-        """The rows that are kept."""
-        return sum(map(len, [*self._shards.values()]))
 
     def take(self, space: str, shard: int) -> ShardRows:
         """A shard's rows, for one who reads them: until they are kept, no one else has them."""
@@ -179,9 +177,12 @@ class KnownShards:
 
     def keep(self, space: str, shard: int, rows: ShardRows) -> None:
         """Keep a shard's rows, and others if there is room for them."""
-        if len(rows) > self.MOST:
+        if rows.size > self.MOST:
             return
-        while self._shards and self.rows + len(rows) > self.MOST:
+        while self._shards and rows.size + self._size() > self.MOST:
             # The one that was read least lately.
             self._shards.pop(next(iter([*self._shards])), None)
         self._shards[space, shard] = rows
+
+    def _size(self) -> int:
+        return sum(one.size for one in [*self._shards.values()])
