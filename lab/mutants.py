@@ -1743,7 +1743,7 @@ MUTANTS = [
     Mutant(
         "burst: recounts pay nothing",
         "usecases.count:Recounter.recount",
-        "paid_after(before.paid_until, pace(rows, watched=seen), now)",
+        "paid_after(before.paid_until, pace(len(rows), watched=seen), now)",
         "0",
         ("tests/handlers/test_pace.py::test_facets_wait_for_the_recount_of_joins_and_leaves",),
     ),
