@@ -603,6 +603,20 @@ MUTANTS = [
         (_KNOWN + "test_rows_add_up_to_what_they_add_up_to_from_the_beginning",),
     ),
     Mutant(
+        "recount: in a large space a dashboard waits for hundreds of joins",
+        "usecases.count:crowding",
+        "10 if watched else max(10, rows // 100)",
+        "max(10, rows // 100)",
+        (_PACE + "ten_joins_are_many_in_a_space_that_a_dashboard_watches",),
+    ),
+    Mutant(
+        "recount: with several shards no dashboard is known",
+        "usecases.count:Counter._recount",
+        "if self.audience is not None:",
+        "if False:",
+        (_SHARDS + "test_each_shard_knows_whether_a_dashboard_watches",),
+    ),
+    Mutant(
         "recount: what a dashboard watches is as slow as the rest",
         "usecases.count:_pace_of",
         "watched=count.watched",
@@ -1757,14 +1771,14 @@ MUTANTS = [
     Mutant(
         "rush: not noticed",
         "usecases.count:_Traffic.is_many",
-        "self.changes >= crowding(self.rows)",
+        "self.changes >= crowding(self.rows, watched=bool(self.watched))",
         "False",
         ("tests/handlers/test_pace.py::test_many_joins_do_not_wait_for_the_pace",),
     ),
     Mutant(
         "rush: of all who joined in a while",
         "usecases.count:Counter.count",
-        "rush &= count.counted_at - one.last.counted_at <= 2 * CROWD_PACE",
+        "rush &= count.counted_at - one.last.counted_at <= 2 * crowd_pace(count.rows)",
         "rush &= True",
         ("tests/handlers/test_pace.py::test_many_joins_in_a_while_are_no_rush",),
     ),

@@ -11,7 +11,7 @@ from headcount.model.headcount import BURST, CROWD_PACE
 from headcount.model.session import Facts, Write
 from headcount.store.presence import to_item
 from headcount.times import HOUR, SECOND
-from headcount.usecases.count import ENDED_MEMORY, MAX_WAIT, crowding, pace
+from headcount.usecases.count import ENDED_MEMORY, MAX_WAIT, crowd_pace, crowding, pace
 from msgspec.structs import replace
 
 from lab.harness.engines import Engine
@@ -455,8 +455,26 @@ def test_a_process_learns_from_the_count_whether_a_dashboard_watches(world: Worl
 
 
 def test_the_larger_a_space_the_slower_is_what_a_dashboard_sees() -> None:
-    paces = [pace(rows, watched=True) for rows in (1, 300, 600, 1_500, 10_000)]
-    assert paces == [1_000, 1_000, 2_000, 5_000, 5_000]
+    paces = [pace(rows, watched=True) for rows in (1, 10_000, 20_000, 40_000, 200_000)]
+    assert paces == [1_000, 1_000, 1_000, 2_000, 5_000]
+    assert [crowding(rows, watched=True) for rows in (10, 100_000)] == [10, 10]
+    assert [crowd_pace(rows) for rows in (10, 10_000, 25_000)] == [CROWD_PACE, CROWD_PACE, 1_250]
+
+
+def test_ten_joins_are_many_in_a_space_that_a_dashboard_watches(world: World) -> None:
+    for number in range(1_800):
+        one = here(id=f"more{number}", write=Write.BEAT, facts=Facts())
+        world.tables["presence"].put(to_item(replace(one, expires_at=world.clock() + HOUR)))
+    world.subscribe("c1")
+    world.clock.advance(DUE)
+    at = []
+    for rush in range(7):
+        for number in range(10):
+            world.beat(f"new{rush}-{number}")
+        count(world)
+        at.append(world.clock())
+    assert deferred(world) == []
+    assert [after - before for before, after in pairwise(at)][-3:] == [CROWD_PACE] * 3
 
 
 @pytest.mark.parametrize("takes", [0.1, 0.3])

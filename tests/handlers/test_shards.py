@@ -39,6 +39,19 @@ def rows_of(world: World, session: str) -> dict[str, str]:
     }
 
 
+def test_each_shard_knows_whether_a_dashboard_watches(world: World) -> None:
+    def watched(session: str) -> bool:
+        world.beat(session, visitorId=session)
+        world.settle()
+        shard = shard_of(f"v:{session}", SHARDS)
+        return world.services("count").counts.shard(SITE, shard).watched
+
+    world.subscribe("c1")
+    assert watched("one")
+    world.disconnect("c1")
+    assert not watched("two")
+
+
 def test_people_in_different_shards_add_exactly(world: World) -> None:
     for number in range(12):
         world.beat(f"s{number}", visitorId=f"v{number}", page="/")

@@ -602,6 +602,7 @@ class Services:
             sleep=self.sleep,
             # Several shards of a space are counted at once: their versions would contend.
             publisher=self.publisher if self.settings.shards == 1 else None,
+            audience=self.subscriptions if self.settings.shards > 1 else None,
             people=self.people_noter,
             rollups=self.rollup_marker,
         )

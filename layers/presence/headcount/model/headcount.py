@@ -49,7 +49,7 @@ PACE, BURST = SECOND, 3
 """The time between a space's versions in the long run, and how many a quiet space may have at once:
 so at most 13 in ten seconds."""
 
-CROWD, CROWD_PACE = 30, 770
+CROWD, CROWD_PACE = 50, 770
 """From that many sessions on, versions are so far apart at least, without bursts: 13 in ten
 seconds, too. There, something changes all the time."""
 

@@ -42,6 +42,7 @@ from headcount.store.presence import PresenceTable, from_json
 from headcount.times import CLOCKS_DIFFER, SECOND, whole_seconds
 
 if TYPE_CHECKING:
+    from headcount.store.subscriptions import SubscriptionsTable
     from headcount.store.visits import VisitsTable
     from headcount.usecases.people import PeopleNoter
     from headcount.usecases.publish import Published, Publisher
@@ -63,6 +64,8 @@ _SMALL, _LARGE = 50, 100
 _CROWDED = 300
 """Rows from which people join and leave all the time, so that waiting longer for facets saves
 nothing."""
+_ROWS_A_SECOND = 20_000
+"""So many are read of a shard at most: some 2,000 read units of the 3,000 that a partition has."""
 _WRITTEN_WITHIN = 15 * SECOND
 """Steps begin so long before the recount before: what began or ended then may have been written
 after it. A write takes so long at most, with all of its tries."""
@@ -75,16 +78,22 @@ _TRIES = 20
 """Each lost race means that another recount of the same shard succeeded."""
 
 
-def crowding(rows: int) -> int:
-    """Joins and leaves after which a shard is recounted before its pace, if ``CROWD_PACE`` has
-    passed: they cost so much more than reading its rows that it makes no difference."""
-    return max(10, rows // 100)
+def crowding(rows: int, *, watched: bool = False) -> int:
+    """Joins and leaves after which a shard is recounted before its pace, if ``crowd_pace`` has
+    passed: they cost so much more than reading its rows that it makes no difference. ``watched``,
+    by a dashboard: it may cost something, so few are enough."""
+    return 10 if watched else max(10, rows // 100)
+
+
+def crowd_pace(rows: int) -> int:
+    """Milliseconds between recounts of a shard that is ``crowding``."""
+    return max(CROWD_PACE, rows * SECOND // _ROWS_A_SECOND)
 
 
 def pace(rows: int, *, facets: bool = False, watched: bool = False) -> int:
     """Milliseconds between recounts of a shard: 1 s up to 50 rows, 5 s from 100 rows, unless so
     many join and leave that it is ``crowding``. Three may follow each other at once after a rest.
-    ``watched``, by a dashboard: 1 s up to 300 rows, 5 s from 1,500.
+    ``watched``, by a dashboard: 1 s up to 20,000 rows, 5 s from 100,000.
 
     A recount and its version cost about as much for 30 rows as for 120, so they weigh most on each
     of about a hundred viewers: at a quicker pace, more than a tenth of a viewer's total cost. In a
@@ -94,7 +103,7 @@ def pace(rows: int, *, facets: bool = False, watched: bool = False) -> int:
     docs/cost.md has the figures.
     """
     if watched:
-        return min(_SLOWEST_PACE, max(rows, _CROWDED) * SECOND // _CROWDED)
+        return min(_SLOWEST_PACE, max(SECOND, rows * SECOND // _ROWS_A_SECOND))
     slowest = _SLOWEST_OF_FACETS if facets and rows < _CROWDED else _SLOWEST_PACE
     grown = math.log(max(rows, _SMALL) / _SMALL) / math.log(_LARGE / _SMALL)
     return min(slowest, round(SECOND + (slowest - SECOND) * grown))
@@ -252,7 +261,7 @@ class _Traffic:
     @property
     def is_many(self) -> bool:
         """Whether so many joined and left that it is worth a recount before its pace."""
-        return self.version > 0 and self.changes >= crowding(self.rows)
+        return self.version > 0 and self.changes >= crowding(self.rows, watched=bool(self.watched))
 
     @property
     def is_crowding(self) -> bool:
@@ -294,6 +303,7 @@ class Counter(Struct, frozen=True, eq=False):
     clock: Callable[[], int]
     sleep: Callable[[float], None]
     publisher: Publisher | None = None  # None: ``publish`` publishes all recounts
+    audience: SubscriptionsTable | None = None  # None: its versions tell whether one watches
     people: PeopleNoter | None = None  # None: people can't be looked up
     rollups: RollupMarker | None = None  # None: there are no roll-ups
     deferred: dict[tuple[str, int], tuple[list[int], int]] = msgspec.field(default_factory=dict)
@@ -335,7 +345,7 @@ class Counter(Struct, frozen=True, eq=False):
             rush = self.traffic[one.key].is_many
             count, published[space] = self._recount(one, start)
             made[space, shard] = count
-            rush &= count.counted_at - one.last.counted_at <= 2 * CROWD_PACE
+            rush &= count.counted_at - one.last.counted_at <= 2 * crowd_pace(count.rows)
             self.traffic[one.key] = replace(
                 self.traffic[one.key],
                 version=count.version,
@@ -366,6 +376,8 @@ class Counter(Struct, frozen=True, eq=False):
         lead = min(traffic.took, _LONGEST_LEAD)
         old = publisher.ready(space, by=by, lead=lead) if publisher and early else None
         began = self.clock()
+        if self.audience is not None:
+            traffic.watched = bool(self.audience.subscribers(space))
         count = self.recounter.recount(space, shard, due.ended, due.last, watched=traffic.watched)
         traffic.took = max(0, self.clock() - began)
         if publisher is None or old is None:
@@ -407,7 +419,7 @@ class Counter(Struct, frozen=True, eq=False):
         if last.version != traffic.version:
             traffic = replace(traffic, version=last.version, rows=last.rows, changes=changes)
             self.traffic[space, shard] = traffic
-        interval = CROWD_PACE if traffic.is_crowding else interval
+        interval = min(crowd_pace(last.rows), interval) if traffic.is_crowding else interval
         at = min(at, last.counted_at + interval) if last.version else 0
         return _Due(
             last,
