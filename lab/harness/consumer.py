@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
+import jsonschema_rs
 
 from lab.harness.template import ROOT
 from lab.harness.world import SITE, World
@@ -25,7 +25,7 @@ for _one in _STRICT["oneOf"]:
     for _name, _part in _one["properties"].items():
         if _name in {"visit", "alert", "day"}:
             _part["unevaluatedProperties"] = False
-_VALIDATOR = Draft202012Validator(_STRICT, format_checker=Draft202012Validator.FORMAT_CHECKER)
+_VALIDATOR = jsonschema_rs.validator_for(_STRICT, validate_formats=True)
 
 
 def validated(event: Mapping[str, Any]) -> dict[str, Any]:

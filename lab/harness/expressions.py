@@ -50,6 +50,8 @@ def normal(value: Any, depth: int = 0) -> Value:
     if len(value) != 1:
         refuse("Supplied AttributeValue must contain exactly one of the supported datatypes")
     ((kind, inner),) = value.items()
+    if kind == "S" and type(inner) is str:  # most are
+        return {kind: inner}
     if kind == "NULL":
         return {kind: inner}
     if kind not in _PYTHON:
@@ -87,6 +89,8 @@ def number(text: str) -> str:
 
 def _plus(left: Value, right: Value, sign: int) -> Value:
     one, other = left["N"], right["N"]
+    if one.isdecimal() and other.isdecimal() and len(one) < _DIGITS > len(other):
+        return {"N": str(int(one) + sign * int(other))}
     total = _NUMBERS.add(Decimal(one), sign * Decimal(other))
     return {"N": number(str(total))}
 
@@ -99,7 +103,9 @@ def _type(value: Value) -> str:
 def comparable(value: Value) -> Any:
     """A string, number or binary as a Python value that can be ordered."""
     ((kind, inner),) = value.items()
-    return Decimal(inner) if kind == "N" else inner
+    if kind == "N":
+        return int(inner) if inner.isdecimal() else Decimal(inner)
+    return inner
 
 
 # ---------------------------------------------------------------------------------------- plans

@@ -502,8 +502,8 @@ class MemoryClient:
 
     def _call(self, operation: str, act: Callable[..., Answer], params: dict[str, Any]) -> Answer:
         emit = self.meta.events.emit if "meta" in vars(self) else None
-        model = SimpleNamespace(name=operation)
         if emit is not None:
+            model = SimpleNamespace(name=operation)
             event = f"before-parameter-build.dynamodb.{operation}"
             emit(event, params=params, model=model, context={})
         with self._database.lock:

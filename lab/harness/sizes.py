@@ -16,7 +16,7 @@ def value_size(value: Mapping[str, Any]) -> int:
     ((kind, inner),) = value.items()
     match kind:
         case "S":
-            return len(inner.encode())
+            return len(inner) if inner.isascii() else len(inner.encode())
         case "B":
             return len(inner)
         case "N":

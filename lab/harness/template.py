@@ -104,7 +104,7 @@ class Template:
             if resource["Type"] == kind
         }
 
-    @property
+    @cached_property
     def tables(self) -> dict[str, Any]:
         """Role (``presence``, ``counts``, ...) -> a table's properties."""
         return {
@@ -112,7 +112,7 @@ class Template:
             for name, properties in self.of_type("AWS::DynamoDB::Table").items()
         }
 
-    @property
+    @cached_property
     def functions(self) -> dict[str, Any]:
         """Folder (``api``, ``count``, ...) -> a function's properties, with how all of them log."""
         logging = self.document["Globals"]["Function"]["LoggingConfig"]

@@ -33,6 +33,7 @@ class Loop:
         self._due: list[tuple[int, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
         self._hub = getcurrent()
+        self._until = now
 
     def at(self, time: int, act: Callable[[], object]) -> None:
         """Call something at a time, or now if that has passed. It must not wait."""
@@ -52,7 +53,11 @@ class Loop:
 
     def pause(self, millis: int) -> None:
         """Wait while other tasks run."""
-        self.at(self.now + millis, getcurrent().switch)
+        time = self.now + millis
+        if time <= self._until and not (self._due and self._due[0][0] <= time):
+            self.now = time  # nothing else is due before
+            return
+        self.at(time, getcurrent().switch)
         self._hub.switch()
 
     def gather(self, runs: Sequence[Callable[[], object]]) -> None:
@@ -73,7 +78,7 @@ class Loop:
 
     def run(self, until: int) -> None:
         """Run everything that is due by a time. Errors are raised here."""
-        self._hub = getcurrent()
+        self._hub, self._until = getcurrent(), until
         while self._due and self._due[0][0] <= until:
             self.now, _, act = heapq.heappop(self._due)
             act()
@@ -81,7 +86,7 @@ class Loop:
 
     def drain(self, until: int) -> bool:
         """As ``run``, but only until no task is running; False if some still are."""
-        self._hub = getcurrent()
+        self._hub, self._until = getcurrent(), until
         while self.busy and self._due and self._due[0][0] <= until:
             self.now, _, act = heapq.heappop(self._due)
             act()

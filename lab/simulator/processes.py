@@ -91,7 +91,7 @@ class Process:
         fleet.wire(self)
         wired: Any = self.services
         wired.meter = BeatMeter("simulated", self.services.clock, out=lambda _: None)
-        wired.metrics = MetricLines("simulated", self.services.clock, out=lambda _: None)
+        wired.metrics = fleet.metrics
         wired.threads = pool = SequentialPool()
         if function in ("count", "publish", "fanout", "deferred"):
             wired.broadcaster = replace(self.services.broadcaster, pool=pool)
@@ -113,9 +113,13 @@ class Process:
         """Wait while other tasks run. The process may crash, stall or time out here."""
         injector = self.faults
         if injector.on:
-            if injector.strikes(faults.CRASH):
+            # As ``strikes``, which would be called more often than anything else.
+            draw, rates = injector.random.random, injector.rates
+            if draw() < rates[faults.CRASH]:
+                injector.count(faults.CRASH)
                 raise Crash(f"{self.name} crashed")
-            if injector.strikes(faults.STALL):
+            if draw() < rates[faults.STALL]:
+                injector.count(faults.STALL)
                 millis += injector.random.choice(_STALLS)
         if self._loop.now + millis > self.deadline:
             self._loop.pause(max(0, self.deadline - self._loop.now))
@@ -158,6 +162,8 @@ class Fleet:
         self.rows_per_invocation: int | None = None
         """The rows of a table that is swept in one piece; None: the product's limit."""
         self.calls = 0
+        self.metrics = MetricLines("simulated", lambda: loop.now, out=lambda _: None)
+        """Of all processes: nobody reads them, and each would take a while to make."""
         self._free: dict[str, list[Process]] = {}
         self._started = 0
         self._ids = 0

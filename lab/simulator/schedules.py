@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,8 +32,12 @@ class Result:
     actions: int
     calls: int
     faults: Counter[str]
-    digest: str
     trace: list[tuple[int, str]] = field(repr=False, default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """A hash of the trace: the same run has the same."""
+        return hashlib.blake2b(repr(self.trace).encode(), digest_size=12).hexdigest()
 
 
 def act(simulation: Simulation) -> None:
@@ -173,6 +178,5 @@ def run(seed: int, *, roll_ups: bool | None = None, look_ups: bool = True) -> Re
             actions,
             simulation.fleet.calls,
             simulation.faults.injected,
-            simulation.digest,
             simulation.trace,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import time
@@ -88,6 +87,12 @@ class Published:
     people: int
     sessions: int
     at: int
+
+
+@cache
+def _table_of(role: str, parameters: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    """The parameters of CreateTable."""
+    return template().create_table(role, **dict(parameters))
 
 
 @cache
@@ -198,14 +203,9 @@ class Simulation:
         self.problems.append(problem)
         self.note(f"PROBLEM {problem}")
 
-    @property
-    def digest(self) -> str:
-        """A hash of the trace."""
-        return hashlib.blake2b(repr(self.trace).encode(), digest_size=12).hexdigest()
-
     def _create_tables(self) -> None:
         for role, table in template().tables.items():
-            params = template().create_table(role, **self.parameters)
+            params = _table_of(role, self.fleet.parameters)
             self.store.client.create_table(TableName=role, **params)
             if ttl := table.get("TimeToLiveSpecification"):
                 self.store.client.update_time_to_live(TableName=role, TimeToLiveSpecification=ttl)

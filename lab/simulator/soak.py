@@ -24,7 +24,7 @@ from lab.simulator.schedules import Result, run
 _FUZZED = 0.2
 """The share of the time for fuzzed inputs; the rest is for schedules."""
 _SERVER_ERROR = 500
-_COLLECTED_AFTER = 8
+_COLLECTED_AFTER = 16
 """Schedules, each of which leaves some megabytes."""
 
 

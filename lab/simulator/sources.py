@@ -45,11 +45,7 @@ class Stream:
         self._faults = fleet.faults
         self.role = role
         self._function = function
-        (self._settings,) = [
-            one
-            for one in template().events(function, "DynamoDB")
-            if one["Stream"] == f"{role.capitalize()}Table.StreamArn"
-        ]
+        self._settings = _source_of(role, function)
         self._patterns = patterns_of(self._settings)
         self._read = read
         self._shard_of = shard_of
@@ -62,6 +58,8 @@ class Stream:
     def wake(self) -> None:
         """Read the new records after a write to the table."""
         records = self._read()
+        if not records:
+            return
         self._seen(records)
         for record in records:
             if passes(record, self._patterns):
@@ -155,6 +153,17 @@ def by_item(shards: int) -> Callable[[Mapping[str, Any]], str]:
 def by_space(keys: Mapping[str, Any]) -> str:
     """All records of a space are in one partition."""
     return str(keys["space"]["S"])
+
+
+@cache
+def _source_of(role: str, function: str) -> Mapping[str, Any]:
+    """The event source of a function that reads a table's stream."""
+    (found,) = (
+        source
+        for source in template().events(function, "DynamoDB")
+        if source["Stream"] == f"{role.capitalize()}Table.StreamArn"
+    )
+    return found  # type: ignore[no-any-return]
 
 
 @cache

@@ -55,7 +55,7 @@ def test_the_page_has_every_line_of_the_trace_and_every_fault(result: Result) ->
 
 
 def test_no_text_of_the_trace_ends_the_script(result: Result) -> None:
-    made = page(Result(1, ["</script><b>"], 1, 1, result.faults, "", [(0, "</script>")]))
+    made = page(Result(1, ["</script><b>"], 1, 1, result.faults, [(0, "</script>")]))
     assert made.count("</script>") == 1
     assert made.count("http") == 1, "only the policy's own header: it loads nothing"
 

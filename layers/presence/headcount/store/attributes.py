@@ -40,8 +40,13 @@ def decode(item: Mapping[str, Any]) -> dict[str, Any]:
     plain = {}
     for key, value in item.items():
         ((kind, inner),) = value.items()
-        # Most values are texts, and a recount decodes millions: those need no call.
-        plain[key] = inner if kind == "S" else decode_value(value)
+        # Most are texts and whole numbers, and a recount decodes millions: those need no call.
+        if kind == "S":
+            plain[key] = inner
+        elif kind == "N" and inner.isdecimal():
+            plain[key] = int(inner)
+        else:
+            plain[key] = decode_value(value)
     return plain
 
 
