@@ -106,7 +106,7 @@ class Backend:
             "avatar": None,
             "page": f"/page/{(number + self.update) % 100}",
             "facets": {"device": ("desktop", "mobile")[number % 2], "country": "DE"},
-            "quality": {"bandwidth": 4000 + (number + self.update) % 900},
+            "quality": {"latency": 4000 + (number + self.update) % 900},
             "engagement": {},
             "details": {"currentPosition": (number * 7 + self.update) % 3600, "duration": 3600},
             "state": "active",

@@ -10,6 +10,8 @@ export const app = {
   go: () => {},
   /** The same, without a new history entry. */
   replace: () => {},
+  /** Whether this deployment runs containers. */
+  hasContainers: false,
   /** Called when the data's freshness may have changed. */
   changed: () => {},
 };
@@ -85,6 +87,13 @@ export async function attemptShown(task, problem) {
 export function linkPerson(node, key) {
   if (key && mayFind(key)) setAttribute(node, 'href', addressOf({ view: 'people', person: key }));
   else node.removeAttribute('href');
+}
+
+/** A button that copies a snippet, and says so. */
+export async function copy(button, text) {
+  const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  setText(button, copied ? 'Copied' : 'Select it, and press Ctrl+C');
+  setTimeout(() => setText(button, 'Copy'), 3 * SECOND);
 }
 
 /** The line of HTML that counts a page's visitors. */

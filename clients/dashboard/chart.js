@@ -3,7 +3,7 @@
 import uPlot from 'uplot';
 import { element, setAttribute, setText } from './tools.js';
 
-const FONT = '12px system-ui, sans-serif'; // whole pixels: uPlot scales the digits before "px" by the screen's density
+const FAMILY = 'system-ui, sans-serif';
 
 const scheme = matchMedia('(prefers-color-scheme: dark)');
 
@@ -22,6 +22,20 @@ export function createChart(frame, { lines, describe, label }) {
   let count = 0;
   let reading = false;
 
+  /** The frame's own size of type, in whole pixels: of 11.5px, uPlot would scale the 5 to the screen's density. */
+  const type = () => Math.round(parseFloat(getComputedStyle(frame).fontSize));
+  const em = (n) => () => n * type();
+  /** As wide as the longest label. */
+  const widthOf = (plot, labels, axis) => {
+    plot.ctx.font = plot.axes[axis].font[0];
+    return Math.max(30, ...(labels ?? []).map((text) => plot.ctx.measureText(text).width / devicePixelRatio)) + 8;
+  };
+  /** After the type became larger or smaller: a wall display, a larger window. */
+  function scaleType() {
+    const size = type();
+    for (const axis of plot.axes) axis.font = [`${Math.round(size * devicePixelRatio)}px ${FAMILY}`, Math.round(size * devicePixelRatio), size];
+  }
+
   const fade = (plot, name) => {
     const { top, height } = plot.bbox;
     const gradient = plot.ctx.createLinearGradient(0, top, 0, top + height);
@@ -33,7 +47,7 @@ export function createChart(frame, { lines, describe, label }) {
     {
       width: frame.clientWidth || 600,
       height: frame.clientHeight || 216,
-      padding: [14, 24, 0, 0], // half a label on the right
+      padding: [14, em(2.8), 0, 0], // half a label on the right
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 9, fill: (_, i) => color(lines[i - 1].color), stroke: () => color('--card'), width: 2 } },
       scales: {
@@ -41,9 +55,9 @@ export function createChart(frame, { lines, describe, label }) {
         y: { auto: false, range: (_, least, most) => [least ?? 0, most ?? 2] },
       },
       axes: [
-        { stroke: () => color('--soft'), font: FONT, grid: { show: false }, ticks: { show: false }, size: 26, gap: 4, space: 72, values: (_, at) => at.map((seconds) => label(seconds)) },
+        { stroke: () => color('--soft'), font: `${type()}px ${FAMILY}`, grid: { show: false }, ticks: { show: false }, size: em(2.4), gap: 7, space: em(6.5), values: (_, at) => at.map((seconds) => label(seconds)) },
         {
-          stroke: () => color('--soft'), font: FONT, size: 44, gap: 6, space: 44, ticks: { show: false },
+          stroke: () => color('--soft'), font: `${type()}px ${FAMILY}`, size: widthOf, gap: 6, space: em(3.6), ticks: { show: false },
           grid: { stroke: () => color('--edge'), width: 1, dash: [2, 4] }, incrs: [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6].map((e) => n * 10 ** e)).sort((a, b) => a - b),
           values: (_, at) => at.map((n) => n.toLocaleString()),
         },
@@ -113,7 +127,7 @@ export function createChart(frame, { lines, describe, label }) {
     event.preventDefault();
     readAt(Math.min(Math.max(target, 0), count - 1));
   };
-  new ResizeObserver(() => frame.clientWidth && plot.setSize({ width: frame.clientWidth, height: frame.clientHeight })).observe(frame);
+  new ResizeObserver(() => frame.clientWidth && (scaleType(), plot.setSize({ width: frame.clientWidth, height: frame.clientHeight }))).observe(frame);
   scheme.addEventListener('change', () => plot.redraw(false));
 
   return {

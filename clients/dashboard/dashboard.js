@@ -3,7 +3,7 @@
 import 'uplot/dist/uPlot.min.css';
 import './style.css';
 import { addressOf, isSameSpace, keepSetting, readAddress } from './address.js';
-import { app, showProblem } from './app.js';
+import { app, copy, showProblem } from './app.js';
 import { download } from './csv.js';
 import { forgetTitles, hasTitle, titleOf } from './names.js';
 import { STALE_AFTER, connect, connectionState, feed, listenTo, probe, startFeed, stopFeed, watchPeople, POLL_EVERY } from './feed.js';
@@ -164,7 +164,9 @@ const loadConfig = () => (configured ??= readConfig());
 
 async function readConfig() {
   const response = await fetch('/dashboard/config.json').catch(() => null);
-  session.config = (await response?.json().catch(() => null))?.signIn ?? null;
+  const config = await response?.json().catch(() => null);
+  session.config = config?.signIn ?? null;
+  app.hasContainers = Boolean(config?.containers);
 }
 
 async function start() {
@@ -350,6 +352,8 @@ $('share-open').onclick = openShares;
 $('help').onclick = () => $('keys').showModal();
 
 document.onclick = (event) => {
+  const copied = event.target.closest('[data-copy]');
+  if (copied) return copy(copied, $(copied.dataset.copy).textContent);
   const button = event.target.closest('[data-csv]');
   if (button) {
     const [name, ...rest] = button.dataset.csv.split(' ');

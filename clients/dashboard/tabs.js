@@ -18,8 +18,8 @@ const HAS = {
 };
 
 /** The tab that a place opens: its own, or that of the section it names. */
-export function tabOf({ space, tab, section }) {
-  const wanted = tab || TAB_OF_SECTION[section];
+export function tabOf({ space, tab, section, show }) {
+  const wanted = show === 'wall' ? 'live' : tab || TAB_OF_SECTION[section];
   return HAS[wanted]?.(space) ? wanted : 'live';
 }
 

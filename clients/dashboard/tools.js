@@ -104,12 +104,19 @@ export function paced(task, gap) {
 // Created once: a formatter costs far more than its use.
 const whole = new Intl.NumberFormat();
 const fraction = new Intl.NumberFormat([], { maximumFractionDigits: 2 });
+const tenth = new Intl.NumberFormat([], { maximumFractionDigits: 1 });
 const small = new Intl.NumberFormat([], { maximumSignificantDigits: 2 });
 const toMinute = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' });
 const toSecond = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit', second: '2-digit' });
 
 export const number = (value) => (Number.isFinite(value) ? whole.format(value) : '–');
 export const decimal = (value) => (Number.isFinite(value) ? (Math.abs(value) < 0.1 ? small : fraction).format(value) : '–');
+
+/** As precise as a person reads: at most one decimal, two below a tenth. */
+export const fewer = (value) => (Number.isFinite(value) ? (Math.abs(value) >= 100 ? whole : Math.abs(value) < 0.1 ? small : tenth).format(value) : '–');
+/** kbit/s as people say it. */
+export const rateOf = (kbits) => (Math.abs(kbits) >= 1000 ? `${tenth.format(kbits / 1000)} Mbit/s` : `${whole.format(kbits)} kbit/s`);
+export const latencyOf = (ms) => (ms >= 1000 ? `${tenth.format(ms / 1000)} s` : `${whole.format(Math.round(ms))} ms`);
 
 /** A share: some are never 0%, and not all are never 100%. */
 export function percent(share) {

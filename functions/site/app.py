@@ -94,7 +94,11 @@ def _respond(event: Mapping[str, Any]) -> dict[str, Any]:
     issuer = _issuer()
     if name == _CONFIG:
         sign_in = issuer.config() if issuer is not None else None
-        config = {"socketUrl": os.environ["SOCKET_URL"], "signIn": sign_in}
+        config = {
+            "socketUrl": os.environ["SOCKET_URL"],
+            "signIn": sign_in,
+            "containers": bool(os.environ["CONTAINERS"]),
+        }
         content, compressed, tag = _encoded(json.dumps(config).encode())
     elif name in files:
         content, compressed, tag = files[name]

@@ -259,7 +259,8 @@ class BilledWorld(World):
             # The agenda waits for one thread that sleeps, not for the posts of a version at once.
             stack.enter_context(patch("concurrent.futures.ThreadPoolExecutor", SequentialPool))
             # The site reads the environment: not what make exports for the stack.
-            site = {"SOCKET_URL": "wss://socket.example.test/live", "SETTINGS": "", "ROLL_UPS": ""}
+            site = {"SOCKET_URL": "wss://socket.example.test/live"}
+            site |= dict.fromkeys(("SETTINGS", "ROLL_UPS", "CONTAINERS"), "")
             stack.enter_context(patch.dict(os.environ, site))
             yield
             self.bill.returned_rows += len(returned)

@@ -12,6 +12,7 @@ import headcount
 import pytest
 from headcount.web.http import MAX_BODY
 
+from lab.harness.containers import CONTAINERS
 from lab.harness.engines import Engine
 from lab.harness.events import http_event
 from lab.harness.fakes import aws_error
@@ -730,7 +731,16 @@ def test_the_dashboard_gets_the_sockets_address(memory_world: World) -> None:
     assert json.loads(base64.b64decode(answer["body"])) == {
         "socketUrl": "wss://socket.example.test/live",
         "signIn": None,
+        "containers": False,
     }
+
+
+def test_the_dashboard_offers_containers_where_a_cluster_is_configured(
+    memory: Engine, worlds: Worlds
+) -> None:
+    world = worlds(memory, **CONTAINERS)
+    answer = site(world, "/dashboard/config.json")
+    assert json.loads(base64.b64decode(answer["body"]))["containers"] is True
 
 
 def test_an_unchanged_dashboard_file_is_not_sent_again(memory_world: World) -> None:

@@ -151,6 +151,9 @@ def test_the_number_changes_without_a_reload(
     watched.shows("sessions", "1")
     watched.shows("peak", "1")
     expect(watched.page.get_by_test_id("empty")).to_be_hidden()
+    expect(watched.page.get_by_test_id("arrived")).to_have_text(
+        "✓ It works: the first visitor is here."
+    )
     expect(watched.page.get_by_test_id("as-of")).to_contain_text("As of")
     expect(watched.page.get_by_test_id("error")).to_be_hidden()
     assert watched.complaints == []
@@ -497,6 +500,28 @@ def test_spaces_are_searched_by_name_and_kind_and_open_by_a_link(
     expect(rows).to_have_count(1)
 
 
+def test_an_empty_screen_has_a_snippet_to_copy_and_turns_green_at_the_first_beat(
+    stack: Stack, watched: Watched
+) -> None:
+    page = watched.page
+    one = {"people": 1, "sessions": 1, "signedIn": 0, "anonymous": 1, "peak": None}
+    here: list[dict[str, Any]] = []
+    kinds = [{"kind": "site", "spaces": []}]
+    watched.answers("/v1/spaces$", lambda _: {"spaces": here, "kinds": kinds})
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    watched.open_view(stack, "spaces")
+    snippet = f'<script type="module" src="{watched.origin}/headcount.js" data-space="site:main">'
+    expect(page.get_by_test_id("first-snippet")).to_contain_text(snippet, timeout=10_000)
+    expect(page.get_by_test_id("spaces-arrived")).to_be_hidden()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == f"{snippet}</script>"
+    here.append({"space": "site:main", "asOf": minutes_ago(0), **one})
+    arrived = page.get_by_test_id("spaces-arrived")
+    expect(arrived).to_have_text("✓ It works: 1 person in site:main.", timeout=12_000)
+    expect(page.get_by_test_id("first-snippet")).to_be_hidden()
+
+
 def test_what_the_stack_cost_yesterday_is_estimated_beside_the_spaces(
     stack: Stack, watched: Watched
 ) -> None:
@@ -588,6 +613,56 @@ def test_days_are_a_table_and_hours_by_weekday_a_heat_map(
     assert watched.complaints == []
 
 
+RECORD_LABELS = """
+  window.labels = [];
+  const { fillText } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...rest) {
+    const { width } = this.measureText(text);
+    const before = { center: width / 2, right: width, end: width }[this.textAlign] ?? 0;
+    const left = this.getTransform().e + x - before;
+    const px = Number(/([\\d.]+)px/.exec(this.font)[1]) / devicePixelRatio;
+    labels.push({ text, px, cut: left < 0 || left + width > this.canvas.width });
+    return fillText.call(this, text, x, y, ...rest);
+  };
+"""
+THOUSANDS = "labels.some(({ text }) => /^\\d+,000$/.test(text))"
+SMALL_TEXTS = """() => [...document.querySelectorAll('body *')]
+  .filter((one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+  .filter((one) => one.checkVisibility() && parseFloat(getComputedStyle(one).fontSize) < 12)
+  .map((one) => one.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.parametrize("density", [1, 2, 3])
+def test_labels_have_12_pixels_and_none_is_cut_on_every_density(
+    browser: Browser, stack: Stack, space: str, density: int
+) -> None:
+    context = browser.new_context(device_scale_factor=density)
+    context.add_init_script(RECORD_LABELS)
+    watched = Watched(context.new_page(), stack.outputs["origin"])
+    watched.watch()
+    page = watched.page
+
+    def timeline(request: Request) -> dict[str, Any]:
+        query = parse_qs(urlsplit(request.url).query)
+        last = datetime.fromisoformat(query["to"][0])
+        points = [(last - timedelta(hours=n / 2)).isoformat() for n in range(336, 0, -1)]
+        return {"points": [{"at": at, "people": 123_456, "sessions": 1} for at in points]}
+
+    watched.answers("/timeline", timeline)
+    for width, span in ((1280, "hour"), (390, "day"), (390, "week")):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.goto("about:blank")
+        watched.open(stack, space, f"&range={span}")
+        eventually(lambda: page.evaluate(THOUSANDS), 15, last=lambda: page.evaluate("labels"))
+        watched.shows("people", "0", within=10)
+        drawn = page.evaluate("labels")
+        assert len(drawn) > 4
+        assert [one for one in drawn if one["px"] < 12] == []
+        assert [one for one in drawn if one["cut"]] == []
+        assert page.evaluate(SMALL_TEXTS) == []
+    context.close()
+
+
 # ----------------------------------------------------------------------------------------- sessions
 
 
@@ -599,7 +674,7 @@ def test_sessions_are_filtered_with_progress_and_quality_and_the_filter_is_a_lin
     watched.open(stack, space, "&tab=people&who=anonymous")
     viewers = watched.page.get_by_test_id("viewer")
     expect(viewers).to_have_count(1, timeout=12_000)
-    expect(viewers).to_contain_text("720p · 4,200 kbit/s")
+    expect(viewers).to_contain_text("720p · 4.2 Mbit/s")
     expect(watched.page.locator("#viewers-count")).to_have_text("1 of 2 sessions")
 
     watched.page.locator("#viewers-who").select_option("")
@@ -1158,7 +1233,7 @@ def test_a_stream_is_registered_started_watched_and_stopped(
     watched.shows("title", "Opening night", within=10)
     watched.tab("Stream")
     panel = page.get_by_test_id("stream")
-    for words in ("Live since", "4,200 kbit/s", "85 ms", "rtmp", "6,000"):
+    for words in ("Live since", "4.2 Mbit/s", "85 ms", "rtmp", "6 Mbit/s", "1%"):
         expect(panel).to_contain_text(words, timeout=10_000)
     expect(panel.locator("#stream-engagement")).to_contain_text("Chat messages7")
     watched.choose("Stop stream")
@@ -1185,6 +1260,15 @@ def test_containers_are_launched_and_stopped_and_a_refusal_says_why(
 ) -> None:
     page = watched.page
     watched.open_view(stack, "streams")
+    expect(page.locator("#streams-list-title")).to_be_visible(timeout=10_000)
+    expect(page.locator("#containers-card")).to_be_hidden()  # no cluster is configured
+    config = stack.api.request("GET", "/dashboard/config.json").body
+    assert config["containers"] is False
+    page.route(
+        re.compile("/dashboard/config.json"),
+        lambda route: route.fulfill(json={**config, "containers": True}),
+    )
+    page.reload()
     page.get_by_label("Launch a container for the event").fill("event-42")
     page.get_by_role("button", name="Launch").click()
     expect(page.locator("#containers-problem")).to_contain_text("task-definition", timeout=10_000)
@@ -1261,6 +1345,49 @@ def test_a_wall_display_fills_the_screen_without_names(
     expect(page.get_by_test_id("menu-open")).to_be_hidden()
     page.keyboard.press("f")
     expect(page.get_by_test_id("extras")).to_be_visible()
+
+
+CUT = """() => [...document.querySelectorAll('h1, .card, .card *, .connection')]
+  .filter((one) => one.checkVisibility() && getComputedStyle(one).clipPath === 'none')
+  .map((one) => [one, one.getBoundingClientRect()])
+  .filter(([, at]) => at.width && (at.bottom > innerHeight + 1 || at.right > innerWidth + 1))
+  .map(([one]) => one.outerHTML.slice(0, 120))"""
+CONTROLS = """[...document.querySelectorAll('button, select, input, nav a, summary')]
+  .filter((one) => one.checkVisibility()).map((one) => one.id || one.textContent)"""
+SIZE = "id => parseFloat(getComputedStyle(document.getElementById(id)).fontSize)"
+
+
+def test_a_wall_names_the_space_scales_its_type_and_cuts_nothing_off(
+    browser: Browser, stack: Stack, api: Api, space: str
+) -> None:
+    for number in range(8):
+        facets = {"device": f"d{number}", "country": "DE", "plan": "pro", "team": "a"}
+        api.beat(space, f"tab-{number}", page=f"/page-{number}", facets=facets, state="hidden")
+    context = browser.new_context()
+    context.add_init_script(RECORD_LABELS)
+    watched = Watched(context.new_page(), stack.outputs["origin"])
+    watched.watch()
+    page = watched.page
+    sizes: dict[tuple[int, int], dict[str, float]] = {}
+    for size in ((1280, 720), (3840, 2160), (1080, 1920)):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.goto("about:blank")
+        watched.open(stack, space, "&show=wall")
+        watched.shows("title", space, within=10)
+        watched.shows("people", "8", within=12)
+        expect(page.get_by_test_id("top-page").first).to_be_visible(timeout=10_000)
+        eventually(lambda: page.evaluate(CUT) == [], 10, last=lambda: page.evaluate(CUT))
+        assert page.evaluate(CONTROLS) == []
+        sizes[size] = {id_: page.evaluate(SIZE, id_) for id_ in ("title", "people", "peak-at")}
+        sizes[size]["axis"] = page.evaluate("labels.at(-1).px")
+        assert page.evaluate("labels.filter(({ cut }) => cut)") == []
+    small, large, upright = sizes.values()
+    assert all(large[name] > 2 * small[name] for name in small)
+    assert all(upright[name] > small[name] for name in small)
+    assert min(small.values()) >= 12
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("menu-open")).to_be_visible()
+    context.close()
 
 
 # ----------------------------------------------------------------------- alerts, messages, removals

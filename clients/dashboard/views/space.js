@@ -14,6 +14,7 @@ import * as viewers from './viewers.js';
 import * as stream from './stream.js';
 
 const RANGES = { hour: { span: HOUR, title: 'Last hour', every: MINUTE }, day: { span: DAY, title: 'Last 24 hours', every: 5 * MINUTE }, week: { span: 7 * DAY, title: 'Last 7 days', every: 15 * MINUTE } };
+const ARRIVAL_SHOWN = 30 * SECOND;
 const TREND_SPAN = 10 * MINUTE;
 const TITLES = { page: 'Top pages', content: 'Top content', chapter: 'Top chapters', device: 'Devices', country: 'Countries', quality: 'Quality', activity: 'Activity', contentType: 'Content types', referrer: 'Referrers', utm_source: 'Campaign sources', utm_medium: 'Campaign media', utm_campaign: 'Campaigns', entry: 'Entry pages', visitor: 'New or returning', browser: 'Browsers', os: 'Systems', language: 'Languages' };
 const FIRST_FACETS = ['page', 'content', 'chapter', 'referrer', 'utm_source', 'utm_medium', 'utm_campaign', 'entry', 'visitor', 'country', 'language', 'device', 'browser', 'os'];
@@ -66,9 +67,15 @@ function show(body) {
     $('people').animate([from, {}], { duration: 320, easing: 'cubic-bezier(.2, .8, .2, 1)' });
   }
   const isEmpty = body.sessions === 0 || isRollup(app.place.space);
+  if (!isEmpty && before && !before.sessions && !before.views?.total) {
+    $('arrived').hidden = false;
+    setText($('arrived'), '✓ It works: the first visitor is here.');
+    setTimeout(() => ($('arrived').hidden = true), ARRIVAL_SHOWN);
+  }
   $('empty').hidden = !isEmpty || isRollup(app.place.space);
   $('facets').hidden = isEmpty;
   setText($('empty-title'), body.views?.total ? 'No one is here right now' : 'No visitors yet');
+  $('space-waits').hidden = Boolean(body.views?.total);
   setText($('snippet'), snippetFor(app.place.space));
   setText($('curl'), `curl -X POST ${location.origin}${spacePath(app.place.space, '/presence')} -H 'content-type: application/json' -d '{"sessionId":"me","page":"/"}'`);
   renderFacets(body.facets ?? {});
@@ -280,7 +287,7 @@ function forget() {
   feed.version = -1;
   feed.contactAt = null;
   Object.assign(timeline, { points: [], from: Infinity, to: null, readAt: 0 });
-  $('facets').hidden = $('empty').hidden = true;
+  $('facets').hidden = $('empty').hidden = $('arrived').hidden = true;
   for (const id of ['facets', 'announcement']) $(id).replaceChildren(); // names must not outlive the right to see them
   for (const part of [viewers, history, stream, extras]) part.forget();
   renderNumbers();

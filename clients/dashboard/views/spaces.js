@@ -4,15 +4,17 @@ import { addressOf, isSpace, keepSetting } from '../address.js';
 import { app, bindFilters, polling, snippetFor } from '../app.js';
 import { POLL_EVERY } from '../feed.js';
 import { ServerError, allows, get, server, serverNow } from '../server.js';
-import { hasTitle, titleOf, titled } from '../names.js';
+import { hasTitle, learnTitle, titleOf, titled } from '../names.js';
 import { forgetLines, sparkline } from '../spark.js';
 import { matches, setNumbers, shownOf, stackedTable } from '../tables.js';
-import { $, DAY, dateTime, dollarsOf, duration, element, HOUR, number, percent, reconcile, setText } from '../tools.js';
+import { $, counted, DAY, dateTime, dollarsOf, duration, element, HOUR, MINUTE, number, percent, reconcile, setText } from '../tools.js';
 
 let spaces = []; // the live ones
 let kinds = []; // {kind, spaces: those that its declaration names}
 let loaded = false;
 let costAt = 0;
+let sawNobody = false; // the snippet is shown
+let titlesAt = 0;
 let rollups = [];
 let rolledUp = true; // false: there are none here, or none that the token may read
 
@@ -26,10 +28,21 @@ async function loadSpaces() {
   ({ spaces, kinds = [] } = await get('/v1/spaces')); // a server before this release has no kinds
   loaded = true;
   render();
+  loadTitles();
   if (!allows('read', '*')) {
     costAt = 0; // another token's costs
     $('all-cost').hidden = true;
   } else if (serverNow() - costAt > HOUR) loadCost();
+}
+
+/** What streams are called. Without it they have their names. */
+async function loadTitles() {
+  const isDue = serverNow() - titlesAt > MINUTE && kinds.some(({ kind }) => kind === 'stream');
+  if (!isDue || !allows('read', 'stream:*')) return;
+  titlesAt = serverNow();
+  const { streams } = await get('/api/streams').catch(() => ({ streams: [] }));
+  for (const { id, title } of streams) learnTitle(`stream:${id}`, title);
+  if (streams.length) render();
 }
 
 async function loadRollups() {
@@ -115,8 +128,15 @@ function render() {
   setText($('spaces-count'), loaded ? shownOf(shown.length, spacesHere().length, 'space', 'spaces') : 'Loading…');
   $('spaces-empty').hidden = !loaded || shown.length > 0;
   setText($('spaces-empty'), spaces.length ? 'No spaces match. Clear the search or choose another kind.' : 'No visitors right now. To count visitors, paste this snippet into your pages:');
-  $('spaces-snippet').hidden = !loaded || spaces.length > 0;
-  setText($('spaces-snippet').firstChild, snippetFor('site:main'));
+  const isEmpty = loaded && !spaces.length;
+  $('spaces-snippet').hidden = $('spaces-waits').hidden = !isEmpty;
+  setText($('first-snippet'), snippetFor(`${kindsHere()[0] && !kindsHere().includes('site') ? kindsHere()[0] : 'site'}:main`));
+  if (isEmpty && !sawNobody) $('spaces-arrived').hidden = true;
+  if (sawNobody && spaces.length) {
+    $('spaces-arrived').hidden = false;
+    setText($('spaces-arrived'), `✓ It works: ${counted(sum('people'), 'person', 'people')} in ${spaces[0].space}.`);
+  }
+  sawNobody = isEmpty;
   tick();
 }
 
@@ -164,6 +184,8 @@ export const view = {
   title: 'Spaces',
   poll,
   enter() {
+    sawNobody = false;
+    $('spaces-arrived').hidden = true;
     fillFilters();
     render();
     renderRollups();
@@ -172,11 +194,13 @@ export const view = {
   refresh: (options) => poll.refresh(options),
   tick,
   forget() {
+    sawNobody = false;
+    $('spaces-arrived').hidden = true;
     spaces = [];
     kinds = [];
     forgetLines();
     loaded = false;
-    costAt = 0;
+    costAt = titlesAt = 0;
     rollups = [];
     rolledUp = true;
     $('all-cost').hidden = true;

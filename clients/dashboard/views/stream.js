@@ -4,10 +4,14 @@ import { app, reading, whileDisabled } from '../app.js';
 import { createChart } from '../chart.js';
 import { POLL_EVERY } from '../feed.js';
 import { learnTitle } from '../names.js';
-import { allows, attempt, get, request, serverNow } from '../server.js';
+import { allows, attempt, get, request, serverNow, timelineBetween } from '../server.js';
 import { updatePairs } from '../tables.js';
-import { $, HOUR, SECOND, capitalised, clockTime, counted, decimal, duration, element, number, percent, reconcile, setText } from '../tools.js';
+import { isOpen } from '../tabs.js';
+import { fromServers, isScore, verdictOf } from '../verdict.js';
+import { $, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, decimal, duration, element, fewer, latencyOf, number, percent, rateOf, reconcile, setText } from '../tools.js';
 
+const RECENT_SPAN = 5 * MINUTE;
+const earlier = { point: null, readAt: -Infinity };
 let body = null; // the response of GET /api/v1/analytics/comprehensive/{id}
 
 const streamIn = (space) => (space?.startsWith('stream:') ? space.slice('stream:'.length) : null);
@@ -17,20 +21,41 @@ export const refresh = reading('space', 'stream', load, () => 2 * SECOND, () => 
 async function load() {
   body = await get(`/api/v1/analytics/comprehensive/${encodeURIComponent(streamIn(app.place.space))}`);
   render();
+  if (isOpen('stream') && Date.now() - earlier.readAt > MINUTE) await loadEarlier();
 }
 
-const unit = (value, name) => (value === null ? '–' : `${decimal(value)}${name}`);
+/** The totals of some minutes ago, to tell from them how many there are in a minute. */
+async function loadEarlier() {
+  const now = serverNow();
+  earlier.readAt = Date.now();
+  const points = await timelineBetween(app.place.space, now - 2 * RECENT_SPAN, now);
+  const counted = points.filter((point) => point.engagement);
+  earlier.point = counted.findLast(({ at }) => Date.parse(at) <= now - RECENT_SPAN) ?? counted[0] ?? null;
+  render();
+}
+
+const RECENT = 'Of the last five to seven minutes';
+
+function perMinute(action, total) {
+  const { point } = earlier;
+  if (!point || !Number.isFinite(total)) return '–';
+  const minutes = (serverNow() - Date.parse(point.at)) / MINUTE;
+  return minutes < 1 ? '–' : fewer(Math.max(0, total - (point.engagement[action] ?? 0)) / minutes);
+}
+
+const said = (value, say) => (Number.isFinite(value) ? say(value) : '–');
+const pictureOf = (value) => (isScore(value) ? `${Math.round(value)} of 100` : `${number(Math.round(value))} lines`);
 
 function quality() {
   const { realTime, metrics } = body;
   return [
-    ['Bandwidth', unit(realTime.bandwidth, ' kbit/s'), 'Average of the viewers who report it, or else of the servers'],
-    ['Latency', unit(realTime.latency, ' ms'), 'Average of the viewers who report it, or else of the servers'],
-    ['Picture quality', decimal(metrics.quality), 'Average of what players report'],
-    ['Buffering', decimal(metrics.buffering), 'Total of the viewers here now'],
-    ['Errors', decimal(metrics.errors), 'Total of the viewers here now'],
-    ['Error rate', decimal(realTime.errorRate), 'As reported by servers, or else errors per viewer who reports them'],
-    ['Uptime', unit(realTime.uptime, '%'), 'As reported by servers'],
+    ['Bandwidth', said(realTime.bandwidth, rateOf), 'Average of the viewers who report it, or else of the servers'],
+    ['Latency', said(realTime.latency, latencyOf), 'Average of the viewers who report it, or else of the servers'],
+    ['Picture quality', said(metrics.quality, pictureOf), 'Average of what players report'],
+    ['Interruptions', fewer(metrics.buffering), 'Buffering: total of the viewers here now'],
+    ['Errors', fewer(metrics.errors), 'Total of the viewers here now'],
+    fromServers(body) ? ['Failed requests', percent(realTime.errorRate), 'Error rate, as reported by servers'] : ['Errors per viewer', fewer(realTime.errorRate), 'Of those who report them'],
+    ['Uptime', said(realTime.uptime, (value) => `${decimal(value)}%`), 'As reported by servers'],
   ];
 }
 
@@ -38,9 +63,11 @@ function engagement() {
   const { engagement: done, metrics } = body;
   return [
     ['Chat messages', number(done.chatMessages)],
+    ['Chats per minute', perMinute('chat', done.chatMessages), RECENT],
     ['Reactions', number(done.reactions)],
+    ['Reactions per minute', perMinute('reaction', done.reactions), RECENT],
     ['Shares', number(done.shares)],
-    ['Per view', decimal(done.perView)],
+    ['Chats, reactions and shares per view', fewer(done.perView)],
     ['Average view', metrics.avgViewDuration === null ? '–' : duration(metrics.avgViewDuration * SECOND)],
     ['Revenue today', decimal(done.revenueToday)],
     ['Revenue', decimal(done.revenue)],
@@ -58,11 +85,17 @@ export function render() {
   const since = known?.status === 'live' ? known.startedAt : known?.stoppedAt;
   setText($('stream-status'), known ? `${capitalised(known.status)}${since ? ` since ${clockTime(since)}` : ''}` : 'Not registered');
   setText($('stream-toggle'), known?.status === 'live' ? 'Stop stream' : 'Start stream');
+  const { level, title, why } = verdictOf(body);
+  $('stream-verdict').dataset.level = level;
+  setText($('stream-verdict').firstElementChild, title);
+  setText($('stream-verdict').lastElementChild, why);
   updatePairs($('stream-quality'), quality());
   updatePairs($('stream-engagement'), engagement());
   renderServers();
   renderChat();
 }
+
+const SERVER_NUMBERS = { bandwidth: rateOf, latency: latencyOf, load: percent, errorRate: percent, uptime: (value) => `${decimal(value)}%` };
 
 function renderServers() {
   const sources = Object.entries(body.infrastructure);
@@ -70,7 +103,7 @@ function renderServers() {
   reconcile($('stream-servers'), sources, ([source]) => source, ([source]) => element('div', {}, element('h4', {}, source), element('p', { class: 'sub' }), element('dl', { class: 'pairs' })), (node, [, one]) => {
     node.classList.toggle('stale', one.stale);
     setText(node.children[1], `${one.stale ? 'stale: ' : ''}reported ${duration(serverNow() - Date.parse(one.at))} ago`);
-    updatePairs(node.children[2], Object.entries(one.numbers).map(([name, value]) => [capitalised(name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)), name === 'load' ? percent(value) : decimal(value)]));
+    updatePairs(node.children[2], Object.entries(one.numbers).map(([name, value]) => [capitalised(name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)), (SERVER_NUMBERS[name] ?? fewer)(value)]));
   });
 }
 
@@ -103,6 +136,7 @@ export function enter() {
 
 export function forget() {
   body = null;
+  Object.assign(earlier, { point: null, readAt: -Infinity });
   $('stream').hidden = $('stream-toggle').hidden = true;
 }
 

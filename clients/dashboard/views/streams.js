@@ -135,7 +135,7 @@ export const view = {
   poll,
   enter() {
     $('register-card').hidden = !allows('ingest', 'stream:*');
-    $('containers-card').hidden = !allows('containers', '*');
+    $('containers-card').hidden = !app.hasContainers || !allows('containers', '*');
     fillFilters();
     render();
     poll.refresh({ now: true });

@@ -6,12 +6,12 @@ import { menuButton } from '../menu.js';
 import { allows, get, serverNow, spacePath } from '../server.js';
 import { isOpen } from '../tabs.js';
 import { matches, pager, stackedTable, updateOptions } from '../tables.js';
-import { $, SECOND, capitalised, counted, countryName, decimal, duration, element, number, percent, position, reconcile, setAttribute, setText, isBlank } from '../tools.js';
+import { $, SECOND, capitalised, counted, countryName, duration, element, fewer, number, percent, position, rateOf, reconcile, setAttribute, setText, isBlank } from '../tools.js';
 import { confirmRemoval } from './extras.js';
 
 const PER_REQUEST = 100;
 const PER_PAGE = 50;
-const UNITS = { bandwidth: 'kbit/s', latency: 'ms latency', buffering: 'buffering', errors: 'errors', quality: '' };
+const UNITS = { latency: 'ms latency', buffering: 'interruptions', errors: 'errors', quality: '' };
 const viewers = { list: [], requests: 1, cursor: null, loaded: false };
 const createRow = stackedTable($('viewers'), [['who', 'Who'], ['page', 'Activity'], ['device', 'Device'], ['quality', 'Quality'], ['state', 'State'], ['number since', 'Here for'], ['number seen', 'Last seen'], ['session', 'Session'], ['act', 'Actions']], false);
 const FILTERS = { 'viewers-search': 'q', 'viewers-who': 'who', 'viewers-state': 'state', 'viewers-device': 'device', 'viewers-sort': 'sort' };
@@ -104,7 +104,7 @@ function update(row, viewer) {
 }
 
 function qualityOf({ facets, quality }) {
-  const numbers = Object.entries(quality).map(([name, value]) => `${decimal(value)} ${UNITS[name] ?? name}`.trim());
+  const numbers = Object.entries(quality).map(([name, value]) => (name === 'bandwidth' ? rateOf(value) : `${fewer(value)} ${UNITS[name] ?? name}`.trim()));
   return [facets.quality, ...numbers].filter(Boolean).join(' · ');
 }
 
