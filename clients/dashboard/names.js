@@ -12,7 +12,20 @@ export function learnTitle(space, title) {
   return known !== titles.get(space);
 }
 
-export const forgetTitles = () => titles.clear();
+const names = new Map(); // a person's key -> the name that they gave
+
+/** Keeps what a person is called, as long as this page is open. */
+export function learnPerson(key, name) {
+  if (name) names.set(key, name);
+}
+export const personNamed = (key) => names.get(key) ?? '';
+/** The keys of the people who are called so, whatever the case. */
+export const keysCalled = (text) => [...names].filter(([, name]) => name.toLowerCase() === text.toLowerCase()).map(([key]) => key);
+
+export function forgetTitles() {
+  titles.clear();
+  names.clear();
+}
 export const titleOf = (space) => titles.get(space) ?? spaceName(space);
 /** The spaces with a title. */
 export const titled = () => [...titles.keys()];

@@ -8,7 +8,7 @@ const TOAST_TIME = 10 * SECOND;
 const MAX_ALERTS = 50;
 const MAX_ACTIONS = 20;
 const RULE_DELAY = 3 * SECOND; // rules' states follow with the next version
-const ACTIONS = { putAlert: 'set the alert rule', deleteAlert: 'deleted the alert rule', sendMessage: 'sent the message', endMessage: 'ended the message', removePerson: 'removed a person', correctEngagement: 'corrected the total', liftRemoval: 'lifted a removal', createShare: 'made the share link', revokeShare: 'revoked the share link', startStream: 'started the stream', stopStream: 'stopped the stream' };
+const ACTIONS = { putAlert: 'Alert {name} saved', deleteAlert: 'Alert {name} deleted', sendMessage: 'Message sent', endMessage: 'Message ended', removePerson: 'Person removed', correctEngagement: 'Total corrected', liftRemoval: 'Removal lifted', createShare: 'Share link created', revokeShare: 'Share link revoked', startStream: 'Stream started', stopStream: 'Stream stopped' };
 
 const seen = new Set(); // ids of alerts, which may arrive twice
 const alertsOf = new Map(); // space -> its alerts, newest first, until the page is reloaded
@@ -37,7 +37,7 @@ function toast(message) {
 
 function describeAlert({ name, type, people, threshold, before, minutes }) {
   const now = counted(people, 'person', 'people');
-  return type === 'spike' ? `${name}: ${now}, up from ${number(before)} in ${counted(minutes, 'minute', 'minutes')}` : `${name}: ${now} (milestone: ${number(threshold)})`;
+  return type === 'spike' ? `${name}: ${now}, up from ${number(before)} in ${counted(minutes, 'minute', 'minutes')}` : `${name}: ${now}, reached your goal of ${number(threshold)}`;
 }
 
 export function onAlert({ space, at, alert }) {
@@ -108,11 +108,12 @@ async function perform(task, problem = $('extras-problem')) {
 // --- The lists -----------------------------------------------------------------------------------
 
 function describeRule({ type, people, factor, minutes, atLeast, state, lastFiredAt }) {
-  const what = type === 'spike' ? `${decimal(factor)} times as many as ${counted(minutes, 'minute', 'minutes')} ago, at least ${number(atLeast)}` : `${counted(people, 'person', 'people')} or more`;
-  return [what, state === 'fired' ? 'condition met' : 'waiting', lastFiredAt && `last fired ${dateTime(lastFiredAt)}`].filter(Boolean).join(' · ');
+  const what = type === 'spike' ? `At ${decimal(factor)}× within ${counted(minutes, 'minute', 'minutes')}, from ${counted(atLeast, 'person', 'people')} on` : `At ${number(people)}+ people`;
+  return [what, state === 'fired' ? 'firing now' : 'waiting', lastFiredAt && `last fired ${dateTime(lastFiredAt)}`].filter(Boolean).join(' · ');
 }
 
 const idOf = ({ userId, verified, visitorId, sessionId }) => (userId ? `user ${userId}${verified === false ? ' (not verified)' : ''}` : visitorId ? `visitor ${visitorId}` : `session ${sessionId}`);
+const actionOf = (what, { name }) => (ACTIONS[what] ?? what).replace('{name}', () => `“${name}”`);
 const textOf = (value) => (typeof value === 'object' && value ? JSON.stringify(value) : String(value));
 
 function render() {
@@ -125,8 +126,8 @@ function render() {
     setText(row.querySelector('.sub'), [`until ${dateTime(one.until)}`, `by ${one.by}`, one.reason].filter(Boolean).join(' · '));
   });
   reconcile($('actions'), actions, ({ id }) => id, ({ at, who, what, parameters }) => {
-    const rest = Object.entries(parameters).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${textOf(value)}`);
-    return element('li', {}, element('time', { datetime: at }, dateTime(at)), element('span', {}, `${who} ${ACTIONS[what] ?? what}`, element('span', { class: 'sub' }, rest.join(', '))));
+    const rest = Object.entries(parameters).filter(([name, value]) => value !== null && !(name === 'name' && ACTIONS[what]?.includes('{name}'))).map(([name, value]) => `${name} ${textOf(value)}`);
+    return element('li', {}, element('time', { datetime: at }, dateTime(at)), element('span', {}, actionOf(what, parameters), element('span', { class: 'sub' }, [`by ${who}`, ...rest].join(' · '))));
   }, () => {});
   for (const id of ['rules', 'removals', 'actions']) {
     $(id).hidden = !$(id).children.length;

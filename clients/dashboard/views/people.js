@@ -3,6 +3,7 @@
 import { addressOf } from '../address.js';
 import { app } from '../app.js';
 import { feed, watchPeople } from '../feed.js';
+import { keysCalled, personNamed } from '../names.js';
 import { ServerError, attempt, mayRead, request, server, serverNow } from '../server.js';
 import { stackedTable } from '../tables.js';
 import { $, SECOND, clockTime, counted, duration, element, number, paced, reconcile, setText } from '../tools.js';
@@ -17,7 +18,7 @@ let people = [];
 let asOf = null;
 
 export const readAt = () => asOf;
-const keysOf = (text) => (!text ? [] : KEY.test(text) ? [text] : [`u:${text}`, `c:${text}`]);
+const keysOf = (text) => (!text ? [] : KEY.test(text) ? [text] : [...new Set([`u:${text}`, `c:${text}`, ...keysCalled(text)])]);
 
 // --- Reading, and the socket ---------------------------------------------------------------------
 
@@ -67,11 +68,11 @@ function render() {
 }
 
 function create({ key }) {
-  const id = `person-${key[0]}`;
+  const id = `person-${encodeURIComponent(key)}`;
   const rows = element('tbody', { role: 'rowgroup' });
   const table = element('table', { class: 'stacked', role: 'table', 'aria-labelledby': id, hidden: '' }, rows);
-  const title = element('h2', { id }, element('bdi', {}, key));
-  const button = element('button', { class: 'quiet csv', type: 'button', 'data-csv': `person ${key[0]}` }, 'CSV');
+  const title = element('h2', { id }, personNamed(key) && element('bdi', { class: 'called' }, personNamed(key)), ' ', element('bdi', { class: personNamed(key) ? 'sub' : '' }, key));
+  const button = element('button', { class: 'quiet csv', type: 'button', 'data-csv': `person ${people.findIndex((one) => one.key === key)}` }, 'CSV');
   const head = element('header', {}, title, element('span', { class: 'badge' }), element('p', { class: 'sub seen-last', role: 'status' }), button);
   const card = element('section', { class: 'card listing person', 'data-testid': 'person', 'aria-labelledby': id }, head, element('p', { class: 'hollow problem', hidden: '' }), table, element('ol', { class: 'events', 'aria-label': 'Changes since you opened this page' }));
   card.createRow = stackedTable(rows, COLUMNS);
@@ -106,6 +107,10 @@ function createPlace(card, space) {
   return row;
 }
 
+/** When the longest of their visits began. */
+const firstOf = ({ found }) => Math.min(...found.spaces.map(({ since }) => Date.parse(since)));
+const sessionsOf = ({ found }) => found.spaces.reduce((total, { sessions }) => total + sessions, 0);
+
 /** Once a second: durations. */
 function tick() {
   const now = serverNow();
@@ -114,7 +119,7 @@ function tick() {
     const { lastSeen, online } = card.dataset;
     const one = people.find(({ key }) => key === card.dataset.key);
     const where = one?.found?.spaces.length ?? 0;
-    const text = online === 'true' ? `in ${counted(where, 'space', 'spaces')}` : lastSeen ? `last seen ${ago(lastSeen)} ago` : 'not seen in the last seven days';
+    const text = online === 'true' ? `in ${counted(where, 'space', 'spaces')} since ${clockTime(firstOf(one))}, ${counted(sessionsOf(one), 'session', 'sessions')}` : lastSeen ? `last seen ${ago(lastSeen)} ago` : 'not seen in the last seven days';
     setText(card.querySelector('.seen-last'), one?.found ? text : '');
     for (const row of card.querySelectorAll('tbody tr')) {
       setText(row.children[4], ago(row.dataset.since));
@@ -138,7 +143,10 @@ function forget() {
 }
 
 export const view = {
-  title: 'People',
+  get title() {
+    const { person } = app.place;
+    return person ? personNamed(person) || person : 'People';
+  },
   load,
   enter() {
     forget();
@@ -152,8 +160,8 @@ export const view = {
   tick,
   forget,
   csv: {
-    person: (kind) => {
-      const { key, found } = people.find((one) => one.key[0] === kind);
+    person: (index) => {
+      const { key, found } = people[index];
       return [key, [['person', 'space', 'page', 'sessions', 'verified', 'since', 'last seen'], ...found.spaces.map((one) => [key, one.space, one.page, one.sessions, one.verified, one.since, one.lastSeen])]];
     },
   },

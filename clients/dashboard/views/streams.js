@@ -33,6 +33,7 @@ function fitting() {
 function render() {
   const sum = (name) => number(loaded ? streams.reduce((total, one) => total + one[name], 0) : NaN);
   $('view-streams').setAttribute('aria-busy', String(!loaded));
+  $('containers-card').hidden = !app.hasContainers || !allows('containers', '*'); // the configuration may come late
   setNumbers({
     'streams-viewers': sum('currentViewers'),
     'streams-live': number(loaded ? streams.filter(({ status }) => status === 'live').length : NaN),
@@ -135,7 +136,6 @@ export const view = {
   poll,
   enter() {
     $('register-card').hidden = !allows('ingest', 'stream:*');
-    $('containers-card').hidden = !app.hasContainers || !allows('containers', '*');
     fillFilters();
     render();
     poll.refresh({ now: true });

@@ -1,8 +1,9 @@
 /** The sessions in a space: filtered, sorted, and shown fifty at a time. */
 
-import { keepSetting } from '../address.js';
+import { addressOf, keepSetting } from '../address.js';
 import { app, bindFilters, linkPerson, reading } from '../app.js';
 import { menuButton } from '../menu.js';
+import { learnPerson } from '../names.js';
 import { allows, get, serverNow, spacePath } from '../server.js';
 import { isOpen } from '../tabs.js';
 import { matches, pager, stackedTable, updateOptions } from '../tables.js';
@@ -12,26 +13,35 @@ import { confirmRemoval } from './extras.js';
 const PER_REQUEST = 100;
 const PER_PAGE = 50;
 const UNITS = { latency: 'ms latency', buffering: 'interruptions', errors: 'errors', quality: '' };
+const MOST_REQUESTS = 50;
+const MOST_AVATARS = 8;
 const viewers = { list: [], requests: 1, cursor: null, loaded: false };
 const createRow = stackedTable($('viewers'), [['who', 'Who'], ['page', 'Activity'], ['device', 'Device'], ['quality', 'Quality'], ['state', 'State'], ['number since', 'Here for'], ['number seen', 'Last seen'], ['session', 'Session'], ['act', 'Actions']], false);
 const FILTERS = { 'viewers-search': 'q', 'viewers-who': 'who', 'viewers-state': 'state', 'viewers-device': 'device', 'viewers-sort': 'sort' };
 
 // Every hundred sessions are a request, so a longer list is read less often.
-export const refresh = reading('space', 'viewers', load, () => 3 * SECOND * Math.max(1, Math.ceil(viewers.list.length / PER_REQUEST)), () => isOpen('people') && allows('people', app.place.space));
+export const refresh = reading('space', 'viewers', load, () => 3 * SECOND * Math.max(1, Math.ceil(viewers.list.length / PER_REQUEST)), () => (isOpen('people') || isOpen('live')) && app.place.show !== 'wall' && allows('people', app.place.space));
 const pages = pager($('viewers-before'), $('viewers-after'), PER_PAGE, () => render());
 
 async function load() {
   const found = new Map();
   let cursor = null;
-  for (let request = 0; request < viewers.requests && (request === 0 || cursor); request += 1) {
+  const requests = !isOpen('people') ? 1 : isFiltering() ? MOST_REQUESTS : viewers.requests;
+  for (let request = 0; request < requests && (request === 0 || cursor); request += 1) {
     const body = await get(spacePath(app.place.space, `/viewers?limit=${PER_REQUEST}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`));
-    for (const viewer of body.viewers) found.set(viewer.sessionId, viewer);
+    for (const viewer of body.viewers) {
+      found.set(viewer.sessionId, viewer);
+      learnPerson(keyOf(viewer), isBlank(viewer.name) ? '' : viewer.name);
+    }
     cursor = body.cursor;
   }
   Object.assign(viewers, { list: [...found.values()], cursor, loaded: true });
   render();
 }
 
+const keyOf = (viewer) => (viewer.userId ? `${viewer.verified ? 'u' : 'c'}:${viewer.userId}` : viewer.visitorId ? `v:${viewer.visitorId}` : `s:${viewer.sessionId}`);
+/** A filter is for all sessions, not for those that happen to be loaded. */
+const isFiltering = () => ['q', 'who', 'state', 'device', 'sort'].some((name) => app.place[name]);
 const nameOf = (viewer) => (isBlank(viewer.name) ? viewer.userId : viewer.name);
 const doingOf = ({ page, facets, details }) => details.contentTitle ?? facets.content ?? facets.chapter ?? page;
 
@@ -63,7 +73,25 @@ function render() {
   $('viewers-none').hidden = !viewers.loaded || shown.length > 0 || !viewers.list.length;
   $('more').hidden = !viewers.cursor;
   viewers.shown = shown;
+  renderAvatars();
   tick(null);
+}
+
+/** Who is here, by name, and how many others. */
+function renderAvatars() {
+  const people = new Map(viewers.list.filter(nameOf).map((viewer) => [keyOf(viewer), viewer]));
+  const named = [...people].slice(0, MOST_AVATARS);
+  $('who').hidden = !named.length;
+  reconcile($('avatars'), named, ([key]) => key, () => element('li', {}, element('a', {}, element('span', { class: 'avatar', 'aria-hidden': 'true' }), element('span', { class: 'visually-hidden' }))), (item, [key, viewer]) => {
+    const [link] = item.children;
+    setAttribute(link, 'title', nameOf(viewer));
+    linkPerson(link, key);
+    updateAvatar(link.firstChild, nameOf(viewer));
+    setText(link.lastChild, nameOf(viewer));
+  });
+  setAttribute($('who-all'), 'href', addressOf({ ...app.place, tab: 'people', section: '' }));
+  const others = viewers.people - named.length;
+  setText($('who-all'), others > 0 ? `and ${number(others)} more` : 'All sessions');
 }
 
 function create() {
@@ -83,7 +111,7 @@ function update(row, viewer) {
   const [who, page, device, quality, state, , , session] = row.children;
   const name = nameOf(viewer);
   setText(who.children[1], name || 'Anonymous');
-  linkPerson(who.children[1], viewer.userId ? `${viewer.verified ? 'u' : 'c'}:${viewer.userId}` : viewer.visitorId ? `v:${viewer.visitorId}` : `s:${viewer.sessionId}`);
+  linkPerson(who.children[1], keyOf(viewer));
   setText(who.lastChild, viewer.userId && !viewer.verified ? 'not verified' : '');
   setAttribute(row.lastChild.firstChild, 'aria-label', `Actions for ${name || `session ${viewer.sessionId}`}`);
   who.classList.toggle('nameless', !name);
@@ -129,6 +157,10 @@ function updateAvatar(frame, name) {
 
 /** Once a second: durations, and how many sessions are shown. */
 export function tick(headcount) {
+  if (headcount && viewers.people !== headcount.people) {
+    viewers.people = headcount.people;
+    if (isOpen('live')) renderAvatars();
+  }
   if (headcount) viewers.total = headcount.sessions;
   const now = serverNow();
   for (const row of $('viewers').children) {
@@ -146,6 +178,7 @@ export function tick(headcount) {
 const fillFilters = bindFilters(FILTERS, () => {
   pages.page = 0;
   render();
+  if (viewers.cursor && isFiltering()) refresh({ now: true });
 });
 $('viewers-clear').onclick = () => {
   for (const name of Object.values(FILTERS)) if (name !== 'sort') keepSetting(app.place, name, '');
@@ -154,7 +187,7 @@ $('viewers-clear').onclick = () => {
   $('viewers-search').focus();
 };
 $('more').onclick = () => {
-  viewers.requests = Math.min(viewers.requests * 2, 50);
+  viewers.requests = Math.min(viewers.requests * 2, MOST_REQUESTS);
   refresh({ now: true, force: true });
 };
 setInterval(() => refresh(), 30 * SECOND);
@@ -165,9 +198,11 @@ export function enter() {
 }
 
 export function forget() {
-  Object.assign(viewers, { list: [], requests: 1, cursor: null, loaded: false, shown: [], total: 0 });
+  Object.assign(viewers, { list: [], requests: 1, cursor: null, loaded: false, shown: [], total: 0, people: 0 });
   pages.page = 0;
   $('viewers').replaceChildren();
+  $('avatars').replaceChildren();
+  $('who').hidden = true;
 }
 
 export const csv = {
