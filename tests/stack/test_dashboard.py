@@ -1551,6 +1551,7 @@ def test_a_rule_is_added_and_deleted_and_a_message_sent_and_ended(
     actions = page.get_by_test_id("actions").get_by_role("listitem")
     expect(actions).to_have_count(5, timeout=8000)
     expect(actions.first).to_contain_text("Message ended")
+    expect(actions.filter(has_text="Alert “full-house” saved")).to_have_count(1)
     assert len(watched.saves("audit")) == 6
 
 

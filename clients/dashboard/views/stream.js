@@ -43,19 +43,19 @@ function perMinute(action, total) {
   return minutes < 1 ? '–' : fewer(Math.max(0, total - (point.engagement[action] ?? 0)) / minutes);
 }
 
-const said = (value, say) => (Number.isFinite(value) ? say(value) : '–');
+const shownAs = (value, say) => (Number.isFinite(value) ? say(value) : '–');
 const pictureOf = (value) => (isScore(value) ? `${Math.round(value)} of 100` : `${number(Math.round(value))} lines`);
 
 function quality() {
   const { realTime, metrics } = body;
   return [
-    ['Bandwidth', said(realTime.bandwidth, rateOf), 'Average of the viewers who report it, or else of the servers'],
-    ['Latency', said(realTime.latency, latencyOf), 'Average of the viewers who report it, or else of the servers'],
-    ['Picture quality', said(metrics.quality, pictureOf), 'Average of what players report'],
+    ['Bandwidth', shownAs(realTime.bandwidth, rateOf), 'Average of the viewers who report it, or else of the servers'],
+    ['Latency', shownAs(realTime.latency, latencyOf), 'Average of the viewers who report it, or else of the servers'],
+    ['Picture quality', shownAs(metrics.quality, pictureOf), 'Average of what players report'],
     ['Interruptions', fewer(metrics.buffering), 'Buffering: total of the viewers here now'],
     ['Errors', fewer(metrics.errors), 'Total of the viewers here now'],
     fromServers(body) ? ['Failed requests', percent(realTime.errorRate), 'Error rate, as reported by servers'] : ['Errors per viewer', fewer(realTime.errorRate), 'Of those who report them'],
-    ['Uptime', said(realTime.uptime, (value) => `${decimal(value)}%`), 'As reported by servers'],
+    ['Uptime', shownAs(realTime.uptime, (value) => `${decimal(value)}%`), 'As reported by servers'],
   ];
 }
 
