@@ -27,7 +27,7 @@ from typing import Any
 
 from headcount.model.durations import VisitDuration, ends_of, latest
 from headcount.model.headcount import CROWD, CROWD_PACE, PACE, due_after, paid_after
-from headcount.model.intervals import Crowd, Interval, accuracy_of, interval_of
+from headcount.model.intervals import ATTENTIVE, Crowd, Interval, accuracy_of, few, interval_of
 from headcount.model.session import RETURN_GRACE
 from headcount.model.space import Kinds
 from headcount.times import MINUTE, SECOND, whole_seconds
@@ -160,6 +160,8 @@ class Schedule:
         self._ended: list[VisitDuration] = []  # since the last recount
         self._deleted: list[int] = []  # when rows that still are read will be gone
         self._changes = 0  # joins and leaves since the last recount
+        self._away = 0  # pages that closed since then
+        self._few = 0  # so many of both wait for nothing
         self._rush = False
         self._due: int | None = None
         self._until = 0  # the last page that closed counts until then
@@ -292,9 +294,12 @@ class Schedule:
     def _count(self, until: int) -> None:
         """Recount now, soon, or by the queue: as ``Counter`` decides."""
         self._changes += until == 0
+        self._away += until > 0
         self._until = max(self._until, until)
         crowded = self._rush or (self.version and self._changes >= crowding(self.rows))
         at = due_after(self.paid_until, pace(self.rows)) if self.version else 0
+        if self._changes + self._away < self._few:
+            at = self.counted_at + pace(self.rows, facets=True, unheard=True)
         if crowded:
             at = min(at, self.counted_at + CROWD_PACE)
         at = max(at, self.now, until)
@@ -317,7 +322,9 @@ class Schedule:
         self.rows = self.stored + len(self._to_sweep) + len(self._deleted)
         soon = self.version and self.now - self.counted_at <= 2 * CROWD_PACE
         self._rush = bool(soon and self._changes >= crowding(self.rows))
-        self._changes = 0
+        self._changes = self._away = 0
+        unheard = self.stored > ATTENTIVE
+        self._few = few(self.stored, self.kind.accuracy) if unheard else 0
         self.version += 1
         self.counted_at = self.now
         self.paid_until = paid_after(self.paid_until, pace(self.rows), self.now)
@@ -470,9 +477,9 @@ and a version is a moment late. Here an oracle knows at each moment who is there
 
 What decides is the product's: intervals and leases, the pace of recounts and versions, which
 visits were lost, the statement. What is modelled: stores, and the streams between them by the
-times that AWS's were measured at (`lab/bench/hops.toml`). People are not signed in, have one tab,
-and change no page, which would only bring more recounts. No fault strikes; that is what
-`make soak` is for.
+times that AWS's were measured at (`lab/bench/hops.toml`). Nobody watches the space, nor listens.
+People are not signed in, have one tab, and change no page, which would only bring more recounts. No
+fault strikes; that is what `make soak` is for.
 
 The model beside the real handlers on the engine in memory, with visits of {_VISITS // 60} minutes
 in a space that is always full:

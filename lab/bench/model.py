@@ -16,7 +16,9 @@ from typing import Any
 
 from headcount.model.durations import RecentDurations
 from headcount.model.headcount import paid_after
+from headcount.model.intervals import ATTENTIVE
 from headcount.model.session import Write
+from headcount.model.tally import Tally
 from headcount.store.counts import ShardCount
 from headcount.times import HOUR, MINUTE, SECOND
 from headcount.usecases.cleanup import DELETE_ENDED_AFTER
@@ -187,6 +189,9 @@ class _RhythmRecorder:
             rows=self.rows,
             counted_at=self.at,
             paid_until=self.paid_until,
+            # Nobody hears of it.
+            tally=Tally(sessions=self.rows),
+            unheard=self.rows > ATTENTIVE,
         )
 
     def recount(self, space: str, shard: int, *_: Any, **__: Any) -> ShardCount:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from headcount.model.intervals import UNHEARD_PACE
 from headcount.times import SECOND
-from headcount.usecases.count import pace
 
 from lab.bench.ledger import (
     PEOPLE,
@@ -313,12 +313,14 @@ def test_a_space_has_a_shard_for_each_30_000() -> None:
 
 
 def test_more_changes_cause_more_recounts_up_to_the_pace() -> None:
-    few, some, many = (
-        rhythm(Scenario(viewers, 600), prices()).recounts for viewers in (30, 300, 10_000)
+    few, some, many, rush = (
+        rhythm(Scenario(viewers, 600, visits), prices()).recounts
+        for viewers, visits in ((10, 3600), (30, 3600), (10_000, 3600), (1_000, 300))
     )
     assert few < some
     # The longest interval, plus up to a second, because queues have delays of whole seconds.
-    assert pace(10_000) <= 3600 * SECOND / many < pace(10_000) + SECOND
+    assert UNHEARD_PACE <= 3600 * SECOND / many < UNHEARD_PACE + SECOND
+    assert rush > many
 
 
 def test_a_shard_of_a_large_space_is_recounted_as_often_as_a_smaller_space() -> None:

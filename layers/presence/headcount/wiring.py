@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from headcount.usecases.shares import ShareLinks, ShareSweeper, Sharing
     from headcount.usecases.socket import DashboardSocket, Greeter
     from headcount.usecases.summaries import SummaryCache
+    from headcount.usecases.watchers import Watchers
     from headcount.usecases.webhook import WebhookSender
 
 
@@ -587,6 +588,16 @@ class Services:
             counts=self.counts,
             clock=self.clock,
             shards=self.settings.shards,
+            watchers=self.watchers,
+        )
+
+    @cached_property
+    def watchers(self) -> Watchers:
+        """Finds those who hear of a space."""
+        from headcount.usecases.watchers import Watchers
+
+        return Watchers(
+            self.headcounts, self.subscriptions, self.forms, self.settings.push_budget, self.clock
         )
 
     @cached_property
@@ -605,6 +616,7 @@ class Services:
             audience=self.subscriptions if self.settings.shards > 1 else None,
             people=self.people_noter,
             rollups=self.rollup_marker,
+            kinds=self.settings.kinds,
         )
 
     @cached_property

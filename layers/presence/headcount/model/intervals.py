@@ -27,7 +27,7 @@ SWEPT_AFTER = 35
 sweep, and what a recount and a version take."""
 
 _DELAY = 3
-"""Seconds by which a version is late at most, usually: it waits for the pace of recounts."""
+"""Seconds by which a version is late in the mean, usually: it waits for the pace of recounts."""
 
 _UNKNOWN = 60.0
 """Seconds in which a visit of a space may end, as long as none has."""
@@ -43,6 +43,12 @@ _SHORT = 5.0
 """Seconds that are too short to tell how often visits end: a large space forgets them so soon. Then
 it is the size of the space by the length of its visits."""
 
+
+ATTENTIVE = 50
+"""Up to so many sessions a space is recounted as quickly while nobody hears of it."""
+
+UNHEARD_PACE = 15 * SECOND
+"""How long a few joins and leaves, and changes of facets, wait for a recount in a larger one."""
 
 MAX_ENDS = 100
 """How many of a space's last visits are known."""
@@ -97,7 +103,7 @@ def interval_of(kind: Kind, state: str, crowd: Crowd, now: int) -> Interval:
 def accuracy_of(kind: Kind, crowd: Crowd, now: int) -> int:
     """The mean difference between the published and the true number of people is at most this."""
     counted = _counted_for(interval_of(kind, "active", crowd, now))
-    error = _late(crowd, now) + crowd.ends.lost / _seconds_known(crowd, now) * counted
+    error = _late(kind, crowd, now) + crowd.ends.lost / _seconds_known(crowd, now) * counted
     return max(math.floor(_allowed(kind, crowd)), min(math.ceil(error), crowd.sessions))
 
 
@@ -121,7 +127,7 @@ def _beat(kind: Kind, crowd: Crowd, now: int) -> int:
     if longest <= kind.beat:
         return kind.beat
     rate = _lost_each_second(crowd, now)
-    may_count = (_allowed(kind, crowd) - _late(crowd, now)) / rate
+    may_count = (_allowed(kind, crowd) - _late(kind, crowd, now)) / rate
     # The inverse of _counted_for, for a lease of two intervals.
     return max(kind.beat, min(longest, math.floor((may_count - SWEPT_AFTER) / 1.5)))
 
@@ -135,6 +141,12 @@ def by_size(sessions: int) -> int:
             share = math.log(sessions / few) / math.log(many / few)
             return math.floor(short + (long - short) * share)
     return BY_SIZE[-1][1]
+
+
+def few(sessions: int, accuracy: float) -> int:
+    """Joins and leaves that are too many to wait for ``UNHEARD_PACE``, in a space whose numbers may
+    differ by so many percent from who is there."""
+    return max(1, math.floor(sessions * accuracy / 100))
 
 
 def _allowed(kind: Kind, crowd: Crowd) -> float:
@@ -161,9 +173,14 @@ def _lost_each_second(crowd: Crowd, now: int) -> float:
     return (crowd.ends.lost + 1) / _seconds_known(crowd, now)
 
 
-def _late(crowd: Crowd, now: int) -> float:
+def _late(kind: Kind, crowd: Crowd, now: int) -> float:
     """The mean error by versions that are late. Who leaves mostly makes up for who comes."""
-    return crowd.ends.visits / _seconds_known(crowd, now) * _DELAY
+    rate = crowd.ends.visits / _seconds_known(crowd, now)
+    if not rate or crowd.sessions <= ATTENTIVE:
+        return rate * _DELAY
+    # While nobody hears of them: as many come as leave, until they are too many to wait.
+    until_many = (few(crowd.sessions, kind.accuracy) - 1) / (2 * rate)
+    return rate * max(_DELAY, min(UNHEARD_PACE / SECOND, until_many) / 2 + 0.5)
 
 
 def _counted_for(interval: Interval) -> float:

@@ -91,6 +91,10 @@ class Pushes:
     late_at: int = 0
     """When a deferred task last pushed."""
 
+    def may_push(self, budget: PushBudget, now: int) -> bool:
+        """Whether the next change of the count is pushed at once, however small."""
+        return _at(self, budget, now).tokens >= 1
+
     def waits_for(self, *, task: int, missed: int) -> bool:
         """Whether a deferred task still has something to push: a skipped count, or (``missed``) a
         version that could not be pushed, and that no later one has replaced."""

@@ -64,6 +64,7 @@ class ShardCount:
     steps: Steps = ()  # how its numbers changed lately
     paid_until: int = 0  # see ``due_after``: for recounts
     watched: bool = False  # a dashboard got the version before, as far as ``count`` knows
+    unheard: bool = False  # it has many sessions, and nobody heard of them at once
     readable: bool = True  # False: its row can't be read, so its numbers are empty
 
     @property
@@ -209,6 +210,7 @@ class CountsTable(RetainedTable):
             "counted_at": count.counted_at,
             "paid_until": count.paid_until or None,
             "watched": count.watched or None,
+            "unheard": count.unheard or None,
             "stays": pack(count.durations) or None,
             "cause": count.cause and count.cause.request,
             "caused_at": count.cause and count.cause.at,
@@ -362,7 +364,7 @@ _SHAPES: Mapping[str, Shape] = {
     "stays": BYTES,
     "steps": BYTES,
     "cause": TEXT,
-    **dict.fromkeys(("settled", "watched"), FLAG),
+    **dict.fromkeys(("settled", "watched", "unheard"), FLAG),
 }
 
 
@@ -391,6 +393,7 @@ def _count_from(row: Mapping[str, Any]) -> ShardCount:
         counted_at=row.get("counted_at", 0),
         paid_until=in_calendar(row.get("paid_until", 0)),
         watched=row.get("watched", False),
+        unheard=row.get("unheard", False),
         durations=unpack(row["stays"]) if "stays" in row else (),
         cause=Cause(row["cause"], row["caused_at"]) if "cause" in row else None,
         settled=row.get("settled", False),

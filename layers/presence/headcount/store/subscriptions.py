@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from headcount.model.session import HeldSession
@@ -311,6 +312,12 @@ class SubscriptionsTable(Table):
     def subscribers(self, space: str) -> list[Subscription]:
         """The subscriptions to a space."""
         return self.audience(space).subscriptions
+
+    def has_subscribers(self, topic: str, least: int = 1) -> bool:
+        """Whether a topic has at least so many subscriptions, for a unit or two."""
+        rows = self._query_rows(Keys.SPACE + topic, ConsistentRead=True, Limit=least + 1)
+        found = (row for row in rows if row[Keys.SORT] != Keys.CHUNKS)
+        return len(list(islice(found, least))) == least
 
     def audience(self, topic: str) -> Audience:
         """The subscriptions to a topic, and what was last sent to them in chunks."""

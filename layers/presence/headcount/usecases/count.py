@@ -10,10 +10,10 @@ The stream of the Presence table hands over joins, changes and leaves in batches
 - where people are is noted meanwhile (``people``), if they can be looked up;
 - engagement of ended visits joins the totals last, when no count includes it any more.
 
-A shard is recounted at a pace that depends on its size (``pace``), and once more when sessions that
-are away stop counting: nothing else would notice that. A recount that is not due is waited for, up
-to ``MAX_WAIT``; others are deferred through a queue. A process remembers which ones it deferred,
-and does not defer again what such a recount will include.
+A shard is recounted at a pace that depends on its size (``pace``), more slowly where nobody hears
+of it, and once more when sessions that are away stop counting: nothing else would notice that. A
+recount that is not due is waited for, up to ``MAX_WAIT``; others are deferred through a queue. A
+process remembers which ones it deferred, and does not defer again what such a recount will include.
 """
 
 from __future__ import annotations
@@ -32,22 +32,25 @@ from msgspec import Struct
 from headcount.logs import logger
 from headcount.model.durations import RecentDurations, VisitDuration, durations_in, latest
 from headcount.model.headcount import CROWD_PACE, due_after, paid_after
+from headcount.model.intervals import ATTENTIVE, UNHEARD_PACE, few
 from headcount.model.peaks import Curve, StepsBuilder, continued
 from headcount.model.session import RETURN_GRACE, Session, Write, moved_away
 from headcount.model.shard_rows import KnownShards, read_at
-from headcount.model.tally import TallyBuilder
+from headcount.model.tally import Tally, TallyBuilder
 from headcount.model.visit import Visit
 from headcount.store.counts import CountsTable, ShardCount
 from headcount.store.presence import PresenceTable, from_json
 from headcount.times import CLOCKS_DIFFER, SECOND, whole_seconds
 
 if TYPE_CHECKING:
+    from headcount.model.space import Kinds
     from headcount.store.subscriptions import SubscriptionsTable
     from headcount.store.visits import VisitsTable
     from headcount.usecases.people import PeopleNoter
     from headcount.usecases.publish import Published, Publisher
     from headcount.usecases.queues import DeferredQueue
     from headcount.usecases.rollups import RollupMarker
+    from headcount.usecases.watchers import Watchers
 
 MAX_WAIT = SECOND
 """How long a batch waits for recounts that are not due yet: other spaces wait meanwhile."""
@@ -59,7 +62,9 @@ ENDED_MEMORY = 30 * SECOND
 """How long ended visits are remembered: many times as long as a recount may be deferred."""
 
 _SLOWEST_PACE, _SLOWEST_OF_FACETS = 5 * SECOND, 10 * SECOND
-_SMALL, _LARGE = 50, 100
+_LONGEST_DEFERRAL = UNHEARD_PACE + CLOCKS_DIFFER + SECOND
+"""A recount is deferred for a pace after one that is due within a second, in whole seconds."""
+_SMALL, _LARGE = ATTENTIVE, 100
 """The pace is constant up to the first number of rows, and from the second."""
 _CROWDED = 300
 """Rows from which people join and leave all the time, so that waiting longer for facets saves
@@ -90,10 +95,12 @@ def crowd_pace(rows: int) -> int:
     return max(CROWD_PACE, rows * SECOND // _ROWS_A_SECOND)
 
 
-def pace(rows: int, *, facets: bool = False, watched: bool = False) -> int:
+def pace(rows: int, *, facets: bool = False, watched: bool = False, unheard: bool = False) -> int:
     """Milliseconds between recounts of a shard: 1 s up to 50 rows, 5 s from 100 rows, unless so
     many join and leave that it is ``crowding``. Three may follow each other at once after a rest.
     ``watched``, by a dashboard: 1 s up to 20,000 rows, 5 s from 100,000.
+    ``unheard``, by anybody: up to 15 s, if only facets changed or so few joined and left that it
+    would make no difference; else as fast.
 
     A recount and its version cost about as much for 30 rows as for 120, so they weigh most on each
     of about a hundred viewers: at a quicker pace, more than a tenth of a viewer's total cost. In a
@@ -105,12 +112,13 @@ def pace(rows: int, *, facets: bool = False, watched: bool = False) -> int:
     if watched:
         return min(_SLOWEST_PACE, max(SECOND, rows * SECOND // _ROWS_A_SECOND))
     slowest = _SLOWEST_OF_FACETS if facets and rows < _CROWDED else _SLOWEST_PACE
+    slowest = UNHEARD_PACE if facets and unheard else slowest
     grown = math.log(max(rows, _SMALL) / _SMALL) / math.log(_LARGE / _SMALL)
     return min(slowest, round(SECOND + (slowest - SECOND) * grown))
 
 
 def _pace_of(count: ShardCount, *, facets: bool = False) -> int:
-    return pace(count.rows, facets=facets, watched=count.watched)
+    return pace(count.rows, facets=facets, watched=count.watched, unheard=count.unheard)
 
 
 class Recounter(Struct, frozen=True, eq=False):
@@ -121,6 +129,7 @@ class Recounter(Struct, frozen=True, eq=False):
     clock: Callable[[], int]
     shards: int = 1  # of a space
     known: KnownShards = msgspec.field(default_factory=KnownShards)
+    watchers: Watchers | None = None  # None: somebody always hears of a space
 
     def recount(
         self,
@@ -166,12 +175,18 @@ class Recounter(Struct, frozen=True, eq=False):
                 steps=steps,
                 paid_until=paid_after(before.paid_until, pace(len(rows), watched=seen), now),
                 watched=seen,
+                unheard=self._is_unheard(space, tally, watched=seen),
             )
             self.known.keep(space, shard, rows)
             if self.counts.save(count):
                 return count
             before = None
         raise RecountContendedError(f"{space} shard {shard}: lost {_TRIES} races")
+
+    def _is_unheard(self, space: str, tally: Tally, *, watched: bool) -> bool:
+        if watched or tally.sessions <= ATTENTIVE or self.watchers is None:
+            return False
+        return not self.watchers.any(space)
 
     def curve(self, count: ShardCount) -> Curve:
         """How a shard's numbers changed, until now: as a recount would find it, without one."""
@@ -248,15 +263,22 @@ class ShardBatch:
 @dataclass(slots=True)
 class _Traffic:
     """What a process knows of a shard: its last count's version and rows, the joins and leaves
-    since then, whether they were many before it, too, how long the recount took, and whether a
-    dashboard watched its last version; None: not known."""
+    since then, whether they were many before it, too, how long the recount took, whether a
+    dashboard watched its last version (None: not known), and how many may come and go unheard."""
 
     version: int = 0
     rows: int = 0
     changes: int = 0
+    away: int = 0  # changes that are to become leaves
     rush: bool = False
     took: int = 0
     watched: bool | None = None
+    few: int = 0  # 0: all are heard of
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether so few came and went that nobody hears of it."""
+        return self.changes + self.away < self.few
 
     @property
     def is_many(self) -> bool:
@@ -306,6 +328,7 @@ class Counter(Struct, frozen=True, eq=False):
     audience: SubscriptionsTable | None = None  # None: its versions tell whether one watches
     people: PeopleNoter | None = None  # None: people can't be looked up
     rollups: RollupMarker | None = None  # None: there are no roll-ups
+    kinds: Kinds | None = None  # None: all with the default accuracy
     deferred: dict[tuple[str, int], tuple[list[int], int]] = msgspec.field(default_factory=dict)
     ended: dict[tuple[str, str], tuple[int, VisitDuration]] = msgspec.field(default_factory=dict)
     traffic: dict[tuple[str, int], _Traffic] = msgspec.field(default_factory=dict)
@@ -351,11 +374,12 @@ class Counter(Struct, frozen=True, eq=False):
                 version=count.version,
                 rows=count.rows,
                 changes=0,
+                away=0,
                 rush=rush,
             )
             if count.counted_at < one.until:
-                at = max(one.until, due_after(count.paid_until, _pace_of(count)))
-                self._defer(replace(one, last=count, at=at, prompt=True, returned=False), start)
+                at = max(one.until, self._due_at(count, prompt=one.prompt))
+                self._defer(replace(one, last=count, at=at, returned=False), start)
         # Last: a version in between would include it twice, and these numbers never fall.
         self.visits.end(engaged)
         for _ in noted:  # meanwhile; raises what failed
@@ -400,12 +424,13 @@ class Counter(Struct, frozen=True, eq=False):
         # A later end can only come from a clock that is wrong.
         until = min(max(away, default=0), start + RETURN_GRACE + CLOCKS_DIFFER)
         others = any(session.write is not Write.CHANGE for session in rows)
-        people = others or bool(away)
         traffic = self.traffic.setdefault((space, shard), _Traffic())
         changes = sum(session.write is not Write.CHANGE for session in rows)
         traffic.changes += changes
+        traffic.away += len(away)
         # Otherwise the engagement would join the totals while the count still includes it.
         deferrable = not any(map(_engaged_to_the_end, rows))
+        people = (others or bool(away)) and not (deferrable and traffic.may_wait)
         later = self._deferred_for(space, shard, start, people=people, beyond=CLOCKS_DIFFER)
         covered = start + self._deferred_for(space, shard, start, people=False) >= until
         if deferrable and not returned and later and covered and not traffic.is_crowding:
@@ -413,12 +438,16 @@ class Counter(Struct, frozen=True, eq=False):
         last = self.recounter.counts.shard(space, shard)
         if traffic.watched is not None:
             last = replace(last, watched=traffic.watched)
+        if last.version != traffic.version:
+            traffic = replace(
+                traffic, version=last.version, rows=last.rows, changes=changes, away=len(away)
+            )
+            self.traffic[space, shard] = traffic
+        traffic.few = self._few(last)
+        people = (others or bool(away)) and not (deferrable and traffic.may_wait)
         interval = _pace_of(last, facets=not people)
         prompt = interval == _pace_of(last)
-        at = due_after(last.paid_until, interval) if prompt else last.counted_at + interval
-        if last.version != traffic.version:
-            traffic = replace(traffic, version=last.version, rows=last.rows, changes=changes)
-            self.traffic[space, shard] = traffic
+        at = self._due_at(last, prompt=prompt)
         interval = min(crowd_pace(last.rows), interval) if traffic.is_crowding else interval
         at = min(at, last.counted_at + interval) if last.version else 0
         return _Due(
@@ -432,6 +461,18 @@ class Counter(Struct, frozen=True, eq=False):
             and bool(self._deferred_for(space, shard, start, people=people)),
             returned=bool(returned),
         )
+
+    def _due_at(self, last: ShardCount, *, prompt: bool) -> int:
+        """When the recount after the last one is due."""
+        interval = _pace_of(last, facets=not prompt)
+        return due_after(last.paid_until, interval) if prompt else last.counted_at + interval
+
+    def _few(self, last: ShardCount) -> int:
+        """How many joins and leaves of a shard are enough for a recount at its pace; 0: any."""
+        if not last.unheard or last.watched:
+            return 0
+        kind = self.kinds.known(last.space) if self.kinds is not None else None
+        return few(last.tally.sessions, kind.accuracy if kind is not None else 1.0)
 
     def _returned(self, rows: Iterable[Session], now: int) -> list[VisitDuration]:
         """Ended visits whose session has joined again, so that its row has a new visit.
@@ -488,7 +529,7 @@ class Counter(Struct, frozen=True, eq=False):
         prompt, last = self.deferred.get((space, shard), ([], 0))
         waits = [at - start for at in (prompt if people else [last])]
         # A longer one is from before the clock stepped back.
-        return next((wait for wait in waits if beyond < wait <= _SLOWEST_OF_FACETS), 0)
+        return next((wait for wait in waits if beyond < wait <= _LONGEST_DEFERRAL), 0)
 
     def settle(self, written: Iterable[Session]) -> list[Visit]:
         """Record the visits that began or ended, except ended ones with engagement, which are

@@ -3,7 +3,8 @@
 First frames of feeds, which can't be sent before a connection is established; feeds across spaces,
 which gather changes for a moment; alerts to SNS; recounts that are not due yet; and connections to
 close, because they do not answer or a share link ended; counts to push that were skipped; where
-people are who are watched. Running a task twice does no harm.
+people are who are watched; recounts of spaces that somebody began to watch. Running a task twice
+does no harm.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from headcount.model.durations import unpack
+from headcount.model.durations import latest, unpack
 from headcount.model.feed import Feed, Forms
-from headcount.model.pushes import is_listened
+from headcount.model.intervals import UNHEARD_PACE
+from headcount.model.pushes import is_listened, space_of
 from headcount.model.space import is_rollup
+from headcount.times import SECOND
 from headcount.usecases.deliver import THROTTLE_BUDGET, Broadcaster, UndeliveredError, to_frame
 from headcount.usecases.pings import PING
 
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     from headcount.usecases.socket import Greeter
 
 _MAX_SENDS = 5
+
+_NOTICED_EVERY = 5 * SECOND
+"""How often a space is recounted after somebody began to watch it, until ``count`` surely knows."""
 
 
 class AlertTopic(Struct, frozen=True, eq=False):
@@ -103,6 +109,9 @@ class DeferredRunner(Struct, frozen=True, eq=False):
         if task["do"] == "push":
             self.pusher.run(task["space"], task=task["task"], missed=task["missed"])
             return
+        if task["do"] == "notice":
+            self._notice(task["space"])
+            return
         feed = Feed(**task["feed"])
         if task["do"] == "greet":
             self._greet(task["connection"], feed)
@@ -142,10 +151,30 @@ class DeferredRunner(Struct, frozen=True, eq=False):
 
         if feed.is_of_a_space:
             self.greeter.greet(feed, connection, send)
+            self._notice(feed.topic)
         elif is_listened(feed.topic):
             self.pusher.greet(connection, feed, send)
+            if not self.subscriptions.has_subscribers(feed.topic, 2):
+                self._notice(space_of(feed.topic))
         elif (message := self.forms.current(feed)) is not None:
             self.broadcaster.deliver(to_frame(message), [connection])
+
+    def _notice(self, space: str) -> None:
+        """Recount a space of which nobody heard, and again while ``count`` may wait for a recount
+        that it deferred before."""
+        for shard in range(self.pusher.headcounts.get(space).shards):
+            last = self.recounter.counts.shard(space, shard)
+            if not last.unheard:
+                continue
+            made = self.recounter.recount(space, shard, before=last)
+            for after in range(_NOTICED_EVERY, UNHEARD_PACE + 1, _NOTICED_EVERY):
+                self.pusher.deferred_queue.recount(
+                    space,
+                    shard,
+                    at=made.counted_at + after,
+                    durations=latest(),
+                    after=after // SECOND,
+                )
 
     def _send(self, feed: Feed) -> None:
         # In this order: a version published after the release schedules its own message.

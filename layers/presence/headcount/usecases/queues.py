@@ -229,6 +229,10 @@ class DeferredQueue(Struct, frozen=True, eq=False):
         """Send a feed's first frame as soon as the connection is established."""
         self._send({"do": "greet", "connection": connection, "feed": asdict(feed)})
 
+    def notice(self, space: str) -> None:
+        """Recount a space of which nobody heard before."""
+        self._send({"do": "notice", "space": space})
+
     def send_feed(self, feed: Feed, *, after: int = 0) -> None:
         """Send a feed's current message to all its subscribers, in ``after`` seconds."""
         self._send({"do": "say", "feed": asdict(feed)}, after)

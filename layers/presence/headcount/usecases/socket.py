@@ -18,6 +18,7 @@ from msgspec import Struct
 from headcount.errors import ForbiddenError, InvalidRequestError, RequestError, TooLargeError
 from headcount.model.access import EVERYWHERE, Action, Caller, Scope, covers, require_scope
 from headcount.model.feed import Feed, Forms, Message
+from headcount.model.intervals import ATTENTIVE
 from headcount.model.people import MOST_PEOPLE, NOT_KNOWN, check_people, spaces_in, watched_in
 from headcount.model.pushes import is_listened
 from headcount.model.rollups import RollUps, rollup_name
@@ -26,6 +27,7 @@ from headcount.store.keys import Subscriptions
 from headcount.usecases.deliver import ConnectionApi, Outcome, frame_of, to_frame
 
 if TYPE_CHECKING:
+    from headcount.model.headcount import Headcount
     from headcount.model.session import HeldSession
     from headcount.store.headcounts import HeadcountsTable
     from headcount.store.subscriptions import SubscriptionsTable
@@ -53,8 +55,8 @@ class Greeter(Struct, frozen=True, eq=False):
         send: Callable[[str], None],
         *,
         sent_at: int | None = None,
-    ) -> None:
-        """Subscribe, send the latest version, and only then let later ones through.
+    ) -> Headcount:
+        """Subscribe, send the latest version, and only then let later ones through. Returns it.
 
         A snapshot of a subscribed space takes the same way: sent directly, it could reach the
         dashboard after a version that was published meanwhile.
@@ -65,6 +67,7 @@ class Greeter(Struct, frozen=True, eq=False):
         headcount = self.headcounts.get(feed.topic)
         send(to_frame(frame_of(self.forms, feed.form, headcount, self.clock())))
         self.subscriptions.mark_greeted(feed.topic, connection, headcount.version)
+        return headcount
 
 
 class DashboardSocket(Struct, frozen=True, eq=False):
@@ -169,7 +172,9 @@ class DashboardSocket(Struct, frozen=True, eq=False):
                 "unsubscribe from one, or open another connection."
             )
         send = partial(self._send, connection)
-        self.greeter.greet(Feed(space, ""), connection, send, sent_at=sent_at)
+        headcount = self.greeter.greet(Feed(space, ""), connection, send, sent_at=sent_at)
+        if space not in topics and headcount.tally.sessions > ATTENTIVE and not is_rollup(space):
+            self.deferred_queue.notice(space)
 
     def _watch(self, connection: str, message: dict[str, Any], sent_at: int) -> None:
         """Watch people, and reply where they are; or watch them no longer."""
