@@ -161,7 +161,7 @@ class Schedule:
         self._deleted: list[int] = []  # when rows that still are read will be gone
         self._changes = 0  # joins and leaves since the last recount
         self._away = 0  # pages that closed since then
-        self._few = 0  # so many of both wait for nothing
+        self._few = -1  # so many of both may wait
         self._rush = False
         self._due: int | None = None
         self._until = 0  # the last page that closed counts until then
@@ -298,7 +298,7 @@ class Schedule:
         self._until = max(self._until, until)
         crowded = self._rush or (self.version and self._changes >= crowding(self.rows))
         at = due_after(self.paid_until, pace(self.rows)) if self.version else 0
-        if self._changes + self._away < self._few:
+        if self._changes + self._away <= self._few:
             at = self.counted_at + pace(self.rows, facets=True, unheard=True)
         if crowded:
             at = min(at, self.counted_at + CROWD_PACE)
@@ -324,7 +324,7 @@ class Schedule:
         self._rush = bool(soon and self._changes >= crowding(self.rows))
         self._changes = self._away = 0
         unheard = self.stored > ATTENTIVE
-        self._few = few(self.stored, self.kind.accuracy) if unheard else 0
+        self._few = few(self.stored, self.kind.accuracy) if unheard else -1
         self.version += 1
         self.counted_at = self.now
         self.paid_until = paid_after(self.paid_until, pace(self.rows), self.now)

@@ -48,7 +48,10 @@ LARGE = Scenario(viewers=10_000, seconds=120, visit_seconds=HOUR_VISITS, sample=
 BRIEF = Scenario(viewers=1_000, seconds=300, visit_seconds=TEN_MINUTE_VISITS)
 SOCKET = replace(MIDDLE, transport=BySocket())
 SOCKET_BRIEF = replace(BRIEF, transport=BySocket())
-LISTENING = replace(MIDDLE, transport=BySocket("by socket, listening", listens=True))
+LISTENING = replace(
+    MIDDLE, seconds=1800, settles=900, transport=BySocket("by socket, listening", listens=True)
+)
+"""Long enough for the frames of a long run: before it, what a space may push at once is spent."""
 NOBODY = replace(MIDDLE, people=False)
 ROLLED, ROLLED_SMALL = replace(MIDDLE, roll_ups=True), replace(SMALL, roll_ups=True)
 

@@ -273,6 +273,8 @@ class Scenario:
     """People can be looked up."""
     roll_ups: bool = False
     """People are counted across spaces."""
+    settles: int = 0
+    """Seconds before the window in which they are all there: so long they have pushed already."""
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -354,14 +356,15 @@ class Replay:
 
     def play(self) -> None:
         """Play the warm-up, the measured window, a time with a dashboard, and the extras."""
-        start = self.agenda.now + round(PAGE_EVERY * SECOND)
+        come = self.agenda.now + round(PAGE_EVERY * SECOND)
+        start = come + self.scenario.settles * SECOND
         end = start + self.scenario.seconds * SECOND
         watched = end + max(_WATCHED_AT_LEAST, self.scenario.seconds // _WATCHED) * SECOND
         for _ in range(self.scenario.viewers):
-            self._add_visitor(start)
-        for at in range(start + 5 * SECOND, watched, MINUTE):
+            self._add_visitor(come)
+        for at in range(come + 5 * SECOND, watched, MINUTE):
             self.agenda.at(at, self._sweep)
-        for at in range(start, watched, _LOOK_EVERY):
+        for at in range(come, watched, _LOOK_EVERY):
             self.agenda.at(at, self.count.poke)
         self.agenda.run_until(start)
         self.world.bill.on = True

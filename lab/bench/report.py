@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headcount.model.intervals import BY_SIZE, by_size
+from headcount.model.pushes import PushBudget
 
 from lab.bench import extras
 from lab.bench.ledger import MEMORY, PEOPLE, PUSHES, ROLL_UPS, Part
@@ -350,9 +351,8 @@ def _by_socket(runs: Runs, prices: Prices) -> str:
         "By the price list alone, connections that are held for an hour and report twelve page "
         "changes cost at least:\n\n"
         f"{table(('minimum', '$ per 1,000 viewer-hours'), rows)}\n\n"
-        f"That leaves ${left:.4f} of the target for waiting on DynamoDB, the ledger of visits, "
-        "recounts, versions, sweeps and days. "
-        f"{_met(left, runs)}"
+        f"That leaves ${left:.4f} of the target for all else:\n\n"
+        f"{table(('beyond the minimum', '$ per 1,000 viewer-hours'), _beyond(runs, floor))}"
     )
 
 
@@ -363,6 +363,10 @@ def _listening(runs: Runs) -> str:
     plain, listening = measured(runs.socket), measured(runs.listening)
     messages = runs.listening.ledger.parts[PUSHES].usage["socket_messages"]
     each = messages / runs.listening.scenario.viewer_hours
+    budget, prices = PushBudget(), runs.listening.ledger.prices
+    usage = runs.listening.ledger.parts[PUSHES].usage
+    sent = {name: usage[name] for name in ("socket_messages", "bytes_out")}
+    frame = prices.cost(sent) / max(1, messages)
     rows = [
         ("viewers, total", f"{viewers_total(plain):.4f}", f"{viewers_total(listening):.4f}"),
         ("pushes to viewers: socket", "0.0000", f"{listening.get(PUSHES, 0):.4f}"),
@@ -371,21 +375,25 @@ def _listening(runs: Runs) -> str:
         "Viewers who also [listen](websocket.md#listeners-the-count) hear each change within the "
         "budget of their space, 40 frames an hour in the long run and 20 at once:\n\n"
         f"{table(('$ per 1,000 viewer-hours', 'by socket', 'with pushes to viewers'), rows)}\n\n"
-        f"That is {each:.0f} frames per viewer-hour: {runs.listening.scenario.title}, which begin "
-        "with a full bucket, and a greeting per connection. Reading who listens is in the total. "
-        "A page that beats by HTTP and listens pays for its connection as well.\n\n"
+        f"That is the long run, {each:.0f} frames per viewer-hour with a greeting per connection: "
+        f"{runs.listening.scenario.title}, after {runs.listening.scenario.settles // 60} minutes "
+        "in which they were all there and the space spent what it may push at once. A space that "
+        f"had a rest has that again, {budget.burst} frames to each listener: once, "
+        f"${1000 * budget.burst * frame:.4f} for 1,000 listeners, and as much in advance, which "
+        "it pays back. Reading who listens is in the total. A page that beats by HTTP and listens "
+        "pays for its connection as well.\n\n"
     )
 
 
-def _met(left: float, runs: Runs) -> str:
+def _beyond(runs: Runs, floor: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What viewers by socket cost in addition to the minimum, by part."""
     costs = measured(runs.socket)
-    rest = sum(costs[name] for name in ("visits", "recounts", "publishes", "sweeps"))
-    if rest <= left:
-        return f"They cost ${rest:.4f}."
-    return (
-        f"They cost ${rest:.4f}: the target can be met without page changes or without these, "
-        "but not with both."
-    )
+    own = ("connections", "joins", "page changes", "leaves", "beats")
+    rest = {name: costs.get(name, 0) for name in VIEWERS_PARTS if name not in own}
+    requests = sum(costs.get(name, 0) for name in own) - sum(floor.values())
+    found = {"waiting, reads and second writes of these requests": requests, **rest}
+    found["**total**"] = sum(found.values())
+    return [(name, f"{dollars:.4f}") for name, dollars in found.items() if dollars >= 0.00005]
 
 
 def socket_floor(prices: Prices) -> dict[str, float]:

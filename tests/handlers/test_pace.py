@@ -510,6 +510,7 @@ def test_a_crowds_versions_are_as_far_apart_as_they_may_however_long_it_takes_to
 UNHEARD_DUE = UNHEARD_PACE // SECOND - 1
 """Seconds from a test's start until the large space is due, if nobody hears of it."""
 FEW = LARGE // 100
+"""So many may join and leave meanwhile."""
 
 
 @pytest.fixture
@@ -535,19 +536,24 @@ def test_what_nobody_hears_of_waits_longer(unheard: World) -> None:
     assert unheard.people() == LARGE + 1
 
 
-def test_a_hundredth_that_joined_and_left_is_too_many_to_wait_longer(unheard: World) -> None:
-    unheard.beat("new")
+def test_more_than_a_hundredth_that_joined_and_left_are_too_many_to_wait(unheard: World) -> None:
+    for number in range(FEW - 1):
+        unheard.beat(f"new{number}")
+        count(unheard)
+    unheard.leave("new0")
     count(unheard)
-    unheard.leave("new")
+    assert unheard.queue.delays == [UNHEARD_DUE]
+    unheard.beat("one-more")
     count(unheard)
     assert unheard.queue.delays == [UNHEARD_DUE, DUE]
 
 
 def test_pages_that_closed_are_some_of_them(unheard: World) -> None:
-    for number in range(FEW):
+    for number in range(FEW + 1):
+        assert unheard.queue.delays[1:] == []
         unheard.leave(f"s{number}", mayReturn=True)
         count(unheard)
-    assert unheard.queue.delays[-1] == DUE
+    assert unheard.queue.delays == [UNHEARD_DUE, DUE]
 
 
 def test_a_kind_that_is_to_be_more_accurate_waits_for_fewer(memory: Engine) -> None:
@@ -561,8 +567,9 @@ def test_a_kind_that_is_to_be_more_accurate_waits_for_fewer(memory: Engine) -> N
         world.clock.advance(1)
         world.beat("s1", page="/b")
         count(world)
-        world.beat("new")
-        count(world)
+        for number in range(FEW):
+            world.beat(f"new{number}")
+            count(world)
         assert world.queue.delays == [UNHEARD_DUE, DUE]
 
 

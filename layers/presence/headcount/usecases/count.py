@@ -273,12 +273,12 @@ class _Traffic:
     rush: bool = False
     took: int = 0
     watched: bool | None = None
-    few: int = 0  # 0: all are heard of
+    few: int = -1  # -1: all are heard of
 
     @property
     def may_wait(self) -> bool:
         """Whether so few came and went that nobody hears of it."""
-        return self.changes + self.away < self.few
+        return self.changes + self.away <= self.few
 
     @property
     def is_many(self) -> bool:
@@ -468,9 +468,9 @@ class Counter(Struct, frozen=True, eq=False):
         return due_after(last.paid_until, interval) if prompt else last.counted_at + interval
 
     def _few(self, last: ShardCount) -> int:
-        """How many joins and leaves of a shard are enough for a recount at its pace; 0: any."""
+        """How many joins and leaves of a shard may wait longer than its pace; -1: none does."""
         if not last.unheard or last.watched:
-            return 0
+            return -1
         kind = self.kinds.known(last.space) if self.kinds is not None else None
         return few(last.tally.sessions, kind.accuracy if kind is not None else 1.0)
 
