@@ -49,7 +49,7 @@ BRIEF = Scenario(viewers=1_000, seconds=300, visit_seconds=TEN_MINUTE_VISITS)
 SOCKET = replace(MIDDLE, transport=BySocket())
 SOCKET_BRIEF = replace(BRIEF, transport=BySocket())
 LISTENING = replace(
-    MIDDLE, seconds=1800, settles=900, transport=BySocket("by socket, listening", listens=True)
+    MIDDLE, seconds=1200, settles=600, transport=BySocket("by socket, listening", listens=True)
 )
 """Long enough for the frames of a long run: before it, what a space may push at once is spent."""
 NOBODY = replace(MIDDLE, people=False)

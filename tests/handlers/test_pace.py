@@ -573,14 +573,22 @@ def test_a_kind_that_is_to_be_more_accurate_waits_for_fewer(memory: Engine) -> N
         assert world.queue.delays == [UNHEARD_DUE, DUE]
 
 
-def test_a_small_space_never_waits_longer(world: World) -> None:
-    for _ in range(2 * BURST):
-        world.beat("s1", SMALL)
-        world.beat("s2", SMALL)
-        count(world)
-        world.leave("s1", SMALL)
-        count(world)
-    assert deferred(world) == []
+def test_a_small_space_is_never_unheard(world: World) -> None:
+    world.beat("s1", SMALL)
+    count(world)
+    with world.engine.metered() as meter:
+        world.services("cleanup").recounter.recount(SMALL, 0)
+    assert not world.services("count").counts.shard(SMALL, 0).unheard
+    subscriptions = world.tables["subscriptions"].name
+    assert all(subscriptions not in call.tables for call in meter.calls)
+
+
+def test_what_a_closed_page_leaves_waits_longer_too(unheard: World) -> None:
+    unheard.clock.advance(UNHEARD_PACE / SECOND)
+    unheard.beat("new")
+    unheard.leave("s1", mayReturn=True)
+    count(unheard)  # at once, and once more when nobody can be back
+    assert unheard.queue.delays == [UNHEARD_PACE // SECOND]
 
 
 def _subscribe(world: World) -> None:
@@ -608,6 +616,16 @@ def test_who_begins_to_hear_of_a_space_has_it_recounted_at_once(
         count(unheard)
     assert all(delay <= PACE for delay in unheard.queue.delays[before:])
     assert not unheard.services("count").counts.shard(SITE, 0).unheard
+
+
+def test_a_second_listener_has_nothing_recounted(unheard: World) -> None:
+    subscriptions = unheard.services("cleanup").subscriptions
+    for connection in ("badge", "c1"):
+        subscriptions.add(topic_of(SITE), connection, now=unheard.clock())
+    before = recounts(unheard)
+    listen(unheard, "c2")
+    assert unheard.management.frames["c2"]
+    assert recounts(unheard) == before
 
 
 def test_an_alert_does_not_wait_longer(unheard: World) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from headcount.store.headcounts import HeadcountsTable
 
 IN_FLIGHT = 30 * SECOND
-"""A write takes about 1 s to reach ``count``, up to 11 s until a large shard's recount is due, and
+"""A write takes about 1 s to reach ``count``, up to 17 s until a large shard's recount is due, and
 about 1 s to be published. Reading a shard of 30,000 sessions may take longer than all of that."""
 
 FANOUT_ALLOWANCE = MAX_FANOUT_DELAY + IN_FLIGHT
