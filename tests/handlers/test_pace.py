@@ -475,6 +475,7 @@ def test_ten_joins_are_many_in_a_space_that_a_dashboard_watches(world: World) ->
         one = here(id=f"more{number}", write=Write.BEAT, facts=Facts())
         world.tables["presence"].put(to_item(replace(one, expires_at=world.clock() + HOUR)))
     world.subscribe("c1")
+    world.run_deferred()
     world.clock.advance(DUE)
     at = []
     for rush in range(7):

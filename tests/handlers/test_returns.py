@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from headcount.model.headcount import BURST
+from headcount.model.pushes import topic_of
 from headcount.model.session import RETURN_GRACE, RETURN_WINDOW, Facts, Write
 from headcount.store.presence import to_item
 from headcount.times import SECOND
@@ -195,7 +196,8 @@ def test_others_are_counted_at_once_while_somebody_may_return(world: World) -> N
 
 
 def crowd(world: World) -> Recounter:
-    """200 sessions, counted just now, as often as they may be at once."""
+    """200 sessions, of which somebody hears, counted just now, as often as they may be at once."""
+    world.services("cleanup").subscriptions.add(topic_of(SITE), "badge", now=world.clock())
     for number in range(200):
         one = here(id=f"s{number}", write=Write.BEAT, facts=Facts(), joined_at=world.clock())
         world.tables["presence"].put(to_item(one))
