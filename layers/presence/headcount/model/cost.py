@@ -23,7 +23,7 @@ A_MILLION_BEATS = 1.90
 function URL or a connection each costs less."""
 A_MILLION_VISITS = 6.13
 """A join, a leave, and their rows in the ledger, beside the beats."""
-A_THOUSAND_HOURS = 0.031
+A_THOUSAND_HOURS = 0.023
 """Of people's presence: recounts, versions and sweeps, in a space of a hundred."""
 A_DAY = 0.167
 """Without anyone: alarms, a secret, idle queues and schedules."""
