@@ -129,6 +129,18 @@ def test_the_last_sent_version_is_stored_for_each_space(subscriptions: Subscript
     assert subscriptions.subscribers("site:main") == []
 
 
+def test_whether_a_topic_has_subscribers_is_known_without_reading_all(
+    subscriptions: SubscriptionsTable,
+) -> None:
+    subscriptions.mark_chunked("site:main", 1, now=NOON)
+    assert not subscriptions.has_subscribers("site:main")
+    subscriptions.add("site:main", "c1", now=NOON)
+    assert subscriptions.has_subscribers("site:main")
+    assert not subscriptions.has_subscribers("site:main", 2)
+    subscriptions.add("site:main", "c2", now=NOON)
+    assert subscriptions.has_subscribers("site:main", 2)
+
+
 def test_a_greeting_is_noted_with_its_version(subscriptions: SubscriptionsTable) -> None:
     subscriptions.add("site:main", "c1", now=NOON)
     subscriptions.mark_greeted("site:main", "c1", 7)

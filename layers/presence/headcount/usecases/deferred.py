@@ -87,6 +87,8 @@ class DeferredRunner(Struct, frozen=True, eq=False):
             return None
         if task["do"] == "recount":
             return self._recount(task)
+        if task["do"] == "notice":
+            return self._notice(task["space"])
         if task["do"] == "roll up":
             for part in task["parts"]:
                 self.rollups.recount(part, at=task["at"])
@@ -108,9 +110,6 @@ class DeferredRunner(Struct, frozen=True, eq=False):
             return
         if task["do"] == "push":
             self.pusher.run(task["space"], task=task["task"], missed=task["missed"])
-            return
-        if task["do"] == "notice":
-            self._notice(task["space"])
             return
         feed = Feed(**task["feed"])
         if task["do"] == "greet":
@@ -159,9 +158,10 @@ class DeferredRunner(Struct, frozen=True, eq=False):
         elif (message := self.forms.current(feed)) is not None:
             self.broadcaster.deliver(to_frame(message), [connection])
 
-    def _notice(self, space: str) -> None:
+    def _notice(self, space: str) -> ShardCount | None:
         """Recount a space of which nobody heard, and again while ``count`` may wait for a recount
-        that it deferred before."""
+        that it deferred before. Returns the last recount, if it made one."""
+        made = None
         for shard in range(self.pusher.headcounts.get(space).shards):
             last = self.recounter.counts.shard(space, shard)
             if not last.unheard:
@@ -175,6 +175,7 @@ class DeferredRunner(Struct, frozen=True, eq=False):
                     durations=latest(),
                     after=after // SECOND,
                 )
+        return made
 
     def _send(self, feed: Feed) -> None:
         # In this order: a version published after the release schedules its own message.
