@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -27,6 +29,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from headcount.model.intervals import by_size
 from headcount.model.space import shard_of
 from headcount.store.keys import Presence as Keys
 from headcount.store.keys import presence_partition
@@ -240,6 +243,7 @@ class Play:
         self.shards = scene.shards
         self.regulars: list[Visitor] = []
         """Those of the space who have joined by beats."""
+        self._crowd: list[tuple[Any, Any]] = []  # the rows of the others
         self._joined = 0
         self._ended = False
 
@@ -295,6 +299,7 @@ class Play:
             uncounted.discard(shard_of(f"v:{visitor.id}", self.shards))
             if len(self.regulars) == 1:
                 self._fill(self.scene.sessions)
+        self.loop.start(self._beats)
         self._pause(_SETTLES)
 
     def _arrive(self) -> Visitor:
@@ -306,8 +311,8 @@ class Play:
         return visitor
 
     def _fill(self, sessions: int) -> None:
-        """Fill the space up with copies of the first session's row: their leases last for hours,
-        because steady beats reach no function but their own."""
+        """Fill the space up with copies of the first session's row. Their beats reach no function
+        but their own, so only the rows that they write are here."""
         table = self.cloud.database.tables["presence"]
         ((_, (first, _size)),) = table.rows.scan(None, None)
         until = {"N": str(self.cloud.clock() + 12 * HOUR)}
@@ -335,7 +340,22 @@ class Play:
                 "changed_at": since,
                 "expires_at": until,
             }
-            table.rows.put(table.schema.key(item), table.resized(None, item))
+            key, row = table.schema.key(item), table.resized(None, item)
+            table.rows.put(key, row)
+            self._crowd.append((key, row))
+
+    def _beats(self) -> None:
+        """The beats of the crowd: each changes a row, which the next recount has to decode."""
+        rows = self.cloud.database.tables["presence"].rows
+        together = math.ceil(len(self._crowd) / by_size(self.scene.sessions))
+        for first in itertools.cycle(range(0, len(self._crowd), max(1, together))):
+            now = self.cloud.clock()
+            new = {"last_seen": {"N": str(now)}, "request": {"S": f"{now:014x}="}}
+            for place in range(first, min(first + together, len(self._crowd))):
+                key, (item, size) = self._crowd[place]
+                self._crowd[place] = key, ({**item, **new}, size)
+                rows.put(*self._crowd[place])
+            self._pause(1)
 
     # ----------------------------------------------------------------------------- what is timed
 

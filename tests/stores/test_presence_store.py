@@ -24,9 +24,11 @@ from headcount.model.space import Kinds
 from headcount.model.tabs import after_tab_beat
 from headcount.store.keys import Presence as Keys
 from headcount.store.presence import PresenceTable, from_item, from_json, to_item
+from headcount.store.rows import read
 from headcount.times import DAY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import json
 from msgspec.structs import replace
 
 from lab.harness.clock import NOON
@@ -489,6 +491,32 @@ def test_a_row_in_json_that_no_release_wrote_is_none(store: PresenceTable, table
     table.put(to_item(joined()) | {"kind": {"S": "?"}})
     ((row,),) = store.raw_pages("site:main", 0)
     assert from_json(row) is None
+
+
+def _as_json(item: dict[str, Any]) -> bytes:
+    return json.encode(item)
+
+
+def test_most_rows_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("headcount.store.presence.read")  # what reads the others
+    for session in (joined(), joined(seq=3, connection="c1")):
+        assert from_json(_as_json(to_item(session))) == session
+
+
+@pytest.mark.parametrize("name", [*to_item(joined()), "user", "seq", "verified", "c", "other"])
+def test_a_plain_row_is_read_as_any_other(name: str) -> None:
+    item = to_item(joined())
+    item.pop(name, None)
+    values: list[Any] = [
+        *({"S": text} for text in ("x", "", "site:main#7", "leave")),
+        *({"N": text} for text in ("7", "-7", "1.5", "1e3", "99999999999999999999")),
+        *({"M": {"a": one}} for one in ({"S": "x"}, {"N": "1"}, {"N": "1.5"}, {"L": []})),
+        *({"M": {}}, {"BOOL": True}, {"L": []}, {"NULL": True}),
+    ]
+    for one in (item, *(item | {name: value} for value in values)):
+        if name in {Keys.PARTITION, Keys.SORT} and "S" not in one.get(name, {}):
+            continue  # a key is a text
+        assert from_json(_as_json(one)) == read(from_item, one, "")
 
 
 def _key_of(session: Session) -> dict[str, Any]:

@@ -76,8 +76,11 @@ class ShardRows:
                 self._add(sessions)
         else:
             self._read_at = now
+            gone: dict[str, Session] = {}
             if len(before) + len(came) > len(rows):
-                self._remove(session for row, session in before.items() if row not in rows)
+                gone = {one.id: one for row, one in before.items() if row not in rows}
+            came = [one for one in came if not self._only_beat(gone, one)]
+            self._remove(gone.values())
             self._add(came)
             self._end_leases()
         self._since, self._now = since, now
@@ -120,6 +123,28 @@ class ShardRows:
             self._recent[session.id] = session
             for duration in durations_in([session]):
                 self._ended[session.id] = duration
+
+    def _only_beat(self, gone: dict[str, Session], session: Session) -> bool:
+        """Whether a session has only beaten since: then it is a part of the same sums as before,
+        and no longer one of those who are gone."""
+        old = gone.get(session.id)
+        if (
+            old is None
+            or session.id not in self._live
+            or not session.live(self._read_at)
+            or session.changed_at != old.changed_at
+            or session.facts != old.facts
+            or session.telemetry != old.telemetry
+            or (session.began_here, session.earlier, session.formerly)
+            != (old.began_here, old.earlier, old.formerly)
+        ):
+            return False
+        del gone[session.id]
+        self._live[session.id] = session
+        heappush(self._leases, (session.expires_at, session.id))
+        if session.id in self._recent:
+            self._recent[session.id] = session
+        return True
 
     def _remove(self, sessions: Iterable[Session]) -> None:
         for session in sessions:

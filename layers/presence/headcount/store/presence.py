@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import Struct, json
+from msgspec import Struct, ValidationError, json
 from msgspec.structs import replace
 
 from headcount.errors import condition_failed, refusals, response_of
@@ -196,10 +196,95 @@ def _sessions(items: Iterable[Item]) -> list[Session]:
     return [session for session in found if session is not None]
 
 
+class _Text(Struct, gc=False):
+    S: str
+
+
+class _Number(Struct, gc=False):
+    N: str
+
+
+class _Flag(Struct, gc=False):
+    BOOL: bool
+
+
+class _Texts(Struct, gc=False):
+    M: dict[str, _Text]
+
+
+class _Numbers(Struct, gc=False):
+    M: dict[str, _Number]
+
+
+class _PlainRow(Struct, forbid_unknown_fields=True, gc=False):
+    """The attributes that most rows have, and no others."""
+
+    partition: _Text
+    session: _Text
+    kind: _Text
+    request: _Text
+    print: _Text
+    joined_at: _Number
+    visit: _Text
+    changed_at: _Number
+    last_seen: _Number
+    expires_at: _Number
+    beats: _Numbers
+    n: _Number
+    ttl: _Number
+    user: _Text | None = None
+    visitor: _Text | None = None
+    name: _Text | None = None
+    avatar: _Text | None = None
+    page: _Text | None = None
+    verified: _Flag | None = None
+    c: _Text | None = None
+    facets: _Texts | None = None
+    seq: _Number | None = None
+
+
+_decode_plain = json.Decoder(_PlainRow).decode
+
+
 def from_json(row: bytes) -> Session | None:
-    """A row of ``raw_pages``; None if it can't be read."""
-    item = json.decode(row)
-    return read(from_item, item, item[Keys.PARTITION]["S"])
+    """A row of ``raw_pages``; None if it can't be read. Most rows are plain, and are read in half
+    of the time that ``from_item`` takes."""
+    try:
+        return _from_plain(_decode_plain(row))
+    except (ValidationError, ValueError):
+        item = json.decode(row)
+        return read(from_item, item, item[Keys.PARTITION]["S"])
+
+
+def _from_plain(row: _PlainRow) -> Session:
+    """As ``from_item``. Raises ValueError for what only that reads, or refuses."""
+    space, shard = split_presence_partition(row.partition.S)
+    return Session(
+        space=space,
+        shard=shard,
+        id=row.session.S,
+        write=Write(row.kind.S),
+        request=row.request.S,
+        facts=Facts(
+            user=None if row.user is None else row.user.S,
+            visitor=None if row.visitor is None else row.visitor.S,
+            name=None if row.name is None else row.name.S,
+            avatar=None if row.avatar is None else row.avatar.S,
+            page=None if row.page is None else row.page.S,
+            verified=row.verified is not None and row.verified.BOOL,
+            facets={} if row.facets is None else {k: v.S for k, v in row.facets.M.items()},
+        ),
+        joined_at=in_calendar(int(row.joined_at.N)),
+        visit=row.visit.S,
+        changed_at=in_calendar(int(row.changed_at.N)),
+        last_seen=in_calendar(int(row.last_seen.N)),
+        expires_at=in_calendar(int(row.expires_at.N)),
+        beats={day: int(beats.N) for day, beats in row.beats.M.items()},
+        seq=None if row.seq is None else int(row.seq.N),
+        burst=int(row.n.N),
+        telemetry=NO_TELEMETRY,
+        connection=None if row.c is None else row.c.S,
+    )
 
 
 def _state_of(facts: Facts) -> str | None:
