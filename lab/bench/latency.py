@@ -766,7 +766,7 @@ there.
 Seconds from a request's arrival at API Gateway to the first frame that shows it at a dashboard, as
 p50 / p95 / p99. The way of a request and of a frame through the internet is not included, nor are
 starts of functions: `make bench-cold-start` has those. Spaces keep their size, except in a rush,
-which begins with it.
+which begins with it. Everyone in them beats.
 
 {tables}
 

@@ -401,7 +401,7 @@ class Counter(Struct, frozen=True, eq=False):
         old = publisher.ready(space, by=by, lead=lead) if publisher and early else None
         began = self.clock()
         if self.audience is not None:
-            traffic.watched = bool(self.audience.subscribers(space))
+            traffic.watched = self.audience.has_subscribers(space)
         count = self.recounter.recount(space, shard, due.ended, due.last, watched=traffic.watched)
         traffic.took = max(0, self.clock() - began)
         if publisher is None or old is None:
