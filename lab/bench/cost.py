@@ -49,9 +49,9 @@ BRIEF = Scenario(viewers=1_000, seconds=300, visit_seconds=TEN_MINUTE_VISITS)
 SOCKET = replace(MIDDLE, transport=BySocket())
 SOCKET_BRIEF = replace(BRIEF, transport=BySocket())
 LISTENING = replace(
-    MIDDLE, seconds=1200, settles=600, transport=BySocket("by socket, listening", listens=True)
+    MIDDLE, seconds=1200, settles=1800, transport=BySocket("by socket, listening", listens=True)
 )
-"""Long enough for the frames of a long run: before it, what a space may push at once is spent."""
+"""In the half hour before, the space spends what it may push at once, and in advance."""
 NOBODY = replace(MIDDLE, people=False)
 ROLLED, ROLLED_SMALL = replace(MIDDLE, roll_ups=True), replace(SMALL, roll_ups=True)
 
