@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from headcount.model.headcount import CHUNKING_GRACE
 from headcount.times import SECOND
 
 from lab.harness.engines import Engine
-from lab.harness.template import template
+from lab.harness.template import ROOT, template
 from lab.harness.world import SITE, World
 from lab.simulator.schedules import run
 
 ROOM = "stream:s1"
 
 
-@pytest.mark.parametrize("seed", [1_795_917_648_011, 1_795_918_026_530])
-def test_a_schedule_that_led_to_a_wrong_number_leads_to_none(seed: int) -> None:
-    # 011: a check came after a lease had run out without beats or a cleanup (test_itself.py).
-    # 530: a late publisher greeted a dashboard with an outdated version (below).
-    # Without what came to the schedules later, which would make them other ones.
-    assert run(seed, roll_ups=False, look_ups=False).problems == []
+CORPUS = tomllib.loads((ROOT / "lab" / "simulator" / "corpus.toml").read_text())["schedule"]
+
+
+@pytest.mark.parametrize("one", CORPUS, ids=lambda one: one["found"])
+def test_a_schedule_that_led_to_a_wrong_number_leads_to_none(one: dict[str, Any]) -> None:
+    options: dict[str, Any] = dict.fromkeys(one.get("without", ()), False)
+    assert run(one["seed"], **options).problems == []
+
+
+@pytest.mark.parametrize("one", CORPUS, ids=lambda one: one["found"])
+def test_what_a_schedule_found_is_kept_by_a_test(one: dict[str, Any]) -> None:
+    path, _, name = one["kept_by"].partition("::")
+    assert f"def {name}(" in (Path(__file__).parent / path).read_text()
 
 
 def test_a_dashboard_without_a_greeting_misses_no_version_whose_sending_failed(
