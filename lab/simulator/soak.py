@@ -128,7 +128,8 @@ def main() -> int:
     first = args.first if args.first is not None else int(time.time()) * 1_000
     print(f"first seed         {first}", flush=True)
     report = soak(args.seconds * (1 - _FUZZED), first)
-    print(report.text(), flush=True)
+    print(report.text())
+    print(f"schedules an hour  {report.schedules * 3600 / args.seconds:>9,.0f}", flush=True)
     with redirect_stdout(io.StringIO()):  # the handlers' log
         fuzzed = fuzz(args.seconds * _FUZZED, first)
     print(f"inputs fuzzed      {fuzzed.inputs:>9,}")
