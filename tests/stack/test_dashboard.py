@@ -1261,7 +1261,12 @@ def test_a_stream_is_registered_started_watched_and_stopped(
     panel = page.get_by_test_id("stream")
     for words in ("Live since", "4.2 Mbit/s", "85 ms", "rtmp", "6 Mbit/s", "1%"):
         expect(panel).to_contain_text(words, timeout=10_000)
-    expect(panel.locator("#stream-engagement")).to_contain_text("Chat messages7")
+    engagement = panel.locator("#stream-engagement")
+    expect(engagement).to_contain_text("Chat messages7")
+    expect(engagement).to_contain_text("per view7")
+    watched.tab("Live")
+    watched.shows("engagement", "7")  # the same number of the same version
+    watched.tab("Stream")
     watched.choose("Stop stream")
     expect(panel).to_contain_text("Stopped since", timeout=8000)
     assert ["bandwidth", "4200"] in watched.saves("stream")
@@ -1667,6 +1672,11 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
         found[name] = barriers(page)
         page.set_viewport_size({"width": 390, "height": 844})
         fits_its_window(page)
+        page.set_viewport_size({"width": 320, "height": 640})  # as 1,280 pixels at 400 % zoom
+        fits_its_window(page)
+        page.evaluate("document.documentElement.dir = 'rtl'")
+        fits_its_window(page)
+        page.evaluate("document.documentElement.dir = 'ltr'")
         page.set_viewport_size({"width": 1280, "height": 800})
         found |= barriers_of_what_opens(watched, name)
     page.keyboard.press("?")

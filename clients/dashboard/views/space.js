@@ -3,10 +3,11 @@
 import { keepSetting } from '../address.js';
 import { app, reading, snippetFor } from '../app.js';
 import { createChart } from '../chart.js';
+import { actionsPerView } from '../engagement.js';
 import { connectionState, feed, isCurrent, listenTo, startFeed } from '../feed.js';
 import { allows, attempt, get, isRollup, mayRead, minuteOf, onServerClock, server, serverNow, spaceName, spacePath, timelineBetween } from '../server.js';
 import { createBarCard, setNumbers, updateBars } from '../tables.js';
-import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, duration, languageName, number, paced, percent, reconcile, setText } from '../tools.js';
+import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, duration, fewer, languageName, number, paced, percent, reconcile, setText } from '../tools.js';
 import { land } from '../tabs.js';
 import * as extras from './extras.js';
 import * as history from './history.js';
@@ -61,6 +62,7 @@ function show(body) {
   waiting = null;
   headcount = { spaces: before?.spaces, ...body };
   extras.onNotice(body.notice);
+  stream.onHeadcount(headcount);
   renderNumbers();
   if (before && before.people !== body.people && !calm.matches) {
     const from = { transform: `translateY(${body.people > before.people ? 0.14 : -0.14}em)`, opacity: 0.35 };
@@ -124,8 +126,8 @@ function engagementOf(body) {
   const sessionsOf = (value) => doing.find((one) => one.value === value)?.count ?? 0;
   const active = sessionsOf('watching') + sessionsOf('browsing');
   if (active) return [percent(sessionsOf('watching') / active), 'of sessions are watching'];
-  const actions = ['chat', 'reaction', 'share'].map((name) => body?.engagement?.[name]).filter(Number.isFinite);
-  if (actions.length && body.views?.total) return [decimal(actions.reduce((a, b) => a + b) / body.views.total), 'chats, reactions and shares per view'];
+  const perView = actionsPerView(body ?? {});
+  if (Number.isFinite(perView)) return [fewer(perView), 'chats, reactions and shares per view'];
   return ['–', body ? 'no activity reported' : ''];
 }
 

@@ -2,6 +2,7 @@
 
 import { app, reading, whileDisabled } from '../app.js';
 import { createChart } from '../chart.js';
+import { actionsPerView } from '../engagement.js';
 import { POLL_EVERY } from '../feed.js';
 import { learnTitle } from '../names.js';
 import { allows, attempt, get, request, serverNow, timelineBetween } from '../server.js';
@@ -10,6 +11,7 @@ import { isOpen } from '../tabs.js';
 import { fromServers, isScore, verdictOf } from '../verdict.js';
 import { $, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, decimal, duration, element, fewer, latencyOf, number, percent, rateOf, reconcile, setText } from '../tools.js';
 
+let headcount = null; // the version that is shown
 const RECENT_SPAN = 5 * MINUTE;
 const earlier = { point: null, readAt: -Infinity };
 let body = null; // the response of GET /api/v1/analytics/comprehensive/{id}
@@ -61,17 +63,24 @@ function quality() {
 
 function engagement() {
   const { engagement: done, metrics } = body;
+  const now = headcount?.engagement ?? {}; // of the version on the other tabs, which is newer than this read
+  const [chats, reactions, shares] = [now.chat ?? done.chatMessages, now.reaction ?? done.reactions, now.share ?? done.shares];
   return [
-    ['Chat messages', number(done.chatMessages)],
-    ['Chats per minute', perMinute('chat', done.chatMessages), RECENT],
-    ['Reactions', number(done.reactions)],
-    ['Reactions per minute', perMinute('reaction', done.reactions), RECENT],
-    ['Shares', number(done.shares)],
-    ['Chats, reactions and shares per view', fewer(done.perView)],
+    ['Chat messages', number(chats)],
+    ['Chats per minute', perMinute('chat', chats), RECENT],
+    ['Reactions', number(reactions)],
+    ['Reactions per minute', perMinute('reaction', reactions), RECENT],
+    ['Shares', number(shares)],
+    ['Chats, reactions and shares per view', fewer(headcount ? actionsPerView(headcount) : done.perView)],
     ['Average view', metrics.avgViewDuration === null ? '–' : duration(metrics.avgViewDuration * SECOND)],
     ['Revenue today', decimal(done.revenueToday)],
     ['Revenue', decimal(done.revenue)],
   ];
+}
+
+export function onHeadcount(version) {
+  headcount = version;
+  if (body && isOpen('stream')) updatePairs($('stream-engagement'), engagement());
 }
 
 export function render() {
@@ -135,7 +144,7 @@ export function enter() {
 }
 
 export function forget() {
-  body = null;
+  body = headcount = null;
   Object.assign(earlier, { point: null, readAt: -Infinity });
   $('stream').hidden = $('stream-toggle').hidden = true;
 }
