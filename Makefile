@@ -10,7 +10,7 @@ export ROLL_UPS ?= on
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token deploy-local docs picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes bench-latency accuracy mutants units load build package release sam-local-image model story soak test-quick test test-exhaustive test-moved check lock audit-dependencies clean dev stack python
+.PHONY: help run demo token deploy-local docs picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes bench-latency accuracy mutants units load build package release sam-local-image model interleavings story soak test-quick test test-exhaustive test-moved check lock audit-dependencies clean dev stack python
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-20s%s\n' "$$target" "$$what"; done
@@ -83,6 +83,9 @@ sam-local-image: dev ## the image that `sam local` runs functions in, or a stand
 
 model: dev ## every state of a model of the pipeline, and whether it misses a mistake (ARGS=--small)
 	@exec $(TOOLS)/python -m lab.model $(ARGS)
+
+interleavings: dev ## every order of AWS calls of the real handlers in small scenes (ARGS: words of names)
+	@exec $(TOOLS)/python -m lab.interleavings $(ARGS)
 
 soak: dev ## fault schedules and fuzzed inputs for SECONDS=60, or one schedule again with SEED=number
 	@exec $(TOOLS)/python -m lab.simulator.soak $(if $(SEED),--seed $(SEED),--seconds $(or $(SECONDS),60)) $(ARGS)

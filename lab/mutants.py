@@ -785,6 +785,23 @@ MUTANTS = [
         _ROWS,
     ),
     Mutant(
+        "moves: a beat that lost the race against one joins again",
+        "usecases.record:SessionRecorder._stored",
+        "seen is None or seen.moved_to is not None",
+        "seen is None",
+        (_SHARDS + "test_a_beat_that_loses_a_race_against_a_move_does_not_join_again",),
+    ),
+    Mutant(
+        "erasures: one round",
+        "model.erasure:ErasureJob.complete",
+        "self.round == ROUNDS",
+        "self.round == 1",
+        (
+            "tests/handlers/test_erasures.py::"
+            "test_a_visit_that_was_counted_late_is_erased_by_the_next_round",
+        ),
+    ),
+    Mutant(
         "moves: a running visit is overwritten",
         "store.presence:PresenceTable._move",
         '"attribute_not_exists(#p) OR #kind IN (:leave, :gone)"',

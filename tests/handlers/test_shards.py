@@ -196,6 +196,20 @@ def test_of_two_moves_at_once_one_happens(world: World) -> None:
     assert world.people() == 1
 
 
+def test_a_beat_that_loses_a_race_against_a_move_does_not_join_again(world: World) -> None:
+    world.beat("s1", visitorId=VISITOR(0), seq=1)
+    world.clock.advance(10)
+    presence = world.tables["presence"].name
+    with world.engine.interrupted(
+        "PutItem", presence, lambda: world.beat("s1", visitorId=VISITOR(0), userId=USER(3), seq=3)
+    ) as raced:
+        world.beat("s1", visitorId=VISITOR(0), page="/2", seq=2)
+    assert raced
+    assert world.live_sessions() == ["s1"]
+    world.settle()
+    assert world.headcount()["views"]["total"] == 1
+
+
 def test_two_joins_at_once_under_different_people_count_once_after_a_lease(world: World) -> None:
     presence = world.tables["presence"].name
     with world.engine.interrupted(

@@ -145,7 +145,7 @@ class SessionRecorder(Struct, frozen=True):
                 if old is None:
                     self._apply_overtaken_leave(space, new, tab, now)
                 return new.write is not Write.BEAT
-            old = seen or self.find(space.id, beat.session_id, now)
+            old = self._stored(space, beat.session_id, seen, now)
             admission.give_back(old)
         raise BusyError
 
@@ -220,7 +220,7 @@ class SessionRecorder(Struct, frozen=True):
             done, seen = self.table.replace(old, new)
             if done:
                 return
-            old = seen or self.find(space.id, session, now)
+            old = self._stored(space, session, seen, now)
         raise BusyError
 
     def record_frame(self, space: str, session: str, *, request: str, now: int) -> None:
@@ -380,7 +380,15 @@ class SessionRecorder(Struct, frozen=True):
 
             ended = end_hidden(old, request=request, now=now)
         done, seen = self.table.replace(old, ended)
-        return ended if done else seen or self.find(space.id, old.id, now)
+        return ended if done else self._stored(space, old.id, seen, now)
+
+    def _stored(
+        self, space: Space, session: str, seen: Session | None, now: int
+    ) -> Session | None:
+        """The row that is stored now, if a refused write has ``seen`` that one, or none: unless the
+        session has moved to another shard, where it lives on."""
+        moved = seen is None or seen.moved_to is not None
+        return self.find(space.id, session, now) if moved else seen
 
     def _apply_overtaken_leave(
         self, space: Space, joined: Session, tab: Tab | None, now: int
