@@ -90,7 +90,7 @@ SHOWN_BY = {
     ),
     "two sign-ins across shards": ("moves: the row left behind ends the visit",),
     "a sign-in across shards, a leave": ("order: a late beat is taken, as decided",),
-    "a sign-in across shards, a leave, count": ("moves: the row left behind ends the visit",),
+    "a sign-in across shards, a leave, count": ("order: a late beat is taken, as decided",),
 }
 """Of each scene, some mutations that it must show."""
 

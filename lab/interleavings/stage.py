@@ -61,6 +61,8 @@ class Stage(World):
         self.actors: list[Actor] = []
         self.problems: list[str] = []
         self.versions_stored: list[int] = []
+        self.observe: Callable[[str, Mapping[str, Any]], object] = lambda *_: None
+        """Called with each call that had an effect."""
         self.lines: list[str] = []
         self.acting: Actor | None = None
         """Whose turn it is; None: nobody's, so that calls are made at once."""
@@ -292,6 +294,7 @@ class Calls:
                 answer = stage.call(name, lambda: found(**params), self._access(name, params))
             if name == "put_item" and params["TableName"] == "headcounts":
                 stage.versions_stored.append(int(params["Item"]["version"]["N"]))
+            stage.observe(name, params)
             return answer
 
         self.__dict__[name] = call
