@@ -127,6 +127,7 @@ _FAN_OUT = "tests/handlers/test_fan_out.py::"
 _BACKLOG = "tests/handlers/test_backlog.py::"
 _BEATS = "tests/handlers/test_beats.py::"
 _BETWEEN = "tests/handlers/test_interleavings.py::"
+_ERASURES = "tests/handlers/test_erasures.py::test_"
 _CLEANUP = "tests/handlers/test_cleanup.py::"
 _RETURNS = "tests/handlers/test_returns.py::"
 _ROLL_UPS = ("tests/handlers/test_rollups.py",)
@@ -796,10 +797,7 @@ MUTANTS = [
         "model.erasure:ErasureJob.complete",
         "self.round == ROUNDS",
         "self.round == 1",
-        (
-            "tests/handlers/test_erasures.py::"
-            "test_a_visit_that_was_counted_late_is_erased_by_the_next_round",
-        ),
+        (f"{_ERASURES}a_visit_that_was_counted_late_is_erased_by_the_next_round",),
     ),
     Mutant(
         "moves: a running visit is overwritten",

@@ -382,9 +382,7 @@ class SessionRecorder(Struct, frozen=True):
         done, seen = self.table.replace(old, ended)
         return ended if done else self._stored(space, old.id, seen, now)
 
-    def _stored(
-        self, space: Space, session: str, seen: Session | None, now: int
-    ) -> Session | None:
+    def _stored(self, space: Space, session: str, seen: Session | None, now: int) -> Session | None:
         """The row that is stored now, if a refused write has ``seen`` that one, or none: unless the
         session has moved to another shard, where it lives on."""
         moved = seen is None or seen.moved_to is not None
