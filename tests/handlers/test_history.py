@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from headcount.model.headcount import Point
-from headcount.model.series import steps_of, usual_of
+from headcount.model.series import Step, merged, pack_steps, steps_of, unpack_steps, usual_of
 from headcount.times import DAY, HOUR, MINUTE, iso
 
 from lab.harness.clock import NOON
@@ -181,3 +181,47 @@ def test_views_are_kept_by_the_quarter_of_an_hour(memory_world: World) -> None:
     assert stored["viewsByQuarter"] == views
     assert stored["views"] == sum(views)
     assert "viewsByQuarter" not in days()[0]
+
+
+def test_a_day_is_stored_in_quarters_of_an_hour_and_read_without_its_minutes(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    yesterday = NOON - NOON % DAY - DAY
+    world.clock.set(iso(yesterday + 10 * HOUR))
+    world.beat("tab-1")
+    world.settle()
+    sampled(world, {yesterday + 10 * HOUR + n * MINUTE: n + 1 for n in range(40)})
+    world.clock.advance(60)
+    world.leave("tab-1")
+    world.settle()
+    world.clock.set(iso(yesterday + DAY + HOUR))
+    asked = {**period(yesterday + 9 * HOUR, yesterday + DAY + 30 * MINUTE), "step": "15"}
+    by_minutes = history(world, **asked)
+    assert by_minutes["people"][4:8] == [8, 23, round(sum(range(31, 41)) / 15, 2), 0]
+    assert world.daily() == 1
+    table = world.tables["history"]
+    (stored,) = [row for row in table.rows() if row["at"].startswith("steps#")]
+    assert len(stored["steps"]) < 300
+    # As if they were past their retention.
+    for row in [row for row in table.rows() if row["at"].startswith("minute#")]:
+        key = {name: {"S": row[name]} for name in ("space", "at")}
+        world.engine.client.delete_item(TableName=table.name, Key=key)
+    by_steps = history(world, **asked)
+    known = [n for n, one in enumerate(by_minutes["people"]) if one is not None]
+    for name in ("people", "sessions", "peaks"):
+        assert [by_steps[name][n] for n in known] == [by_minutes[name][n] for n in known], name
+    hours = history(world, **{**asked, "step": "60"})
+    assert hours["peaks"][1] == 40
+    assert hours["people"][1] == pytest.approx(sum(by_steps["people"][4:8]) / 4, abs=0.01)
+
+
+def test_steps_are_packed_and_merged_without_loss() -> None:
+    steps = [None, Step(0, 0, 0), Step(1.25, 2.5, 300), Step(12345.67, 99999.99, 1 << 20), None]
+    assert unpack_steps(pack_steps(steps)) == steps
+    assert merged(steps, 1) == steps
+    assert merged([None, None, Step(2, 4, 5), None, Step(1, 1, 1), Step(3, 3, 9)], 2) == [
+        None,
+        Step(2, 4, 5),
+        Step(2, 2, 9),
+    ]

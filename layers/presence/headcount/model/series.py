@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from headcount.model.durations import read_varint, varint
 from headcount.times import MINUTE
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ WEEKS = 4
 """Before a time, which tell what is usual then."""
 FEWEST_WEEKS = 2
 """With fewer, nothing is usual."""
+QUARTER = 15 * MINUTE
+"""The steps that are stored of each day, so that a month is not read minute by minute. In every
+time zone, hours and days begin with one."""
 
 
 class Step(Struct, frozen=True):
@@ -74,6 +78,50 @@ def steps_of(
             found.append(Step(round(people, 2), round(sessions, 2), peak))
         else:
             found.append(None)
+    return found
+
+
+def merged(steps: Sequence[Step | None], count: int) -> list[Step | None]:
+    """Longer steps, of ``count`` each."""
+    if count == 1:
+        return list(steps)
+    found: list[Step | None] = []
+    for index in range(0, len(steps), count):
+        known = [one for one in steps[index : index + count] if one is not None]
+        size = len(known)
+        found.append(
+            Step(
+                round(sum(one.people for one in known) / size, 2),
+                round(sum(one.sessions for one in known) / size, 2),
+                max(one.peak for one in known),
+            )
+            if known
+            else None
+        )
+    return found
+
+
+def pack_steps(steps: Iterable[Step | None]) -> bytes:
+    """A few bytes each: hundredths of the means, and the peak; a zero where nothing is known."""
+    packed = bytearray()
+    for one in steps:
+        packed += varint(0 if one is None else round(one.people * 100) + 1)
+        if one is not None:
+            packed += varint(round(one.sessions * 100)) + varint(one.peak)
+    return bytes(packed)
+
+
+def unpack_steps(packed: bytes) -> list[Step | None]:
+    """The inverse of ``pack_steps``."""
+    found: list[Step | None] = []
+    data = iter(packed)
+    for first in data:
+        people = read_varint(first, data)
+        if people == 0:
+            found.append(None)
+            continue
+        sessions = read_varint(next(data), data) / 100
+        found.append(Step((people - 1) / 100, sessions, read_varint(next(data), data)))
     return found
 
 

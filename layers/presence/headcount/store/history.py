@@ -112,6 +112,26 @@ class HistoryTable(RetainedTable):
             for space, day in days
         )
 
+    def add_steps(self, space: str, date: str, packed: bytes) -> None:
+        """Store a day's quarters of an hour; they replace those that are stored already."""
+        row = {
+            Keys.PARTITION: space,
+            Keys.SORT: Keys.STEPS + date,
+            "steps": packed,
+            TTL: self._gone_at(day_start(date)),
+        }
+        self._put_items([encode(row)])
+
+    def steps(self, space: str, since: str, until: str) -> dict[str, bytes]:
+        """The stored quarters of the days from ``since`` to ``until`` (dates), both included."""
+        rows = self._between(space, Keys.STEPS + since, Keys.STEPS + until)
+        return {row[Keys.SORT].removeprefix(Keys.STEPS): row["steps"] for row in rows}
+
+    def first_steps(self, space: str) -> str | None:
+        """The first day whose quarters are stored."""
+        row = next(self._between(space, Keys.STEPS, f"{Keys.STEPS}~", Limit=1), None)
+        return None if row is None else str(row[Keys.SORT].removeprefix(Keys.STEPS))
+
     def days(self, space: str, since: str, until: str) -> list[Day]:
         """Days from ``since`` to ``until`` (dates), both included, oldest first."""
         return [day_from(row) for row in self._between(space, Keys.DAY + since, Keys.DAY + until)]

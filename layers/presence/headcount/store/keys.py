@@ -60,14 +60,16 @@ class People:
 
 
 class History:
-    """partition the space, sort key ``minute#<ISO time>``, ``day#<date>``, or
-    ``audit#<ISO time>#<id>`` for an entry of the audit log. partition ``$stack``, sort key
-    ``use#<date>#<part>``: what a day of all spaces used, in the parts that aggregated it."""
+    """partition the space, sort key ``minute#<ISO time>``, ``day#<date>``, ``steps#<date>`` for the
+    day's quarters of an hour, or ``audit#<ISO time>#<id>`` for an entry of the audit log. partition
+    ``$stack``, sort key ``use#<date>#<part>``: what a day of all spaces used, in the parts that
+    aggregated it."""
 
     PARTITION = "space"
     SORT = "at"
     MINUTE = "minute#"
     DAY = "day#"
+    STEPS = "steps#"
     AUDIT = "audit#"
     USE = "use#"
     STACK = "$stack"

@@ -17,6 +17,8 @@ from msgspec import Struct
 
 from headcount.logs import logger
 from headcount.model.cost import Use, month_cents
+from headcount.model.headcount import gaps_between
+from headcount.model.series import QUARTER, pack_steps, steps_of
 from headcount.model.session import moved_away
 from headcount.model.space import is_rollup
 from headcount.model.visit import Day, Visit, summarise
@@ -179,6 +181,7 @@ class Aggregator(Struct, frozen=True, eq=False):
         day = self._summarise(head, counted, date)
         if day is not None:
             self.history.add_days([(head.space, day)])
+            self._add_steps(head.space, date)
         self.counts.delete_views(head.space, past_keeping(counted.views.by_period, today))
         self.counts.delete_engagement(head.space, past_days(counted.engagement, today))
         return day
@@ -204,7 +207,21 @@ class Aggregator(Struct, frozen=True, eq=False):
         )
         if day is not None:
             self.history.add_days([(head.space, day)])
+            self._add_steps(head.space, date)
         return day
+
+    def _add_steps(self, space: str, date: str) -> None:
+        """Write the day's quarters of an hour from its minutes."""
+        start = day_start(date)
+        end = start + DAY
+        points = self.history.points(space, start, end - 1)
+        if not points:
+            return
+        first = self.history.next_point(space, 0)
+        gaps = gaps_between(points, self.history.next_point(space, end - 1), start, end)
+        known = (start if first is None else first.at, end)
+        steps = steps_of(points, gaps, start=start, end=end, step=QUARTER, known=known)
+        self.history.add_steps(space, date, pack_steps(steps))
 
     def _forget_moderation(self, space: str, now: int) -> None:
         """Delete an expired message and expired removals: no number depends on them."""

@@ -332,7 +332,10 @@ class Reader:
             raise InvalidRequestError("What is usual is known of at most 7 days at a time.")
         earlier = None if compare is None else time_in("compare", compare, 0)
         first = self.history.next_point(space, 0)
-        known_from = self.clock() if first is None else first.at
+        day = self.history.first_steps(space)
+        times = [one.at for one in [first] if one is not None]
+        times += [day_start(one) for one in [day] if one is not None]
+        known_from = min(times, default=self.clock())
 
         def steps(begin: int, end: int) -> list[Step | None]:
             return self._steps(space, begin, end, size, known_from)
@@ -341,7 +344,7 @@ class Reader:
             "success": True,
             "space": space,
             "step": minutes,
-            "since": None if first is None else iso(first.at),
+            "since": iso(known_from) if times else None,
             "marks": [],
             **_series(start, end, steps(start, end)),  # type: ignore[typeddict-item]
         }
@@ -361,6 +364,30 @@ class Reader:
         return answer
 
     def _steps(
+        self, space: str, start: int, end: int, size: int, known_from: int
+    ) -> list[Step | None]:
+        """The steps of a period: of whole days as stored, where they are, otherwise by minutes."""
+        from headcount.model.series import QUARTER, merged, unpack_steps
+
+        if size % QUARTER:
+            return self._steps_by_minutes(space, start, end, size, known_from)
+        stored = self.history.steps(space, day_of(start), day_of(end - 1)) if start < end else {}
+        found: list[Step | None] = []
+        at = start
+        while at < end:
+            day = day_of(at)
+            until = min(day_start(day) + DAY, end)
+            if day in stored:
+                first = (at - day_start(day)) // QUARTER
+                found += unpack_steps(stored[day])[first : first - (at - until) // QUARTER]
+            else:
+                while until < end and day_of(until) not in stored:
+                    until = min(until + DAY, end)
+                found += self._steps_by_minutes(space, at, until, QUARTER, known_from)
+            at = until
+        return merged(found, size // QUARTER)
+
+    def _steps_by_minutes(
         self, space: str, start: int, end: int, size: int, known_from: int
     ) -> list[Step | None]:
         from headcount.model.series import steps_of
