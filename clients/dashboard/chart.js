@@ -2,6 +2,7 @@
 
 import uPlot from 'uplot';
 import { element, setAttribute, setText } from './tools.js';
+import { zoneName } from './zone.js';
 
 const FAMILY = 'system-ui, sans-serif';
 
@@ -13,14 +14,16 @@ function roundTop(most) {
 }
 
 /**
- * Draws into `frame`, a focusable slider. `lines` are {color: a custom property, fill?}; `describe(i)` is the text of
- * point i; `label(seconds)` is a time on the axis. `draw(times, values, from, to)` takes seconds.
+ * Draws into `frame`, a focusable slider. `lines` are {color: a custom property, fill?, dash?, isQuiet?: without a point
+ * where the pointer is, bars?}; `band` names the two lines with a colour between them; `describe(i)` is the text of
+ * point i; `label(seconds)` is a time on the axis. `draw(times, values, from, to, marks)` takes seconds.
  */
-export function createChart(frame, { lines, describe, label }) {
+export function createChart(frame, { lines, describe, label, band }) {
   const readout = element('p', { class: 'readout', hidden: '' });
   const color = (name) => getComputedStyle(frame).getPropertyValue(name).trim();
   let count = 0;
   let reading = false;
+  let marks = []; // times
 
   /** The frame's own size of type, in whole pixels: of 11.5px, uPlot would scale the 5 to the screen's density. */
   const type = () => Math.round(parseFloat(getComputedStyle(frame).fontSize));
@@ -49,7 +52,7 @@ export function createChart(frame, { lines, describe, label }) {
       height: frame.clientHeight || 216,
       padding: [14, em(2.8), 0, 0], // half a label on the right
       legend: { show: false },
-      cursor: { y: false, drag: { x: false, y: false }, points: { size: 9, fill: (_, i) => color(lines[i - 1].color), stroke: () => color('--card'), width: 2 } },
+      cursor: { y: false, drag: { x: false, y: false }, points: { size: (_, i) => (lines[i - 1].isQuiet ? 0 : 9), fill: (_, i) => color(lines[i - 1].color), stroke: () => color('--card'), width: 2 } },
       scales: {
         x: { time: true },
         y: { auto: false, range: (_, least, most) => [least ?? 0, most ?? 2] },
@@ -62,17 +65,22 @@ export function createChart(frame, { lines, describe, label }) {
           values: (_, at) => at.map((n) => n.toLocaleString()),
         },
       ],
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zoneName()),
+      bands: band ? [{ series: band, fill: () => `color-mix(in srgb, ${color('--second')} 22%, transparent)` }] : [],
       series: [
         {},
-        ...lines.map(({ color: name, fill }) => ({
-          stroke: () => color(name),
-          width: 2,
-          fill: fill ? (self) => fade(self, name) : undefined,
-          points: { show: (_, __, first, last) => first === last },
+        ...lines.map(({ color: name, fill, dash, width, bars }) => ({
+          stroke: () => (bars ? 'transparent' : color(name)),
+          width: width ?? 2,
+          dash,
+          ...(bars ? { paths: uPlot.paths.bars({ size: [0.7, 64], radius: 0.15 }), fill: () => color(name) } : {}),
+          ...(fill ? { fill: (self) => fade(self, name) } : {}),
+          points: { show: (_, __, first, last) => !bars && Boolean(width ?? 2) && first === last },
         })),
       ],
       hooks: {
         setCursor: [() => show()],
+        drawAxes: [(self) => drawMarks(self)],
         draw: [(self) => markLast(self)],
       },
     },
@@ -81,8 +89,29 @@ export function createChart(frame, { lines, describe, label }) {
   );
   frame.append(readout);
 
+  /** A line where something happened; what it was is in the list below the chart. */
+  function drawMarks(self) {
+    const { ctx, bbox } = self;
+    ctx.save();
+    ctx.strokeStyle = ctx.fillStyle = color('--warm');
+    ctx.lineWidth = devicePixelRatio;
+    for (const at of marks) {
+      const x = Math.round(self.valToPos(at, 'x', true));
+      ctx.beginPath();
+      ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.beginPath();
+      ctx.arc(x, bbox.top, 3 * devicePixelRatio, 0, 2 * Math.PI);
+      ctx.fill();
+    }
+    ctx.restore();
+  }
+
   /** Highlights the latest value, which is the number at the top of the page. */
   function markLast(self) {
+    if (lines[0].bars) return;
     const last = self.data[0].length - 1;
     if (last < 0 || self.data[1][last] == null) return;
     const { ctx } = self;
@@ -131,8 +160,9 @@ export function createChart(frame, { lines, describe, label }) {
   scheme.addEventListener('change', () => plot.redraw(false));
 
   return {
-    draw(times, values, from, to) {
+    draw(times, values, from, to, marked = []) {
       count = times.length;
+      marks = marked;
       const most = values.flat().reduce((a, b) => Math.max(a, b ?? 0), 0);
       plot.setData([times, ...values], false);
       plot.batch(() => {

@@ -140,6 +140,12 @@ export function spacePath(space, rest = '') {
   return `/v1/${what}s/${encodeURIComponent(name)}${rest}`;
 }
 
+/** A space's history in steps of some minutes, beside an equally long period and what is usual: see docs/api.md. */
+export function historyOf(space, { from, to, step, compare = null, usual = false }) {
+  const iso = (at) => encodeURIComponent(new Date(at).toISOString());
+  return get(spacePath(space, `/history?from=${iso(from)}&to=${iso(to)}&step=${step}${compare === null ? '' : `&compare=${iso(compare)}`}${usual ? '&usual=true' : ''}`));
+}
+
 /** A space's samples between two times, in milliseconds; {at, people: null} for each minute that was not sampled. */
 export async function timelineBetween(space, from, to) {
   const iso = (at) => encodeURIComponent(new Date(at).toISOString());

@@ -1,5 +1,7 @@
 /** Helpers: DOM nodes without markup, rows kept by key, pacing, and formatting. */
 
+import { format } from './zone.js';
+
 export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
 export const HOUR = 60 * MINUTE;
@@ -106,8 +108,8 @@ const whole = new Intl.NumberFormat();
 const fraction = new Intl.NumberFormat([], { maximumFractionDigits: 2 });
 const tenth = new Intl.NumberFormat([], { maximumFractionDigits: 1 });
 const small = new Intl.NumberFormat([], { maximumSignificantDigits: 2 });
-const toMinute = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' });
-const toSecond = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit', second: '2-digit' });
+const toMinute = { hour: 'numeric', minute: '2-digit' };
+const toSecond = { ...toMinute, second: '2-digit' };
 
 export const number = (value) => (Number.isFinite(value) ? whole.format(value) : '–');
 export const decimal = (value) => (Number.isFinite(value) ? (Math.abs(value) < 0.1 ? small : fraction).format(value) : '–');
@@ -129,8 +131,9 @@ export function percent(share) {
 export const dollarsOf = (value) => `$${value.toFixed(2)}`;
 export const counted = (n, one, many) => `${number(n)} ${n === 1 ? one : many}`;
 export const capitalised = (word) => word && word[0].toUpperCase() + word.slice(1);
-export const dateTime = (at) => new Date(at).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
-export const clockTime = (at, seconds) => (seconds ? toSecond : toMinute).format(new Date(at));
+export const dateTime = (at) => format({ dateStyle: 'medium', timeStyle: 'short' }).format(new Date(at));
+export const clockTime = (at, seconds) => format(seconds ? toSecond : toMinute).format(new Date(at));
+export const weekdayOf = (at) => format({ weekday: 'short', day: 'numeric', month: 'short' }).format(new Date(at));
 
 export function duration(ms) {
   const s = Math.max(0, Math.floor(ms / SECOND));
