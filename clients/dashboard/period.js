@@ -1,7 +1,7 @@
 /** Periods of time, what they are compared with, and their numbers from what is stored. Pure, but for the zone. */
 
 import { DAY, HOUR, MINUTE } from './tools.js';
-import { addDays, dateOf, shiftDays, startOf } from './zone.js';
+import { addDays, dateOf, moment, shiftDays, startOf, wall } from './zone.js';
 
 const QUARTER = 15 * MINUTE; // in every time zone, days begin at a multiple of this
 const LONGEST = 31 * DAY; // of a series of steps
@@ -28,18 +28,18 @@ export function periodOf({ period, from, to }, now) {
   return running('28d', startOf(addDays(today, -27)));
 }
 
-/** When the period begins that another one is compared with: `week` is the same a week earlier, `before` yesterday or the period before. */
-export function earlierStart(period, mode) {
-  const { name, from } = period;
+/** What a period is compared with: {from, to}. `week` is the same a week earlier, `before` yesterday or the period before. */
+export function earlierPeriod(period, mode) {
+  const { name, from, to, isRunning } = period;
   if (mode === 'none') return null;
-  if (mode === 'week') return shiftDays(from, -7);
-  if (name === 'hour' || name === 'day') return shiftDays(from, -1);
-  if (name === 'month' || name === 'last-month') return startOf(monthBefore(dateOf(from)));
-  return shiftDays(from, -daysOf(period).length);
+  const back = (count) => ({ from: shiftDays(from, -count), to: shiftDays(to, -count) });
+  if (mode === 'week') return back(7);
+  if (name === 'hour' || name === 'day') return back(1);
+  const isMonth = name === 'month' || name === 'last-month';
+  const earlier = isMonth ? { from: startOf(monthBefore(dateOf(from))) } : back(daysOf(period).length);
+  if (isMonth) earlier.to = Math.min(from, moment(wall(earlier.from) + wall(to) - wall(from))); // it may be shorter
+  return isRunning ? earlier : { ...earlier, to: from };
 }
-
-/** Where that period ends: as long after its begin, but not after the begin of the other; a week earlier may overlap it. */
-export const earlierEnd = ({ from, to }, earlier, mode) => (mode === 'week' ? earlier + (to - from) : Math.min(earlier + (to - from), from));
 
 /** The part of a period that a series can have: {from, to, step: minutes}. Hours and days of every zone begin with a step. */
 export function stepsOf({ from, to }) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import pytest
@@ -225,3 +225,11 @@ def test_steps_are_packed_and_merged_without_loss() -> None:
         Step(2, 4, 5),
         Step(2, 2, 9),
     ]
+
+
+def test_the_usual_is_between_the_quartiles() -> None:
+    for values in ([4.0, 1.0], [7.0, 1.0, 3.0], [9.0, 2.0, 2.0, 40.0]):
+        (found,) = usual_of([[Step(value, value, 9)] for value in values])
+        assert found is not None
+        expected = quantiles(values, n=4, method="inclusive")
+        assert [found.low, found.median, found.high] == pytest.approx(expected)

@@ -320,7 +320,7 @@ def test_links_to_a_section_land_on_its_card_although_content_comes_late(
         else:
             late.append(route)
 
-    page.route(re.compile("/(timeline|days|viewers)"), keep)
+    page.route(re.compile("/(timeline|history|days|viewers)"), keep)
     watched.open(stack, space, f"&section={section}")
     expect(page.locator("#tabs [aria-current]")).to_have_text(tab, timeout=10_000)
     watched.shows("people", "12", within=10)
@@ -577,39 +577,6 @@ def test_the_timeline_is_read_with_keys_over_an_hour_a_day_and_a_week(
         expect(slider).to_have_attribute("aria-valuetext", re.compile("0 people"))
         assert hours in asked
     assert "range=week" in watched.page.url
-    assert watched.complaints == []
-
-
-def test_days_are_a_table_and_hours_by_weekday_a_heat_map(
-    stack: Stack, space: str, watched: Watched
-) -> None:
-    day = {
-        "date": "2026-11-20",
-        "uniquePeople": 42,
-        "uniqueSessions": 60,
-        "uniqueUsers": 12,
-        "views": 77,
-        "beats": 900,
-        "peak": 9,
-        "avgSeconds": 185,
-        "engagement": {},
-    }
-    watched.answers("/days", {"days": [day]})
-    watched.answers("/timeline", {"points": [{"at": minutes_ago(3), "people": 6, "sessions": 6}]})
-    watched.open(stack, space)
-    watched.shows("people", "0", within=10)
-
-    watched.tab("History")
-    watched.page.locator("#days-section").scroll_into_view_if_needed()
-    row = watched.page.get_by_test_id("days").locator("tbody tr")
-    expect(row).to_contain_text("Nov 20", timeout=8000)
-    expect(row).to_contain_text("3 m 05 s")
-    assert watched.saves("days")[1] == ["2026-11-20", "42", "12", "60", "77", "900", "9", "185"]
-
-    cells = watched.page.get_by_test_id("heat").locator("tbody td")
-    expect(cells).to_have_count(7 * 24)
-    expect(watched.page.locator("#heat-note")).to_contain_text("Busiest")
-    assert len(watched.saves("heat")) == 8
     assert watched.complaints == []
 
 

@@ -96,8 +96,10 @@ def test_a_period_is_compared_with_as_long_a_one(
 
     (period,) = computed(HERE, ["periodOf", place, at(NOW)])
     assert (period["from"], period["to"]) == (moment(start), moment(end))
-    (before,) = computed(HERE, ["earlierStart", period, mode])
-    assert before == (moment(earlier) - moment(earlier) % 1000 if earlier else None)
+    (before,) = computed(HERE, ["earlierPeriod", period, mode])
+    assert (before and before["from"]) == (moment(earlier) if earlier else None)
+    if before and not period["isRunning"] and mode == "before":
+        assert before["to"] == period["from"]
 
 
 def day(date: str, quarters: list[int] | None) -> dict[str, Any]:

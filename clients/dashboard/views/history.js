@@ -4,7 +4,7 @@ import { keepSetting } from '../address.js';
 import { app, reading } from '../app.js';
 import { createChart } from '../chart.js';
 import { heatOf } from '../heat.js';
-import { PERIODS, areUtc, change, comparable, daysOf, earlierEnd, earlierStart, knownSince, periodOf, quarterOf, stepsOf, summaryOf, utcDate, viewsBetween, wayOf } from '../period.js';
+import { PERIODS, areUtc, change, comparable, daysOf, earlierPeriod, knownSince, periodOf, quarterOf, stepsOf, summaryOf, utcDate, viewsBetween, wayOf } from '../period.js';
 import { get, historyOf, serverNow, spacePath } from '../server.js';
 import { setNumbers, stackedTable } from '../tables.js';
 import { $, DAY, MINUTE, SECOND, clockTime, counted, dateTime, decimal, duration, element, number, reconcile, setText, weekdayOf } from '../tools.js';
@@ -27,20 +27,20 @@ export const refresh = reading('space', 'history', load, () => 2 * SECOND, isDue
 
 const mode = () => app.place.compare || 'before';
 
-/** The period that days and hours are of: a few hours have none. */
-const wideOf = (period, now) => (period.to - period.from >= WEEK - DAY ? period : periodOf({ period: '28d' }, now));
+/** The period that days and hours by weekday are of: a few hours have none. */
+const wideOf = (period, now) => (['hour', 'day'].includes(period.name) ? periodOf({ period: '28d' }, now) : period);
 
 async function load() {
   const { space } = app.place;
   const now = serverNow();
   const period = periodOf(app.place, now);
-  const earlier = earlierStart(period, mode());
+  const earlier = earlierPeriod(period, mode());
   const wide = wideOf(period, now);
-  const earlierWide = earlierStart(wide, mode());
-  const first = Math.max(Math.min(wide.from, earlierWide ?? wide.from) - 8 * DAY, now - (MOST_DAYS - 1) * DAY);
+  const earlierWide = earlierPeriod(wide, mode());
+  const first = Math.max(Math.min(...[period, earlier, wide, earlierWide].map((one) => one?.from ?? now)) - 8 * DAY, now - (MOST_DAYS - 1) * DAY);
   const read = (one, before) => {
     const steps = stepsOf(one);
-    const compare = before === null ? null : before + (steps.from - one.from);
+    const compare = before === null ? null : before.from + (steps.from - one.from);
     return historyOf(space, { ...steps, compare, usual: steps.to - steps.from <= WEEK });
   };
   const [body, wideBody, { days }] = await Promise.all([
@@ -49,8 +49,8 @@ async function load() {
     get(spacePath(space, `/days?from=${utcDate(first)}&to=${utcDate(now)}&quarters=true`)),
   ]);
   // A month is compared with the one before, which may be shorter.
-  const end = earlier === null ? 0 : earlierEnd(period, earlier, mode());
-  if (body.compared) for (const name of ['people', 'peaks']) body.compared[name] = body.compared[name].map((one, i) => (Date.parse(body.compared.from) + i * body.step * MINUTE < end ? one : null));
+  const { compared } = body;
+  if (compared) for (const name of ['people', 'peaks']) compared[name] = compared[name].map((one, i) => (Date.parse(compared.from) + i * body.step * MINUTE < earlier.to ? one : null));
   Object.assign(past, { readAt: Date.now(), now, period, earlier, earlierWide, body, rows: days, wide: { ...(wideBody ?? body), period: wide } });
   past.days = daysIn(wide);
   render();
@@ -63,7 +63,7 @@ function daysIn(period) {
   const isUtc = (past.isUtc = areUtc(days));
   const byDate = new Map(rows.map((row) => [row.date, row]));
   const since = knownSince(rows, wide.since);
-  const earlierDays = past.earlierWide === null ? [] : daysOf({ from: past.earlierWide, to: earlierEnd({ ...period, to: days.at(-1).to }, past.earlierWide, mode()) });
+  const earlierDays = past.earlierWide === null ? [] : daysOf(past.earlierWide);
   const first = Date.parse(wide.from);
   return days.map((day, i) => {
     const until = Math.min(day.to, quarterOf(now));
@@ -148,7 +148,7 @@ function renderChart() {
   const since = knownSince(past.rows, body.since);
   const [from, to] = [quarterOf(period.from), quarterOf(period.to)];
   const views = viewsBetween(past.rows, from, to, since);
-  const viewsBefore = past.earlier === null ? null : viewsBetween(past.rows, quarterOf(past.earlier), Math.min(quarterOf(past.earlier) + (to - from), earlierEnd(period, past.earlier, mode())), since);
+  const viewsBefore = past.earlier === null ? null : viewsBetween(past.rows, quarterOf(past.earlier.from), quarterOf(past.earlier.to), since);
   setNumbers({
     'past-views': number(views ?? NaN),
     'past-mean': decimal(whole?.mean ?? NaN),
@@ -201,7 +201,7 @@ const dayChart = createChart($('days-chart'), {
     if (!day.isWhole) parts.push('so far');
     return parts.join(' · ');
   },
-  label: (seconds) => weekdayOf(seconds * SECOND),
+  label: (seconds) => (wall(seconds * SECOND) % DAY ? '' : weekdayOf(seconds * SECOND)), // a day has one name
 });
 
 function renderDays() {
@@ -327,15 +327,11 @@ for (const name of ['from', 'to']) {
 }
 $('compare').onchange = ({ target }) => {
   keepSetting(app.place, 'compare', target.value === 'before' ? '' : target.value);
-  for (const changed of onCompare) changed();
   reload();
 };
 $('days-metric').onchange = renderDayChart;
 $('zone').onchange = ({ target }) => chooseZone(target.value);
 onZone(reload);
-
-/** Called when another comparison is chosen. */
-export const onCompare = [];
 
 // --- The view ------------------------------------------------------------------------------------
 

@@ -9,7 +9,10 @@ import { allows, attempt, get, isRollup, mayRead, minuteOf, onServerClock, serve
 import { createBarCard, setNumbers, updateBars } from '../tables.js';
 import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, duration, fewer, languageName, number, paced, percent, reconcile, setText } from '../tools.js';
 import { land } from '../tabs.js';
+import { change, wayOf } from '../period.js';
+import { dateOf, format, wall } from '../zone.js';
 import * as extras from './extras.js';
+import * as beside from './beside.js';
 import * as history from './history.js';
 import * as viewers from './viewers.js';
 import * as stream from './stream.js';
@@ -90,7 +93,7 @@ function show(body) {
 }
 
 function renderNumbers() {
-  const { people, signedIn, anonymous, sessions: tabs, signedInSessions, anonymousSessions, peak, peakSessions, spaces, avgSeconds, accuracy, views = {} } = headcount ?? {};
+  const { people, signedIn, anonymous, sessions: tabs, signedInSessions, anonymousSessions, peak, peakSessions, spaces, accuracy, views = {} } = headcount ?? {};
   const known = Boolean(headcount);
   $('view-space').setAttribute('aria-busy', String(!known && !server.problems.size));
   const [engagement, of] = engagementOf(headcount);
@@ -107,12 +110,13 @@ function renderNumbers() {
     'spaces-in': number(spaces),
     engagement,
     'engagement-of': of,
-    stay: Number.isFinite(avgSeconds) ? duration(avgSeconds * SECOND) : '–',
-    'views-today': number(views.today),
-    'views-week': number(views.week),
-    'views-month': number(views.month),
     'views-total': number(views.total),
   });
+  for (const [part, since] of Object.entries({ today: '00:00', week: 'Monday', month: 'the 1st' })) {
+    const found = beside.viewsSince(part, views[part]);
+    setNumbers({ [`views-${part}`]: number(found.views), [`views-${part}-since`]: `since ${since} ${found.zone === 'UTC' ? 'UTC' : ''}` });
+    $(`views-${part}-since`).title = found.zone;
+  }
   $('accuracy').title = accuracy?.because ?? '';
   const share = people ? signedIn / people : 0;
   $('split').style.setProperty('--share', share);
@@ -133,8 +137,8 @@ function engagementOf(body) {
 
 function moment(iso) {
   const at = new Date(iso);
-  const today = at.toDateString() === new Date(serverNow()).toDateString();
-  return today ? `today ${clockTime(at)}` : `${at.toLocaleDateString([], { day: 'numeric', month: 'short', year: 'numeric' })}, ${clockTime(at)}`;
+  if (dateOf(at) === dateOf(serverNow())) return `today ${clockTime(at)}`;
+  return `${format({ day: 'numeric', month: 'short', year: 'numeric' }).format(at)}, ${clockTime(at)}`;
 }
 
 // --- Breakdowns ----------------------------------------------------------------------------------
@@ -203,27 +207,33 @@ function seriesUntil(now) {
 }
 
 /** A time of the chart: with its day where the chart has several. */
-const timeOfPoint = (at) => (range().span > DAY ? `${dayName(at)}, ${clockTime(at)}` : clockTime(at));
-const dayName = (at) => new Date(at).toLocaleDateString([], { weekday: 'short', day: 'numeric' });
+const timeOfPoint = (at) => (range().span > DAY ? `${weekdayOf(at)}, ${clockTime(at)}` : clockTime(at));
 const chart = createChart($('timeline'), {
-  lines: [{ color: '--accent', fill: true }],
+  lines: history.LINES,
+  band: history.BAND,
   describe(i) {
-    const { at, people, sessions: tabs } = timeline.series[i];
-    const when = timeOfPoint(at);
-    if (people === null) return `${when} · no data`;
-    return `${when} · ${counted(people, 'person', 'people')} · ${counted(tabs, 'session', 'sessions')}`;
+    const { at, people, sessions: tabs, before, low, high } = timeline.series[i];
+    const parts = [timeOfPoint(at), ...(people === null ? ['no data'] : [counted(people, 'person', 'people'), counted(tabs, 'session', 'sessions')])];
+    if (before != null) parts.push(`before: ${decimal(before)}`);
+    if (low != null) parts.push(`usual: ${decimal(low)}–${decimal(high)}`);
+    return parts.join(' · ');
   },
   label: (seconds) => {
-    const at = new Date(seconds * SECOND);
-    return range().span > DAY && at.getHours() === 0 ? dayName(at) : clockTime(at);
+    const at = seconds * SECOND;
+    return range().span > DAY && wall(at) % DAY < HOUR ? weekdayOf(at) : clockTime(at);
   },
 });
 
 function renderTimeline() {
   if (!$('timeline').clientWidth) return;
   const now = serverNow();
-  const series = (timeline.series = seriesUntil(now));
-  chart.draw(series.map(({ at }) => at / SECOND), [series.map(({ people }) => people)], (now - range().span) / SECOND, now / SECOND);
+  const series = (timeline.series = seriesUntil(now).map((one) => ({ ...one, ...beside.besideAt(one.at) })));
+  chart.draw(series.map(({ at }) => at / SECOND), history.valuesOf(series), (now - range().span) / SECOND, now / SECOND, beside.besideMarks().map(({ at }) => Date.parse(at) / SECOND));
+  setText($('key-before'), beside.beforeName());
+  $('key-before').hidden = !series.some(({ before }) => before != null);
+  setText($('key-usual'), `Usual at this time: the middle half of ${beside.usualWeeks()} weeks`);
+  $('key-usual').hidden = !series.some(({ low }) => low != null);
+  history.renderMarks($('timeline-marks'), beside.besideMarks());
   const best = series.reduce((a, b) => (b.people > a.people ? b : a), { people: 0 });
   const last = series.at(-1)?.people;
   const missing = series.filter(({ people }) => people === null).length;
@@ -236,10 +246,19 @@ function renderTimeline() {
 function renderTrend(series, now) {
   const before = series.findLast(({ at, people }) => at <= now - TREND_SPAN && people !== null);
   const node = $('trend');
+  renderBeside(now);
   if (!headcount || !before || !(headcount.people || before.people)) return setText(node, '');
   const more = headcount.people - before.people;
   node.dataset.way = Math.sign(more);
   setText(node, more ? `${more > 0 ? '▲' : '▼'} ${number(Math.abs(more))} ${more > 0 ? 'more' : 'fewer'} than 10 minutes ago` : 'Same as 10 minutes ago');
+}
+
+/** How many more are here than at the same time before. */
+function renderBeside(now) {
+  const { before } = beside.besideAt(now);
+  const text = headcount && before !== null ? change(headcount.people, before) : '';
+  $('beside').dataset.way = wayOf(text);
+  setText($('beside'), !text || text === '–' ? '' : `${text} vs ${beside.beforeName().toLowerCase()}, ${clockTime(now)} (${decimal(before)})`);
 }
 
 function chooseRange(name) {
@@ -248,6 +267,7 @@ function chooseRange(name) {
   Object.assign(timeline, { points: [], from: Infinity, to: null });
   renderTimeline();
   refreshTimeline({ now: true, force: true });
+  beside.refresh({ now: true, force: true });
 }
 
 function renderRange() {
@@ -291,7 +311,7 @@ function forget() {
   Object.assign(timeline, { points: [], from: Infinity, to: null, readAt: 0 });
   $('facets').hidden = $('empty').hidden = $('arrived').hidden = true;
   for (const id of ['facets', 'announcement']) $(id).replaceChildren(); // names must not outlive the right to see them
-  for (const part of [viewers, history, stream, extras]) part.forget();
+  for (const part of [viewers, history, beside, stream, extras]) part.forget();
   renderNumbers();
   setText($('trend'), '');
 }
@@ -305,6 +325,7 @@ export const view = {
     renderRange();
     renderLimits();
     for (const part of [viewers, history, stream, extras]) part.enter();
+    beside.enter(() => (renderNumbers(), renderTimeline()));
     renderTimeline();
     land();
     listenTo(app.place.space);
@@ -317,13 +338,14 @@ export const view = {
   /** Another tab, or a card in it. */
   turn() {
     renderTimeline();
+    beside.refresh({ now: true });
     stream.render();
     viewers.refresh({ now: true });
     land();
   },
   refresh(options) {
     if (options?.force) attempt('space', loadSnapshot);
-    for (const refresh of [viewers.refresh, refreshTimeline, history.refresh, stream.refresh, extras.refresh]) refresh(options);
+    for (const refresh of [viewers.refresh, refreshTimeline, beside.refresh, history.refresh, stream.refresh, extras.refresh]) refresh(options);
   },
   refreshSoon(options) {
     viewers.refresh(options);

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from statistics import quantiles
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -137,4 +136,12 @@ def usual_of(weeks: Sequence[Sequence[Step | None]]) -> list[Range | None]:
 def _range(values: list[float]) -> Range | None:
     if len(values) < FEWEST_WEEKS:
         return None
-    return Range(*(round(one, 2) for one in quantiles(values, n=4, method="inclusive")))
+    values.sort()
+    return Range(*(round(_quantile(values, share), 2) for share in (0.25, 0.5, 0.75)))
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    place = share * (len(values) - 1)
+    before = int(place)
+    after = min(before + 1, len(values) - 1)
+    return values[before] + (values[after] - values[before]) * (place - before)
