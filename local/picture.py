@@ -43,6 +43,7 @@ CHROMIUM_ARGS = [
     "--disable-blink-features=AutomationControlled",
 ]
 DESKTOP, PHONE = (1280, 900), (390, 844)
+HISTORY = (1280, 1560)
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,38 @@ SHOTS = [
     Shot("dashboard-dark", "space=site:main", dark=True),
     Shot("dashboard-phone", "space=site:main", PHONE),
     Shot("dashboard-phone-dark", "space=site:main", PHONE, dark=True),
-    Shot("dashboard-history", "space=site:main&tab=history"),
+    Shot("dashboard-history", "space=site:main&tab=history&period=week", HISTORY),
+    Shot("dashboard-history-dark", "space=site:main&tab=history&period=week", HISTORY, dark=True),
+    Shot("dashboard-history-phone", "space=site:main&tab=history", PHONE),
     Shot("dashboard-spaces", "view=spaces"),
     Shot("dashboard-live", "view=live"),
     Shot("dashboard-live-dark", "view=live", dark=True),
     Shot("dashboard-live-phone", "view=live", PHONE),
     Shot("dashboard-stream", "space=stream:open-stage&tab=stream"),
 ]
+
+
+VIEWS = {
+    "spaces": "view=spaces",
+    "space": "space=site:main&range=day",
+    "space-hour": "space=site:main",
+    "history": "space=site:main&tab=history",
+    "history-week": "space=site:main&tab=history&period=week&compare=week",
+    "people-of-space": "space=site:main&tab=people",
+    "stream": "space=stream:open-stage&tab=stream",
+    "live": "view=live",
+    "streams": "view=streams",
+    "people": "view=people&person=u:ada",
+    "connection": "view=connection",
+    "wall": "space=site:main&show=wall",
+}
+EVERY = [
+    Shot(f"{name}{'-phone' * (size == PHONE)}{'-dark' * dark}", place, size, dark)
+    for name, place in VIEWS.items()
+    for size in (DESKTOP, PHONE)
+    for dark in (False, True)
+]
+"""Every view, light and dark, on a desktop and a phone: to look at."""
 
 
 def find_chromium() -> str | None:
@@ -113,8 +139,14 @@ def wait_for_rows(page: Page, shot: Shot) -> None:
     """Wait for the slowest part of the view."""
     tests = {"tab=history": "heat", "tab=people": "viewer", "tab=stream": "stream"}
     tests |= {"view=spaces": "space-row", "view=live": "activity"}
+    tests |= {"view=streams": "stream-row", "view=people": "person", "view=connection": "socket"}
+    tests |= {"show=wall": "people"}
     row = next((row for place, row in tests.items() if place in shot.place), "top-page")
     page.get_by_test_id(row).first.wait_for(timeout=30_000)
+    if "tab=history" in shot.place:
+        page.locator("#heat-note", has_text="Busiest").wait_for(timeout=30_000)
+    elif shot.place.startswith("space=site:main") and "tab=" not in shot.place:
+        page.locator("#key-before:not([hidden])").first.wait_for(state="attached", timeout=30_000)
 
 
 # -------------------------------------------------------------------------------- made-up numbers
@@ -131,49 +163,116 @@ def answering(body: Callable[[Request], dict[str, Any] | None]) -> Callable[[Rou
     return answer
 
 
-def crowd(at: datetime) -> int:
-    """The people on a site for one region: most in the evening, fewer at the weekend."""
+def crowd(at: datetime) -> float:
+    """The people on a site for one region: most in the evening, fewer at the weekend, a little more
+    every week, and a newsletter on the Thursday before last."""
     hour = at.hour + at.minute / 60
     day = 0.12 + math.exp(-(((hour - 13) / 4.5) ** 2)) + 1.1 * math.exp(-(((hour - 20) / 2.2) ** 2))
     weekday = (1.0, 1.05, 1.1, 1.05, 0.95, 0.7, 0.62)[at.weekday()]
-    return round(95 * day * weekday * (1 + 0.06 * math.sin(at.timestamp() / 700)))
+    week = at.timestamp() / timedelta(weeks=1).total_seconds()
+    season = 1 + 0.05 * math.sin(week * 1.7) + 0.035 * (week - _now_in_weeks())
+    noise = 1 + 0.08 * math.sin(at.timestamp() / 5_300) + 0.05 * math.sin(at.timestamp() / 901)
+    since = (at - newsletter()).total_seconds() / 3600
+    campaign = 1 + 1.4 * math.exp(-since / 5) if since > 0 else 1
+    return 95 * day * weekday * season * noise * campaign
 
 
-def invented_timeline(request: Request) -> dict[str, Any] | None:
-    """Weeks of minutes; None for the last hour, which is the stack's own."""
-    query = parse_qs(urlsplit(request.url).query)
-    first, last = (datetime.fromisoformat(query[name][0]) for name in ("from", "to"))
-    if last - first < timedelta(hours=2):
-        return None
-    minutes = int((last - first) / timedelta(minutes=1))
-    moments = [first + timedelta(minutes=number) for number in range(minutes)]
+def _now_in_weeks() -> float:
+    return datetime.now(UTC).timestamp() / timedelta(weeks=1).total_seconds()
+
+
+def newsletter() -> datetime:
+    """The Thursday before last, at ten."""
+    today = datetime.now(UTC).replace(hour=10, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=(today.weekday() - 3) % 7 + 7)
+
+
+def series(start: datetime, end: datetime, step: timedelta) -> dict[str, Any]:
+    """Made-up steps until now."""
+    moments = [start + n * step for n in range(math.ceil((end - start) / step))]
+    now = datetime.now(UTC) - timedelta(minutes=1)
+    people = [round(crowd(at), 2) if at < now else None for at in moments]
     return {
-        "points": [
-            {"at": at.isoformat(), "people": crowd(at), "sessions": crowd(at) * 5 // 4}
-            for at in moments
-        ]
+        "from": start.isoformat(),
+        "to": end.isoformat(),
+        "people": people,
+        "sessions": [one and round(one * 1.2, 2) for one in people],
+        "peaks": [one and round(one * 1.06 + 1) for one in people],
     }
 
 
-def invented_days(_: Request) -> dict[str, Any]:
-    today = datetime.now(UTC)
+def invented_history(request: Request) -> dict[str, Any]:
+    """Steps, the time before, and the quartiles of four weeks."""
+    query = {name: one[0] for name, one in parse_qs(urlsplit(request.url).query).items()}
+    step = timedelta(minutes=int(query["step"]))
+    start, end = (
+        datetime.fromtimestamp(
+            datetime.fromisoformat(query[name]).timestamp()
+            // step.total_seconds()
+            * step.total_seconds(),
+            UTC,
+        )
+        for name in ("from", "to")
+    )
+    end = max(end, start + step)
+    marks = [
+        (newsletter(), "mark", "Newsletter 47"),
+        (newsletter() + timedelta(days=5, hours=4), "mark", "Release 2.3"),
+        (newsletter() + timedelta(days=9, hours=8), "message", "Open stage tonight at eight."),
+    ]
+    body: dict[str, Any] = {
+        "step": int(query["step"]),
+        "since": (datetime.now(UTC) - timedelta(days=200)).isoformat(),
+        "marks": [
+            {"at": at.isoformat(), "what": what, "text": text}
+            for at, what, text in marks
+            if start <= at <= min(end, datetime.now(UTC))
+        ],
+        **series(start, end, step),
+    }
+    if "compare" in query:
+        earlier = datetime.fromisoformat(query["compare"])
+        body["compared"] = series(earlier, earlier + (end - start), step)
+    if "usual" in query:
+        weeks = [
+            sorted(crowd(start + n * step - timedelta(weeks=week)) for week in range(1, 5))
+            for n in range(len(body["people"]))
+        ]
+        body["usual"] = {
+            "weeks": 4,
+            "low": [round(one[0] / 4 + one[1] * 3 / 4, 2) for one in weeks],
+            "median": [round((one[1] + one[2]) / 2, 2) for one in weeks],
+            "high": [round(one[2] * 3 / 4 + one[3] / 4, 2) for one in weeks],
+        }
+    return body
+
+
+def invented_days(request: Request) -> dict[str, Any]:
+    """Days whose views follow the people."""
+    query = {name: one[0] for name, one in parse_qs(urlsplit(request.url).query).items()}
+    day, last = (datetime.fromisoformat(f"{query[name]}T00:00:00+00:00") for name in ("from", "to"))
+    now = datetime.now(UTC)
     rows = []
-    for number in range(29, -1, -1):
-        at = today - timedelta(days=number)
-        people = crowd(at.replace(hour=20)) * 9 + (number * 37) % 90
+    while day <= last:
+        moments = [day + n * timedelta(minutes=15) for n in range(96)]
+        here = [crowd(at) for at in moments if at < now]
+        views = [round(one * 0.9) for one in here]
+        people = sum(views) * 5 // 7
         rows.append(
             {
-                "date": at.date().isoformat(),
+                "date": day.date().isoformat(),
                 "uniquePeople": people,
                 "uniqueSessions": people * 6 // 5,
                 "uniqueUsers": people // 3,
-                "views": people * 7 // 5,
+                "views": sum(views),
                 "beats": people * 11,
-                "peak": crowd(at.replace(hour=20)),
-                "avgSeconds": 240 + (number * 53) % 120,
+                "peak": round(max(here) * 1.06 + 1),
+                "avgSeconds": 240 + day.toordinal() * 53 % 120,
                 "engagement": {},
+                "viewsByQuarter": views,
             }
         )
+        day += timedelta(days=1)
     return {"days": rows}
 
 
@@ -275,7 +374,7 @@ def tallied(activities: list[dict[str, Any]], name: str) -> dict[str, int]:
 
 
 INVENTED = {
-    "/timeline": invented_timeline,
+    "/history": invented_history,
     "/days": invented_days,
     "/api/analytics/live-activity": invented_activity,
     "/api/v1/analytics/comprehensive/": invented_stream,
@@ -286,8 +385,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make picture", description=__doc__)
     parser.add_argument("--target", type=Path, default=ROOT / "docs", help="the target folder")
     parser.add_argument("--only", help="only screenshots whose names contain this")
+    parser.add_argument("--every", action="store_true", help="every view instead, to look at")
     args = parser.parse_args()
-    shots = [shot for shot in SHOTS if not args.only or args.only in shot.name]
+    wanted = EVERY if args.every else SHOTS
+    shots = [shot for shot in wanted if not args.only or args.only in shot.name]
     try:
         _, outputs = running_stack(Settings.from_environment())
         with sync_playwright() as playwright:

@@ -37,6 +37,8 @@ class Month:
     """The stored days of a space, until yesterday: views, people and peaks of each quarter."""
 
     space: str
+    today: date
+    """When it was stored: midnight may pass meanwhile."""
     first: date
     views: dict[date, list[int]]
     people: dict[date, list[int]]
@@ -91,7 +93,7 @@ def month(stack: Stack) -> Month:
             steps = [Step(float(one), float(one * 2), one + 2) for one in people[day]]
             history.add_steps(space, row.date, pack_steps(steps))
     assert day_start(row.date) < day_start(today.isoformat())
-    return Month(space, today - timedelta(days=DAYS), views, people)
+    return Month(space, today, today - timedelta(days=DAYS), views, people)
 
 
 @pytest.fixture
@@ -133,7 +135,7 @@ def cells(page: Page, table: str) -> list[list[str]]:
 def test_chosen_days_and_those_before_are_as_stored_in_any_zone(
     month: Month, open_in: Callable[..., Page], zone: str, back: int
 ) -> None:
-    last = datetime.now(ZoneInfo(zone)).date() - timedelta(days=3)
+    last = month.today - timedelta(days=4)
     days = [last - timedelta(days=n) for n in range(back)][::-1]
     page = open_in(zone, f"&period=custom&from={days[0]}&to={last}")
     start, end = midnight(days[0], zone), midnight(last + timedelta(days=1), zone)
@@ -157,7 +159,7 @@ def test_chosen_days_and_those_before_are_as_stored_in_any_zone(
         here = month.people_in(begin, over)
         assert re.search(rf"\b{day.day}\b", row[0])
         if zone == "UTC":
-            ago = (datetime.now(UTC).date() - day).days
+            ago = (month.today - day).days
             numbers = [100 + ago, 10 + ago, 150 + ago, own]
             assert row[1:6] == [*(f"{one:,}" for one in numbers), changed(own, was)]
             assert row[6:] == [str(max(here) + 2), f"{(60 + ago) // 60} m {(60 + ago) % 60:02} s"]
@@ -173,7 +175,7 @@ def test_chosen_days_and_those_before_are_as_stored_in_any_zone(
 
 
 def test_the_days_chart_is_read_day_by_day(month: Month, open_in: Callable[..., Page]) -> None:
-    last = datetime.now(UTC).date() - timedelta(days=2)
+    last = month.today - timedelta(days=2)
     first = last - timedelta(days=9)
     page = open_in("UTC", f"&period=custom&from={first}&to={last}&compare=week")
     chart = page.get_by_test_id("days-chart")
@@ -184,7 +186,7 @@ def test_the_days_chart_is_read_day_by_day(month: Month, open_in: Callable[..., 
     words = f"{own} views · {was:,} before · {changed(own, was)}"
     expect(chart).to_have_attribute("aria-valuetext", re.compile(re.escape(words)))
     expect(chart).to_have_attribute("aria-valuemax", "9")
-    ago = (datetime.now(UTC).date() - first).days
+    ago = (month.today - first).days
     for metric, number in (("people", 100 + ago), ("peak", max(month.people[first]) + 2)):
         page.get_by_test_id("days-metric").select_option(metric)
         chart.press("Home")
@@ -195,11 +197,16 @@ def test_before_the_first_day_there_is_nothing_to_compare_with(
     month: Month, open_in: Callable[..., Page]
 ) -> None:
     first, last = month.first + timedelta(days=2), month.first + timedelta(days=6)
+    day = timedelta(days=1)
     page = open_in("UTC", f"&period=custom&from={first}&to={last}")
     views = sum(sum(month.views[first + timedelta(days=n)]) for n in range(5))
     expect(page.get_by_test_id("past-views")).to_have_text(f"{views:,}", timeout=20_000)
     expect(page.get_by_test_id("past-views-change")).to_have_text("– nothing to compare with")
-    assert [row[5] for row in cells(page, "days")] == ["–"] * 5
+    # Only the last two of the five days before are stored.
+    pairs = [
+        (sum(month.views[last - n * day]), sum(month.views[last - (n + 5) * day])) for n in (0, 1)
+    ]
+    assert [row[5] for row in cells(page, "days")] == [*(changed(*two) for two in pairs), *"–––"]
 
 
 def test_the_zone_and_the_period_are_chosen_and_every_card_obeys(
@@ -235,7 +242,7 @@ def test_the_zone_and_the_period_are_chosen_and_every_card_obeys(
     expect(page.get_by_test_id("zone")).to_have_value("UTC")
     page.get_by_test_id("period").select_option("custom")
     expect(page.get_by_label("From", exact=True)).to_be_visible()
-    yesterday = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
+    yesterday = (month.today - timedelta(days=1)).isoformat()
     page.get_by_label("To", exact=True).fill(yesterday)
     page.get_by_label("From", exact=True).fill(yesterday)
     eventually(lambda: f"from={yesterday}&to={yesterday}" in page.url, 10)

@@ -7,7 +7,7 @@ import { actionsPerView } from '../engagement.js';
 import { connectionState, feed, isCurrent, listenTo, startFeed } from '../feed.js';
 import { allows, attempt, get, isRollup, mayRead, minuteOf, onServerClock, server, serverNow, spaceName, spacePath, timelineBetween } from '../server.js';
 import { createBarCard, setNumbers, updateBars } from '../tables.js';
-import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, duration, fewer, languageName, number, paced, percent, reconcile, setText } from '../tools.js';
+import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, fewer, languageName, number, paced, percent, reconcile, setText, weekdayOf } from '../tools.js';
 import { land } from '../tabs.js';
 import { change, wayOf } from '../period.js';
 import { dateOf, format, wall } from '../zone.js';
