@@ -247,6 +247,7 @@ def test_a_day_is_its_visits(world: World) -> None:
         "peak": 2,
         "avg_seconds": 60,
         "unique_users": 0,
+        "quarters": bytes(12 * 4) + b"\3",  # all three began at noon
         "ttl": parse_iso("2026-11-21T00:00:00Z") // 1000 + 400 * 86_400,
     }
 

@@ -153,6 +153,7 @@ def test_the_document_follows_the_parameters(memory: Engine, worlds: Worlds) -> 
         "reading#": 9,
         "": 10,
         "minute#": 1,
+        "steps#": 9,
         "day#": 9,
         "use#": 9,
         "audit#": 10,

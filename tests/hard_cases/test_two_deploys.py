@@ -179,7 +179,9 @@ def test_days_of_the_release_are_unchanged_and_the_next_one_is_complete(world: W
 
     (before,) = day_rows()
     assert world.daily("2026-11-20") == 1
-    assert day_rows() == [before]
+    (again,) = day_rows()
+    # Later releases add the views of each quarter of an hour.
+    assert {**again, "quarters": None} == {**before, "quarters": None}
     world.clock.set("2026-11-22T01:00:00Z")
     world.sweep()
     world.settle()
@@ -231,8 +233,13 @@ def test_todays_rows_have_only_the_releases_keys(memory: Engine, worlds: Worlds)
     """A row under a key that the release does not expect could be read as something else."""
     today = renumbered(frozen(unkeyed(worlds(memory, **PARAMETERS)))["rows"])
     for role, rows in renumbered(released()["rows"]).items():
-        # What a day of the stack used: no space has its partition.
-        keys = {key for key in by_key(role, today[role]) if key[0] != History.STACK}
+        # What a day of the stack used: no space has its partition. And a day's quarters of an hour:
+        # the release reads ranges of a prefix, which is not theirs.
+        keys = {
+            key
+            for key in by_key(role, today[role])
+            if key[0] != History.STACK and not key[-1].startswith(History.STEPS)
+        }
         assert keys == set(by_key(role, rows)), role
 
 
