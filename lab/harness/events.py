@@ -32,7 +32,7 @@ def http_event(
     method: str,
     path: str,
     *,
-    query: Mapping[str, str] | None = None,
+    query: Mapping[str, str | list[str]] | None = None,
     headers: Mapping[str, str] | None = None,
     body: object = None,
     cookies: list[str] | None = None,
@@ -46,7 +46,7 @@ def http_event(
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": path,
-        "rawQueryString": urlencode(query or {}),
+        "rawQueryString": urlencode(query or {}, doseq=True),
         "headers": {"host": "api.example.test", "content-type": "application/json"},
         "requestContext": {
             "accountId": "123456789012",
@@ -70,7 +70,10 @@ def http_event(
     }
     event["headers"] |= headers or {}
     if query:
-        event["queryStringParameters"] = dict(query)
+        event["queryStringParameters"] = {
+            name: value if isinstance(value, str) else ",".join(value)
+            for name, value in query.items()
+        }
     if cookies:
         event["cookies"] = cookies
     if body is not None:

@@ -217,7 +217,7 @@ class World:
         function = template().function_of(method, path)
         return Answer.of(self.invoke(function, http_event(method, path, headers=sent, **event)))
 
-    def get(self, path: str, *, token: str | None = None, **query: str) -> Answer:
+    def get(self, path: str, *, token: str | None = None, **query: str | list[str]) -> Answer:
         """Send a GET request."""
         return self.http("GET", path, token=token, query=query or None)
 

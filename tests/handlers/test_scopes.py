@@ -41,6 +41,7 @@ ACCESS = {
     ("GET", "/v1/groups/<group>/history"): "read:~group:<group>",
     ("GET", "/v1/groups/<group>/days"): "read:~group:<group>",
     ("GET", "/v1/spaces/<space>/viewers"): "people:<space>",
+    ("GET", "/v1/spaces/<space>/slice"): "read:<space>",
     ("GET", "/v1/spaces/<space>/explain"): "people:<space>",
     ("GET", "/v1/spaces/<space>/snapshot"): "people:<space>",
     ("GET", "/v1/spaces/<space>/timeline"): "read:<space>",

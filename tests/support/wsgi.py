@@ -64,6 +64,7 @@ def _event(environ: Mapping[str, Any], request: str) -> dict[str, Any]:
         cookies=cookies,
         request=request,
     )
+    event["rawQueryString"] = environ.get("QUERY_STRING", "")
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     if body:
         event |= {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}

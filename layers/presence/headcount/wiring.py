@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from headcount.usecases.redelivery import Redelivery
     from headcount.usecases.rollups import RollupMarker, RollupRecounter, RollupSweeper
     from headcount.usecases.shares import ShareLinks, ShareSweeper, Sharing
+    from headcount.usecases.slices import Slicer
     from headcount.usecases.socket import DashboardSocket, Greeter
     from headcount.usecases.summaries import SummaryCache
     from headcount.usecases.watchers import Watchers
@@ -577,6 +578,13 @@ class Services:
             picture_hosts=self.settings.avatar_hosts,
             clock=self.clock,
         )
+
+    @cached_property
+    def slicer(self) -> Slicer:
+        """Slices of spaces, for the native API."""
+        from headcount.usecases.slices import Slicer
+
+        return Slicer(self.live, self.settings.avatar_hosts, self.clock)
 
     @cached_property
     def recounter(self) -> Recounter:

@@ -44,6 +44,13 @@ def flag(name: str, text: str | None) -> bool:
     return text == "true"
 
 
+def one_of(name: str, text: str | None, values: Sequence[str]) -> str | None:
+    """A query parameter that is one of these words, or None. Raises InvalidRequestError."""
+    if text is None or text in values:
+        return text
+    raise InvalidRequestError(f"{name!r} must be one of {', '.join(values)}.")
+
+
 def cursor_at(shard: int, after: str | None) -> str:
     """The cursor that continues after a session of a shard (None: before its first)."""
     return base64.urlsafe_b64encode(json.dumps([shard, after]).encode()).decode().rstrip("=")

@@ -240,11 +240,41 @@ class Viewer(TypedDict):
 
 
 class Viewers(TypedDict):
-    """A page of sessions. ``cursor`` leads to the next page, null on the last."""
+    """A page of sessions. ``cursor`` leads to the next page, null on the last. Of a search also the
+    ``total`` that it found, ``of`` how many sessions; ``sample``: the space has more."""
 
     success: bool
     viewers: list[Viewer]
     cursor: str | None
+    total: NotRequired[int]
+    of: NotRequired[int]
+    sample: NotRequired[bool]
+
+
+class Whole(TypedDict):
+    """People and sessions of the whole space."""
+
+    people: int
+    sessions: int
+
+
+class Slice(TypedDict):
+    """The numbers of a slice, counted now. ``people`` = ``signedIn`` + ``anonymous``, each under
+    the values of their latest tab. ``sample``: estimated from this many sessions of a large
+    space."""
+
+    success: bool
+    space: str
+    people: int
+    signedIn: int
+    anonymous: int
+    sessions: int
+    signedInSessions: int
+    anonymousSessions: int
+    facets: dict[str, list[FacetValue]]
+    of: Whole
+    sample: NotRequired[int]
+    asOf: str
 
 
 class Visit(TypedDict):

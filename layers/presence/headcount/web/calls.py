@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -117,6 +118,11 @@ class Call(Struct, frozen=True):
     def query(self, name: str) -> str | None:
         """A query parameter, or None."""
         return self.request.query.get(name)
+
+    def queries(self, name: str) -> list[str]:
+        """A query parameter that may come several times."""
+        raw = str(self.request.event.get("rawQueryString") or "")
+        return parse_qs(raw, keep_blank_values=True).get(name, [])
 
     def space(self, kind: str, name: str) -> Space:
         """``kind:name``, or InvalidRequestError."""

@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from headcount import __version__
+from headcount.errors import InvalidRequestError
 from headcount.model.access import EVERYWHERE, Action, Scope, covers
-from headcount.usecases.parameters import flag
+from headcount.model.beat import KEY_NAME, MAX_PAGE
+from headcount.model.slices import MAX_CONDITIONS, MAX_SEARCH, ORDERS, Search, parse_where
+from headcount.usecases.parameters import flag, one_of
 from headcount.web.calls import Call
 from headcount.web.http import respond_error
 from headcount.web.routing import (
@@ -52,8 +55,32 @@ def spaces(call: Call) -> answers.LiveSpaces:
 
 
 def viewers(call: Call) -> answers.Viewers:
-    """The sessions in a space, in pages ordered by session id."""
-    return call.services.reader.viewers(call.path_space, call.query("limit"), call.query("cursor"))
+    """The sessions in a space, in pages ordered by session id.
+
+    With a filter or ``sort`` it is a search in up to 10,000 sessions, which says how many it found.
+    """
+    space, limit, cursor = call.path_space, call.query("limit"), call.query("cursor")
+    text = call.query("q")
+    if text is not None and len(text) > MAX_SEARCH:
+        raise InvalidRequestError(f"'q' must have at most {MAX_SEARCH} characters.")
+    search = Search(
+        where=parse_where(call.queries("where")),
+        who=one_of("who", call.query("who"), _WHO),
+        state=one_of("state", call.query("state"), _STATES),
+        text=text or None,
+        order=one_of("sort", call.query("sort"), [*ORDERS]),
+    )
+    if search == Search():
+        return call.services.reader.viewers(space, limit, cursor)
+    return call.services.slicer.search(space, search, limit, cursor)
+
+
+def slices(call: Call) -> answers.Slice:
+    """The numbers of the sessions with these values, counted now.
+
+    Of a space with more than 10,000 sessions they are estimated from that many.
+    """
+    return call.services.slicer.slice(call.path_space, parse_where(call.queries("where")))
 
 
 def snapshot(call: Call) -> answers.Snapshot:
@@ -116,6 +143,25 @@ _QUARTERS = Query(
     "With the views of each quarter of an hour",
     {"type": "boolean", "default": False},
 )
+_WHO, _STATES = ["signed-in", "anonymous"], ["active", "hidden"]
+_CONDITION = {
+    "type": "string",
+    "pattern": f"^{KEY_NAME.pattern}:[^\\u0000-\\u001f\\u007f-\\u009f]+$",
+    "maxLength": MAX_PAGE + 33,
+}
+_WHERE = Query(
+    "where",
+    "A facet and its value, such as device:mobile or page:/pricing; all that are sent must hold",
+    {"type": "array", "items": _CONDITION, "maxItems": MAX_CONDITIONS},
+)
+_SEARCH = [
+    *page_query("Sessions per page"),
+    _WHERE,
+    Query("who", "Only these people", {"enum": _WHO}),
+    Query("state", "Only tabs in this state", {"enum": _STATES}),
+    Query("q", "A part of a name, id, page or facet", {"type": "string", "maxLength": MAX_SEARCH}),
+    Query("sort", "The order, by default of session ids", {"enum": [*ORDERS]}),
+]
 _READ, _PEOPLE = Scope(Action.READ, "<space>"), Scope(Action.PEOPLE, "<space>")
 
 
@@ -154,7 +200,8 @@ ROUTES = [
         needs=Scope(Action.READ, None),
     ),
     Route("GET", _SPACE, headcount, Who.COUNTS, _ANSWERS + "Headcount", needs=_READ),
-    _read("viewers", viewers, "Viewers", _PEOPLE, page_query("Sessions per page")),
+    _read("slice", slices, "Slice", _READ, [_WHERE]),
+    _read("viewers", viewers, "Viewers", _PEOPLE, _SEARCH),
     _read("snapshot", snapshot, "Snapshot", _PEOPLE, page_query("Visits per page"), errors=[409]),
     _read("explain", explain, "Explanation", _PEOPLE, page_query("Rows per page, counted or not")),
     _read("timeline", timeline, "Timeline", _READ, TIMES),
