@@ -1,6 +1,6 @@
 /** The address: view, space, tab and filters, so that every screen has a link. */
 
-const SETTINGS = ['tab', 'section', 'range', 'period', 'from', 'to', 'compare', 'q', 'kind', 'who', 'state', 'device', 'sort', 'show', 'person'];
+const SETTINGS = ['tab', 'section', 'range', 'period', 'from', 'to', 'compare', 'q', 'kind', 'who', 'state', 'device', 'where', 'sort', 'show', 'person'];
 const LIVE_PATH = '/admin/live';
 const SPACE = /^(~(kind|group):[a-z][a-z0-9-]{0,31}|[a-z][a-z0-9-]{0,31}:[A-Za-z0-9._~@:+-]{1,128})$/;
 export const VIEWS = ['spaces', 'space', 'live', 'streams', 'people', 'connection'];

@@ -14,6 +14,8 @@ export const app = {
   hasContainers: false,
   /** Called when the data's freshness may have changed. */
   changed: () => {},
+  /** Called when the screen's slice has changed; set by the space's view. */
+  sliced: () => {},
 };
 
 /** Returns a function that reads `load` while `view` is open: one read at a time, `gap()` ms apart. */

@@ -1,26 +1,33 @@
 /** Tables with bars, rows that become cards on narrow screens, and pages. */
 
-import { $, counted, element, number, reconcile, setText, shown } from './tools.js';
+import { $, counted, element, number, reconcile, setAttribute, setText, shown } from './tools.js';
 
-/** A card with a table of bars. `columns` are what a bar stands for, and its numbers; `empty` is shown without bars. */
-export function createBarCard(id, title, csv, columns, empty) {
+/**
+ * A card with a table of bars. `columns` are what a bar stands for, and its numbers; `empty` is shown without bars.
+ * `pick(value)`, if given, is what a click on a bar does.
+ */
+export function createBarCard(id, title, csv, columns, empty, pick) {
   const heading = element('h2', { id }, title);
   const heads = columns.map((name, i) => element('th', { scope: 'col', class: i ? 'number' : '' }, element('span', { class: i ? '' : 'visually-hidden' }, name)));
   const table = element('table', { 'aria-labelledby': id }, element('thead', {}, element('tr', {}, ...heads)), element('tbody'));
   const frame = element('div', { class: 'scroll', role: 'group', tabindex: '0', 'aria-labelledby': id }, table, element('p', { class: 'sub' }, empty));
   const head = element('header', {}, heading, element('button', { class: 'quiet csv', type: 'button', 'data-csv': csv }, 'CSV'));
-  return element('section', { class: 'card facet', 'aria-labelledby': id }, head, frame);
+  return Object.assign(element('section', { class: 'card facet', 'aria-labelledby': id }, head, frame), { pick });
 }
 
-/** Shows `{value, label?, numbers, texts?, mark?}` in such a card, in this order. */
+/** Shows `{value, label?, numbers, texts?, mark?, pressed?, fixed?}` in such a card, in this order. A `fixed` one can't be picked. */
 export function updateBars(card, items) {
   const table = card.querySelector('table');
   const most = Math.max(1, ...items.map((item) => item.numbers[0]));
-  reconcile(table.tBodies[0], items, ({ value }) => value, () => createBar(table.tHead.rows[0].cells.length - 1), (row, item) => {
+  reconcile(table.tBodies[0], items, ({ value }) => value, (item) => createBar(table.tHead.rows[0].cells.length - 1, card.pick && (() => card.pick(item.value))), (row, item) => {
     const [label, ...cells] = row.children;
     label.style.setProperty('--share', item.numbers[0] / most);
     label.title = shown(item.label && item.label !== item.value ? `${item.label} (${item.value})` : item.value);
-    setText(label.firstChild, item.label ?? item.value);
+    setText(label.querySelector('span'), item.label ?? item.value);
+    if (card.pick) {
+      setAttribute(label.firstChild, 'aria-pressed', String(Boolean(item.pressed)));
+      label.firstChild.disabled = Boolean(item.fixed);
+    }
     cells.forEach((one, i) => setText(one, item.texts?.[i] ?? number(item.numbers[i])));
     item.mark?.(row);
   });
@@ -28,9 +35,11 @@ export function updateBars(card, items) {
   table.nextElementSibling.hidden = items.length > 0;
 }
 
-function createBar(columns) {
+function createBar(columns, pick) {
   const cells = Array.from({ length: columns }, (_, i) => element('td', { class: i ? 'number soft' : 'number' }));
-  return element('tr', {}, element('th', { scope: 'row', class: 'bar-cell' }, element('span')), ...cells);
+  const button = pick && element('button', { type: 'button', class: 'pick' }, element('span'));
+  if (pick) button.onclick = pick;
+  return element('tr', {}, element('th', { scope: 'row', class: 'bar-cell' }, button ?? element('span')), ...cells);
 }
 
 /**

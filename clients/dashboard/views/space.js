@@ -6,9 +6,10 @@ import { createChart } from '../chart.js';
 import { actionsPerView } from '../engagement.js';
 import { connectionState, feed, isCurrent, listenTo, startFeed } from '../feed.js';
 import { allows, attempt, get, isRollup, mayRead, minuteOf, onServerClock, server, serverNow, spaceName, spacePath, timelineBetween } from '../server.js';
+import { clear, holds, isSliced, renderChips, toggle, whereQuery } from '../slice.js';
 import { createBarCard, setNumbers, updateBars } from '../tables.js';
 import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, fewer, languageName, number, paced, percent, reconcile, setText, weekdayOf } from '../tools.js';
-import { land } from '../tabs.js';
+import { land, renderTabs } from '../tabs.js';
 import { change, wayOf } from '../period.js';
 import { dateOf, format, wall } from '../zone.js';
 import * as extras from './extras.js';
@@ -21,14 +22,16 @@ const RANGES = { hour: { span: HOUR, title: 'Last hour', every: MINUTE }, day: {
 const ARRIVAL_SHOWN = 30 * SECOND;
 const TREND_SPAN = 10 * MINUTE;
 const TITLES = { page: 'Top pages', content: 'Top content', chapter: 'Top chapters', device: 'Devices', country: 'Countries', quality: 'Quality', activity: 'Activity', contentType: 'Content types', referrer: 'Referrers', utm_source: 'Campaign sources', utm_medium: 'Campaign media', utm_campaign: 'Campaigns', entry: 'Entry pages', visitor: 'New or returning', browser: 'Browsers', os: 'Systems', language: 'Languages' };
+const SINGULAR = { contentType: 'Content type', utm_source: 'Campaign source', utm_medium: 'Campaign medium', utm_campaign: 'Campaign', entry: 'Entry page', os: 'System' };
 const FIRST_FACETS = ['page', 'content', 'chapter', 'referrer', 'utm_source', 'utm_medium', 'utm_campaign', 'entry', 'visitor', 'country', 'language', 'device', 'browser', 'os'];
 const LABELS = { country: countryName, language: languageName, device: capitalised, activity: capitalised, visitor: capitalised };
 
 let headcount = null; // the response of GET /v1/spaces/{space} that is shown
+let sliced = null; // the numbers of the slice that is shown, if it is one
 let waiting = null; // what arrived while paused: {body, versions}
 
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
-const announce = paced(() => headcount && setText($('announcement'), `${counted(headcount.people, 'person', 'people')} in ${spaceName(app.place.space)}`), () => 10 * SECOND);
+const announce = paced(() => numbers()?.people >= 0 && setText($('announcement'), `${counted(numbers().people, 'person', 'people')} in ${spaceName(app.place.space)}`), () => 10 * SECOND);
 
 // --- The headcount -------------------------------------------------------------------------------
 
@@ -60,14 +63,63 @@ export async function loadSnapshot() {
 // How many spaces a kind or a group has is not in what the socket sends.
 const refreshSpaces = reading('space', 'space', loadSnapshot, () => 5 * SECOND, () => isRollup(app.place.space));
 
+const NOT_OF_A_SLICE = { peak: null, peakSessions: NaN, accuracy: null, engagement: {}, views: {} };
+const UNKNOWN = { people: NaN, signedIn: NaN, anonymous: NaN, sessions: NaN, signedInSessions: NaN, anonymousSessions: NaN, facets: {} };
+/** The numbers on the screen: of the whole space, or of the slice. */
+const numbers = () => (headcount && isSliced() ? { ...headcount, ...NOT_OF_A_SLICE, ...(sliced ?? UNKNOWN) } : headcount);
+
+// Each reads all sessions, so of many more rarely.
+const refreshSlice = reading('space', 'slice', loadSlice, () => 2 * SECOND * Math.max(1, (headcount?.sessions ?? 0) / 1000), () => isSliced() && allows('read', app.place.space));
+
+async function loadSlice() {
+  const wanted = app.place.where;
+  const body = await get(spacePath(app.place.space, `/slice?${new URLSearchParams(whereQuery())}`));
+  if (wanted !== app.place.where) return refreshSlice({ now: true, force: true });
+  sliced = body;
+  renderSlice();
+}
+
+function renderSlice() {
+  $('view-space').classList.toggle('sliced', isSliced());
+  renderNumbers();
+  renderFacets(numbers()?.facets ?? {});
+  const { people, of, sample } = sliced ?? {};
+  const how = sample ? ` Estimated from ${number(sample)} of ${number(of.sessions)} sessions.` : '';
+  const note = sliced ? `${number(people)} of ${counted(of.people, 'person', 'people')}.${how} The chart and the history are of everyone.` : 'Loading…';
+  renderChips(isSliced() ? note : '', { titleOf: (facet) => SINGULAR[facet] ?? capitalised(facet), labelOf: (facet, value) => (LABELS[facet] ?? String)(value), changed: changeSlice });
+}
+
+function changeSlice() {
+  sliced = null;
+  renderTabs(); // their links keep the slice
+  renderSlice();
+  renderTimeline();
+  refreshSlice({ now: true, force: true });
+  viewers.onSlice();
+}
+
+app.sliced = changeSlice;
+
+function pick(facet, value) {
+  toggle(facet, value);
+  changeSlice();
+}
+
+$('slice-clear').onclick = () => {
+  clear();
+  changeSlice();
+  $('people').focus();
+};
+
 function show(body) {
   const before = headcount;
   waiting = null;
   headcount = { spaces: before?.spaces, ...body };
   extras.onNotice(body.notice);
   stream.onHeadcount(headcount);
+  if (isSliced()) refreshSlice();
   renderNumbers();
-  if (before && before.people !== body.people && !calm.matches) {
+  if (before && !isSliced() && before.people !== body.people && !calm.matches) {
     const from = { transform: `translateY(${body.people > before.people ? 0.14 : -0.14}em)`, opacity: 0.35 };
     $('people').animate([from, {}], { duration: 320, easing: 'cubic-bezier(.2, .8, .2, 1)' });
   }
@@ -83,7 +135,7 @@ function show(body) {
   $('space-waits').hidden = Boolean(body.views?.total);
   setText($('snippet'), snippetFor(app.place.space));
   setText($('curl'), `curl -X POST ${location.origin}${spacePath(app.place.space, '/presence')} -H 'content-type: application/json' -d '{"sessionId":"me","page":"/"}'`);
-  renderFacets(body.facets ?? {});
+  renderFacets(numbers().facets ?? {});
   renderTimeline();
   announce();
   app.changed();
@@ -93,10 +145,10 @@ function show(body) {
 }
 
 function renderNumbers() {
-  const { people, signedIn, anonymous, sessions: tabs, signedInSessions, anonymousSessions, peak, peakSessions, spaces, accuracy, views = {} } = headcount ?? {};
+  const { people, signedIn, anonymous, sessions: tabs, signedInSessions, anonymousSessions, peak, peakSessions, spaces, accuracy, views = {} } = numbers() ?? {};
   const known = Boolean(headcount);
   $('view-space').setAttribute('aria-busy', String(!known && !server.problems.size));
-  const [engagement, of] = engagementOf(headcount);
+  const [engagement, of] = engagementOf(numbers());
   setNumbers({
     people: number(people),
     accuracy: accuracy ? `± ${counted(accuracy.people, 'person', 'people')}` : '',
@@ -114,7 +166,7 @@ function renderNumbers() {
   });
   for (const [part, since] of Object.entries({ today: '00:00', week: 'Monday', month: 'the 1st' })) {
     const found = beside.viewsSince(part, views[part]);
-    setNumbers({ [`views-${part}`]: number(found.views), [`views-${part}-since`]: `since ${since} ${found.zone === 'UTC' ? 'UTC' : ''}` });
+    setNumbers({ [`views-${part}`]: number(isSliced() ? NaN : found.views), [`views-${part}-since`]: `since ${since} ${found.zone === 'UTC' ? 'UTC' : ''}` });
     $(`views-${part}-since`).title = found.zone;
   }
   $('accuracy').title = accuracy?.because ?? '';
@@ -155,13 +207,13 @@ function renderFacets(facets) {
   reconcile($('facets'), facetNames(facets), (name) => name, createFacet, (card, name) => {
     const label = LABELS[name] ?? ((value) => value);
     const mark = (value) => (row) => name === 'page' && Object.assign(row.dataset, { testid: 'top-page', value });
-    const bars = sorted(facets[name] ?? []).map(({ value, people, count }) => ({ value, label: label(value), numbers: [people, count], mark: mark(value) }));
+    const bars = sorted(facets[name] ?? []).map(({ value, people, count }) => ({ value, label: label(value), numbers: [people, count], mark: mark(value), pressed: holds(name, value), fixed: value === 'other' }));
     updateBars(card, bars);
   });
 }
 
 function createFacet(name) {
-  const card = createBarCard(`facet-${name}`, TITLES[name] ?? capitalised(name), `facet ${name}`, [capitalised(name), 'People', 'Sessions'], 'No pages reported.');
+  const card = createBarCard(`facet-${name}`, TITLES[name] ?? capitalised(name), `facet ${name}`, [SINGULAR[name] ?? capitalised(name), 'People', 'Sessions'], 'No pages reported.', (value) => pick(name, value));
   if (name === 'page') {
     card.classList.add('pages');
     card.querySelector('table').dataset.testid = 'top-pages';
@@ -247,7 +299,7 @@ function renderTrend(series, now) {
   const before = series.findLast(({ at, people }) => at <= now - TREND_SPAN && people !== null);
   const node = $('trend');
   renderBeside(now);
-  if (!headcount || !before || !(headcount.people || before.people)) return setText(node, '');
+  if (!headcount || isSliced() || !before || !(headcount.people || before.people)) return setText(node, '');
   const more = headcount.people - before.people;
   node.dataset.way = Math.sign(more);
   setText(node, more ? `${more > 0 ? '▲' : '▼'} ${number(Math.abs(more))} ${more > 0 ? 'more' : 'fewer'} than 10 minutes ago` : 'Same as 10 minutes ago');
@@ -256,7 +308,7 @@ function renderTrend(series, now) {
 /** How many more are here than at the same time before. */
 function renderBeside(now) {
   const { before } = beside.besideAt(now);
-  const text = headcount && before !== null ? change(headcount.people, before) : '';
+  const text = headcount && !isSliced() && before !== null ? change(headcount.people, before) : '';
   $('beside').dataset.way = wayOf(text);
   setText($('beside'), !text || text === '–' ? '' : `${text} vs ${beside.beforeName().toLowerCase()}, ${clockTime(now)} (${decimal(before)})`);
 }
@@ -305,7 +357,7 @@ function renderLimits() {
 // --- The view ------------------------------------------------------------------------------------
 
 function forget() {
-  headcount = waiting = null;
+  headcount = waiting = sliced = null;
   feed.version = -1;
   feed.contactAt = null;
   Object.assign(timeline, { points: [], from: Infinity, to: null, readAt: 0 });
@@ -323,6 +375,7 @@ export const view = {
   async enter() {
     forget();
     renderRange();
+    renderSlice();
     renderLimits();
     for (const part of [viewers, history, stream, extras]) part.enter();
     beside.enter(() => (renderNumbers(), renderTimeline()));
@@ -352,13 +405,13 @@ export const view = {
     refreshTimeline(options);
   },
   tick() {
-    viewers.tick(headcount);
+    viewers.tick(headcount, numbers()?.people);
     extras.tick();
   },
   forget,
   csv: {
     timeline: () => [`${app.place.space}-timeline`, [['at', 'people', 'sessions'], ...timeline.series.map((one) => [new Date(one.at).toISOString(), one.people, one.sessions])]],
-    facet: (name) => [`${app.place.space}-${name}`, [[name, 'people', 'sessions'], ...sorted(headcount?.facets?.[name] ?? []).map((one) => [one.value, one.people, one.count])]],
+    facet: (name) => [`${app.place.space}-${name}`, [[name, 'people', 'sessions'], ...sorted(numbers()?.facets?.[name] ?? []).map((one) => [one.value, one.people, one.count])]],
     ...viewers.csv,
     ...history.csv,
     ...stream.csv,

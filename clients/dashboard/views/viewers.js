@@ -6,7 +6,8 @@ import { menuButton } from '../menu.js';
 import { learnPerson } from '../names.js';
 import { allows, get, serverNow, spacePath } from '../server.js';
 import { isOpen } from '../tabs.js';
-import { matches, pager, stackedTable, updateOptions } from '../tables.js';
+import { whereQuery } from '../slice.js';
+import { pager, stackedTable, updateOptions } from '../tables.js';
 import { $, SECOND, capitalised, counted, countryName, duration, element, fewer, number, percent, position, rateOf, reconcile, setAttribute, setText, isBlank } from '../tools.js';
 import { confirmRemoval } from './extras.js';
 
@@ -23,56 +24,59 @@ const FILTERS = { 'viewers-search': 'q', 'viewers-who': 'who', 'viewers-state': 
 export const refresh = reading('space', 'viewers', load, () => 3 * SECOND * Math.max(1, Math.ceil(viewers.list.length / PER_REQUEST)), () => (isOpen('people') || isOpen('live')) && app.place.show !== 'wall' && allows('people', app.place.space));
 const pages = pager($('viewers-before'), $('viewers-after'), PER_PAGE, () => render());
 
+/** What the server filters and sorts by. The filters are the list's own, the slice is the screen's. */
+function query() {
+  if (!isOpen('people')) return whereQuery();
+  const { device } = app.place;
+  const settings = ['q', 'who', 'state', 'sort'].map((name) => [name, app.place[name]]).filter(([, value]) => value);
+  return [...whereQuery(), ...(device ? [['where', `device:${device}`]] : []), ...settings];
+}
+
+let typing;
+
+/** Read again when the reader has stopped typing. */
+function refreshSoon() {
+  clearTimeout(typing);
+  typing = setTimeout(() => refresh({ now: true, force: true }), 200);
+}
+
+/** The slice has changed. */
+export function onSlice() {
+  pages.page = 0;
+  refreshSoon();
+}
+
 async function load() {
   const found = new Map();
-  let cursor = null;
-  const requests = !isOpen('people') ? 1 : isFiltering() ? MOST_REQUESTS : viewers.requests;
+  const wanted = query();
+  let [cursor, total, of, sample] = [null];
+  const requests = isOpen('people') ? viewers.requests : 1;
   for (let request = 0; request < requests && (request === 0 || cursor); request += 1) {
-    const body = await get(spacePath(app.place.space, `/viewers?limit=${PER_REQUEST}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`));
+    const body = await get(spacePath(app.place.space, `/viewers?${new URLSearchParams([['limit', PER_REQUEST], ...wanted, ...(cursor ? [['cursor', cursor]] : [])])}`));
     for (const viewer of body.viewers) {
       found.set(viewer.sessionId, viewer);
       learnPerson(keyOf(viewer), isBlank(viewer.name) ? '' : viewer.name);
     }
-    cursor = body.cursor;
+    ({ cursor, total, of, sample } = body);
   }
-  Object.assign(viewers, { list: [...found.values()], cursor, loaded: true });
+  if (String(wanted) !== String(query())) return refreshSoon(); // filtered otherwise meanwhile
+  Object.assign(viewers, { list: [...found.values()], cursor, loaded: true, found: total, of, sample });
   render();
 }
 
 const keyOf = (viewer) => (viewer.userId ? `${viewer.verified ? 'u' : 'c'}:${viewer.userId}` : viewer.visitorId ? `v:${viewer.visitorId}` : `s:${viewer.sessionId}`);
-/** A filter is for all sessions, not for those that happen to be loaded. */
-const isFiltering = () => ['q', 'who', 'state', 'device', 'sort'].some((name) => app.place[name]);
 const nameOf = (viewer) => (isBlank(viewer.name) ? viewer.userId : viewer.name);
 const doingOf = ({ page, facets, details }) => details.contentTitle ?? facets.content ?? facets.chapter ?? page;
 
-const ORDERS = {
-  seen: (a, b) => Date.parse(b.lastSeen) - Date.parse(a.lastSeen),
-  longest: (a, b) => Date.parse(a.joinedAt) - Date.parse(b.joinedAt),
-  newest: (a, b) => Date.parse(b.joinedAt) - Date.parse(a.joinedAt),
-  name: (a, b) => (nameOf(a) ?? '\uFFFF').localeCompare(nameOf(b) ?? '\uFFFF'),
-};
-
-function fitting() {
-  const { q, who, state, device, sort } = app.place;
-  const shown = viewers.list.filter(
-    (one) =>
-      (!who || (who === 'signed-in') === Boolean(one.userId)) &&
-      (!state || (one.state ?? 'active') === state) &&
-      (!device || one.facets.device === device) &&
-      matches(q, [one.name, one.userId, one.visitorId, one.sessionId, one.page, ...Object.values(one.facets), one.details.contentTitle]),
-  );
-  return ORDERS[sort] ? shown.sort(ORDERS[sort]) : shown;
-}
-
 function render() {
-  const shown = fitting();
-  updateOptions($('viewers-device'), viewers.list.map((one) => one.facets.device).filter(Boolean), capitalised);
-  reconcile($('viewers'), pages.slice(shown), (viewer) => viewer.sessionId, create, update);
-  $('viewers').closest('table').hidden = viewers.loaded && !shown.length;
-  $('viewers-nobody').hidden = !viewers.loaded || viewers.list.length > 0;
-  $('viewers-none').hidden = !viewers.loaded || shown.length > 0 || !viewers.list.length;
-  $('more').hidden = !viewers.cursor;
-  viewers.shown = shown;
+  const { list, loaded, cursor } = viewers;
+  updateOptions($('viewers-device'), [...(viewers.devices ?? []), ...list.map((one) => one.facets.device)].filter(Boolean), capitalised);
+  reconcile($('viewers'), pages.slice(list), (viewer) => viewer.sessionId, create, update);
+  const isFiltered = query().some(([name]) => name !== 'sort');
+  $('viewers').closest('table').hidden = loaded && !list.length;
+  $('viewers-nobody').hidden = !loaded || list.length > 0 || isFiltered;
+  $('viewers-none').hidden = !loaded || list.length > 0 || !isFiltered;
+  $('more').hidden = !cursor;
   renderAvatars();
   tick(null);
 }
@@ -156,34 +160,30 @@ function updateAvatar(frame, name) {
 }
 
 /** Once a second: durations, and how many sessions are shown. */
-export function tick(headcount) {
-  if (headcount && viewers.people !== headcount.people) {
-    viewers.people = headcount.people;
+export function tick(headcount, people) {
+  if (headcount && people >= 0 && viewers.people !== people) {
+    viewers.people = people;
     if (isOpen('live')) renderAvatars();
   }
-  if (headcount) viewers.total = headcount.sessions;
+  if (headcount) Object.assign(viewers, { total: headcount.sessions, devices: (headcount.facets?.device ?? []).map(({ value }) => value).filter((value) => value !== 'other') });
   const now = serverNow();
   for (const row of $('viewers').children) {
     setText(row.children[5], duration(now - Date.parse(row.dataset.joinedAt)));
     setText(row.children[6], `${duration(now - Date.parse(row.dataset.lastSeen))} ago`);
   }
-  const { list, loaded, cursor, shown = list } = viewers;
-  const read = cursor ? `the first ${number(list.length)} sessions` : counted(list.length, 'session', 'sessions');
-  const isFiltered = shown.length < list.length;
-  const range = pages.range(shown, cursor && !isFiltered ? Math.max(viewers.total, list.length) : shown.length);
-  const filtered = range ? `${range} matches in ${read}` : `${number(shown.length)} of ${read}`;
-  setText($('viewers-count'), loaded ? (isFiltered ? filtered : range || read) : 'Loading…');
+  const { list, loaded, found, of, sample, cursor } = viewers;
+  const isFiltered = found < of;
+  const total = found ?? (cursor ? Math.max(viewers.total, list.length) : list.length);
+  const range = pages.range(list, total) || (isFiltered ? number(total) : counted(total, 'session', 'sessions'));
+  const rest = isFiltered || sample ? ` ${range.includes('–') ? 'matches in' : 'of'} ${sample ? 'the first ' : ''}${counted(of, 'session', 'sessions')}` : '';
+  setText($('viewers-count'), loaded ? `${range}${rest}` : 'Loading…');
 }
 
-const fillFilters = bindFilters(FILTERS, () => {
-  pages.page = 0;
-  render();
-  if (viewers.cursor && isFiltering()) refresh({ now: true });
-});
+const fillFilters = bindFilters(FILTERS, onSlice);
 $('viewers-clear').onclick = () => {
-  for (const name of Object.values(FILTERS)) if (name !== 'sort') keepSetting(app.place, name, '');
+  for (const name of [...Object.values(FILTERS), 'where']) if (name !== 'sort') keepSetting(app.place, name, '');
   fillFilters();
-  render();
+  app.sliced();
   $('viewers-search').focus();
 };
 $('more').onclick = () => {
@@ -198,7 +198,7 @@ export function enter() {
 }
 
 export function forget() {
-  Object.assign(viewers, { list: [], requests: 1, cursor: null, loaded: false, shown: [], total: 0, people: 0 });
+  Object.assign(viewers, { list: [], requests: 1, cursor: null, loaded: false, found: undefined, of: undefined, sample: undefined, total: 0, people: 0 });
   pages.page = 0;
   $('viewers').replaceChildren();
   $('avatars').replaceChildren();
@@ -207,7 +207,7 @@ export function forget() {
 
 export const csv = {
   viewers: () => {
-    const shown = fitting();
+    const shown = viewers.list;
     const names = (part) => [...new Set(shown.flatMap((one) => Object.keys(one[part])))].sort();
     const parts = ['facets', 'details', 'quality', 'engagement'].flatMap((part) => names(part).map((name) => [part, name]));
     return [

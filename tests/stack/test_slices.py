@@ -1,0 +1,165 @@
+"""Every row of a card limits the whole screen: its numbers against those of the sessions put in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from lab.harness.clients import Api, beat, eventually
+from local.bundle import Bundler
+from tests.stack.conftest import Stack
+from tests.stack.test_dashboard import Watched, barriers, watched
+
+__all__ = ["watched"]
+
+pytestmark = [pytest.mark.stack, pytest.mark.browser]
+
+FACETS = {
+    "page": ["/", "/pricing", "/café & co"],
+    "referrer": ["news.example", "www.search.example"],
+    "device": ["mobile", "desktop"],
+    "browser": ["Chrome", "Firefox"],
+    "language": ["de", "en"],
+    "visitor": ["new", "returning"],
+}
+Person = dict[str, str]
+Rows = dict[str, tuple[int, int]]
+
+
+def crowd(api: Api, space: str) -> list[Person]:
+    """Forty people in one tab each, with facets at random. A link's lease is five minutes."""
+    random = Random(11)  # noqa: S311 - the same crowd each time
+    people = [{name: random.choice(of) for name, of in FACETS.items()} for _ in range(40)]
+    api.all(
+        beat(
+            space,
+            f"s{number:02d}",
+            visitorId=f"v{number}",
+            page=one["page"],
+            facets={name: value for name, value in one.items() if name != "page"},
+        )
+        for number, one in enumerate(people)
+    )
+    return people
+
+
+def of_slice(people: list[Person], where: Person) -> list[Person]:
+    return [one for one in people if where.items() <= one.items()]
+
+
+def rows(page: Page, facet: str) -> Rows:
+    """What a card shows: value -> (people, sessions)."""
+    table = page.locator(f"[aria-labelledby=facet-{facet}] table tbody")
+    found: list[list[str]] = table.evaluate(
+        "(body) => [...body.rows].map((row) => [...row.cells].map((cell) => cell.innerText.trim()))"
+    )
+    return {text: (int(people), int(sessions)) for text, people, sessions in found}
+
+
+LABELS = {"de": "German", "en": "English"}
+
+
+def label(facet: str, value: str) -> str:
+    if facet in {"device", "visitor"}:
+        return value.capitalize()
+    return LABELS.get(value, value)
+
+
+def shows_slice(page: Page, people: list[Person], where: Person) -> None:
+    """Wait until each number of the screen is that of the people put in."""
+    here = of_slice(people, where)
+    wanted: dict[str, Any] = {"people": str(len(here)), "sessions": str(len(here))}
+    for facet in FACETS:
+        counts = Counter(label(facet, one[facet]) for one in here)
+        wanted[facet] = {text: (number, number) for text, number in counts.items()}
+
+    def shown() -> dict[str, Any]:
+        numbers = {name: page.get_by_test_id(name).inner_text() for name in ("people", "sessions")}
+        return {**numbers, **{facet: rows(page, facet) for facet in FACETS}}
+
+    eventually(lambda: shown() == wanted, 30, last=lambda: (shown(), wanted))
+
+
+def pick(page: Page, facet: str, text: str) -> None:
+    page.locator(f"[aria-labelledby=facet-{facet}]").get_by_role(
+        "button", name=text, exact=True
+    ).click()
+
+
+def test_every_card_of_a_slice_has_the_numbers_of_its_sessions(
+    stack: Stack, api: Api, spaces: Callable[..., str], watched: Watched
+) -> None:
+    space, page = spaces("slice", "link"), watched.page
+    people = crowd(api, space)
+    watched.open(stack, space)
+    shows_slice(page, people, {})
+
+    pick(page, "page", "/café & co")
+    shows_slice(page, people, {"page": "/café & co"})
+    expect(page.get_by_test_id("slice")).to_contain_text("Page: /café & co")
+    page.locator("[aria-labelledby=facet-device] .pick", has_text="Mobile").press("Enter")
+    where = {"page": "/café & co", "device": "mobile"}
+    shows_slice(page, people, where)
+    here = len(of_slice(people, where))
+    expect(page.get_by_test_id("slice")).to_contain_text(f"{here} of 40 people.")
+
+    # It is live, and its link opens the same.
+    more = {**people[0], **where}
+    facets = {name: value for name, value in more.items() if name != "page"}
+    api.beat(space, "s99", visitorId="v99", page=more["page"], facets=facets)
+    people.append(more)
+    shows_slice(page, people, where)
+    page.reload()
+    shows_slice(page, people, where)
+
+    watched.tab("People")
+    expect(page.locator("#viewers-count")).to_have_text(
+        f"{here + 1} of 41 sessions", timeout=30_000
+    )
+    expect(page.get_by_test_id("viewer")).to_have_count(here + 1)
+    watched.tab("Live")
+
+    page.get_by_role("button", name="Remove the filter Page: /café & co").click()
+    shows_slice(page, people, {"device": "mobile"})
+    page.get_by_test_id("slice").get_by_role("button", name="Clear").click()
+    shows_slice(page, people, {})
+    expect(page.get_by_test_id("slice")).to_be_hidden()
+
+
+def test_the_device_filter_finds_as_many_as_the_card_says(
+    stack: Stack, api: Api, spaces: Callable[..., str], watched: Watched
+) -> None:
+    space, page = spaces("slice", "link"), watched.page
+    messages = [
+        beat(space, f"t{n:03d}", visitorId=f"v{n}", facets={"device": ["mobile", "tv"][n % 2]})
+        for n in range(172)
+    ]
+    api.all(messages)
+    watched.open(stack, space, "&tab=people")
+    page.locator("#viewers-device").select_option("mobile", timeout=30_000)
+    expect(page.locator("#viewers-count")).to_have_text(
+        "1–50 of 86 matches in 172 sessions", timeout=30_000
+    )
+    watched.tab("Live")
+    eventually(lambda: rows(page, "device")["Mobile"] == (86, 86), 30)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_slice_is_accessible(
+    stack: Stack, api: Api, spaces: Callable[..., str], browser: Browser, scheme: Any
+) -> None:
+    Bundler().install("axe-core")
+    space = spaces("slice", "link")
+    people = crowd(api, space)
+    context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
+    context.add_init_script(path=Bundler().state / "node_modules" / "axe-core" / "axe.min.js")
+    page = context.new_page()
+    page.goto(f"{stack.outputs['dashboardUrl']}&space={space}&where=visitor:new")
+    shows_slice(page, people, {"visitor": "new"})
+    assert barriers(page) == []
+    context.close()
