@@ -20,8 +20,9 @@ const viewers = { list: [], requests: 1, cursor: null, loaded: false };
 const createRow = stackedTable($('viewers'), [['who', 'Who'], ['page', 'Activity'], ['device', 'Device'], ['quality', 'Quality'], ['state', 'State'], ['number since', 'Here for'], ['number seen', 'Last seen'], ['session', 'Session'], ['act', 'Actions']], false);
 const FILTERS = { 'viewers-search': 'q', 'viewers-who': 'who', 'viewers-state': 'state', 'viewers-device': 'device', 'viewers-sort': 'sort' };
 
-// Every hundred sessions are a request, so a longer list is read less often.
-export const refresh = reading('space', 'viewers', load, () => 3 * SECOND * Math.max(1, Math.ceil(viewers.list.length / PER_REQUEST)), () => (isOpen('people') || isOpen('live')) && app.place.show !== 'wall' && allows('people', app.place.space));
+// Every hundred sessions are a request, so a longer list is read less often; and filtered, all sessions are read for it.
+const gap = () => 3 * SECOND * Math.max(1, Math.ceil(viewers.list.length / PER_REQUEST), query().length && Math.ceil(viewers.total / 1000));
+export const refresh = reading('space', 'viewers', load, gap, () => (isOpen('people') || isOpen('live')) && app.place.show !== 'wall' && allows('people', app.place.space));
 const pages = pager($('viewers-before'), $('viewers-after'), PER_PAGE, () => render());
 
 /** What the server filters and sorts by. The filters are the list's own, the slice is the screen's. */
