@@ -16,6 +16,7 @@ export const known = { spaces: () => [], kinds: () => [], load: async () => {} }
 const input = $('space-input');
 const list = $('space-options');
 let wanted = false; // open, if there is anything to choose
+let reading; // again while it is open: a space may have come since
 let active = -1;
 
 function fitting() {
@@ -54,13 +55,17 @@ function mark() {
   } else input.removeAttribute('aria-activedescendant');
 }
 
+const load = () => known.load().then(renderOptions, () => {});
+
 function open() {
+  if (!wanted) reading = setInterval(load, 5_000);
   wanted = true;
   renderOptions();
 }
 
 function close() {
   wanted = false;
+  clearInterval(reading);
   list.hidden = true;
   active = -1;
   input.setAttribute('aria-expanded', 'false');
@@ -121,7 +126,7 @@ async function wasSeen(space) {
 input.onfocus = () => {
   if (!mayRead(true)) return;
   open();
-  known.load().then(renderOptions, () => {});
+  load();
 };
 input.onclick = () => list.hidden && open();
 input.onblur = close;

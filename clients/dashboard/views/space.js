@@ -207,7 +207,7 @@ function renderFacets(facets) {
   reconcile($('facets'), facetNames(facets), (name) => name, createFacet, (card, name) => {
     const label = LABELS[name] ?? ((value) => value);
     const mark = (value) => (row) => name === 'page' && Object.assign(row.dataset, { testid: 'top-page', value });
-    const bars = sorted(facets[name] ?? []).map(({ value, people, count }) => ({ value, label: label(value), numbers: [people, count], mark: mark(value), pressed: holds(name, value), fixed: value === 'other' }));
+    const bars = sorted(facets[name] ?? []).map(({ value, people, count }) => ({ value, label: label(value), numbers: [people, count], mark: mark(value), pressed: holds(name, value), fixed: value === 'other' || app.place.show === 'wall' }));
     updateBars(card, bars);
   });
 }
