@@ -105,24 +105,6 @@ def test_the_cost_of_a_recount_is_proportional_to_its_rows() -> None:
     assert large.read_units / 12_000 == pytest.approx(small.read_units / 3_000, rel=0.05)
 
 
-def test_a_recount_keeps_no_row() -> None:
-    wire = Wire(Rows(9_000))
-    pages: list[int] = []
-    recounter = services_on(wire, "count").recounter
-    of_a_shard = recounter.presence.pages
-
-    def counted(space: str, shard: int, *decoded: Any) -> Any:
-        for page in of_a_shard(space, shard, *decoded):
-            pages.append(len(page))
-            yield page
-            assert page  # the caller leaves it unchanged
-            page.clear()
-
-    recounter.presence.pages = counted  # type: ignore[method-assign]
-    assert recounter.recount(SITE, 0).tally.sessions == wire.rows.live
-    assert max(pages) < 9_000 == sum(pages)
-
-
 def test_a_large_table_is_measured_in_the_pieces_of_its_sweep(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
