@@ -6,6 +6,7 @@ import { createChart } from '../chart.js';
 import { actionsPerView } from '../engagement.js';
 import { connectionState, feed, isCurrent, listenTo, startFeed } from '../feed.js';
 import { allows, attempt, get, isRollup, mayRead, minuteOf, onServerClock, server, serverNow, spaceName, spacePath, timelineBetween } from '../server.js';
+import { addMap, updateMap } from '../map.js';
 import { clear, holds, isSliced, renderChips, toggle, whereQuery } from '../slice.js';
 import { createBarCard, setNumbers, updateBars } from '../tables.js';
 import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, fewer, languageName, number, paced, percent, reconcile, setText, weekdayOf } from '../tools.js';
@@ -209,15 +210,15 @@ function renderFacets(facets) {
     const mark = (value) => (row) => name === 'page' && Object.assign(row.dataset, { testid: 'top-page', value });
     const bars = sorted(facets[name] ?? []).map(({ value, people, count }) => ({ value, label: label(value), numbers: [people, count], mark: mark(value), pressed: holds(name, value), fixed: value === 'other' || app.place.show === 'wall' }));
     updateBars(card, bars);
+    if (name === 'country') updateMap(card, bars);
   });
 }
 
 function createFacet(name) {
   const card = createBarCard(`facet-${name}`, TITLES[name] ?? capitalised(name), `facet ${name}`, [SINGULAR[name] ?? capitalised(name), 'People', 'Sessions'], 'No pages reported.', (value) => pick(name, value));
-  if (name === 'page') {
-    card.classList.add('pages');
-    card.querySelector('table').dataset.testid = 'top-pages';
-  }
+  card.classList.toggle('wide', ['page', 'country'].includes(name));
+  if (name === 'page') card.querySelector('table').dataset.testid = 'top-pages';
+  if (name === 'country') addMap(card);
   return card;
 }
 
