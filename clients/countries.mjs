@@ -35,6 +35,6 @@ for (const one of features) outlines[codeOf(one)] = (outlines[codeOf(one)] ?? ''
 const shapes = Object.entries(outlines).filter(([, outline]) => outline).sort(([a], [b]) => (a < b ? -1 : 1));
 const height = Math.ceil(path.bounds(world)[1][1]);
 console.log(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}">
-<!-- Made by clients/countries.mjs of Natural Earth's countries (public domain), as packed by world-atlas (ISC). -->
+<!-- Made by clients/countries.mjs of Natural Earth's countries (public domain), as packed by world-atlas (ISC, Copyright 2013-2019 Michael Bostock). -->
 ${shapes.map(([code, outline]) => `<path id="${code}" d="${outline}"/>`).join('\n')}
 </svg>`);

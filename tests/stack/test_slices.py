@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from lab.harness.clients import Api, beat, eventually
 from local.bundle import Bundler
@@ -148,6 +148,69 @@ def test_the_device_filter_finds_as_many_as_the_card_says(
     )
     watched.tab("Live")
     eventually(lambda: rows(page, "device")["Mobile"] == (86, 86), 30)
+
+
+COUNTRIES = {"US": 9, "BR": 4, "IN": 1, "MT": 1}  # Malta is too small for the map
+
+
+def of_countries(api: Api, space: str) -> None:
+    api.all(
+        beat(space, f"{code}-{n}", state="hidden", facets={"country": code})
+        for code, people in COUNTRIES.items()
+        for n in range(people)
+    )
+
+
+def test_the_map_shades_countries_by_their_people_and_picks_them_as_their_rows_do(
+    stack: Stack, api: Api, spaces: Callable[..., str], watched: Watched
+) -> None:
+    space, page = spaces("map"), watched.page
+    of_countries(api, space)
+    watched.open(stack, space)
+    shapes = page.locator(".map path.here")
+    codes = "(shapes) => Object.fromEntries(shapes.map((one) => [one.id, one.textContent]))"
+    texts = {"US": "United States: 9 people", "BR": "Brazil: 4 people", "IN": "India: 1 person"}
+    eventually(lambda: shapes.evaluate_all(codes) == texts, 30)
+    assert rows(page, "country")["Malta"] == (1, 1)
+    assert page.locator(".map #AR").text_content() == "Argentina"
+    fills = page.locator(".map").evaluate(
+        """(map) => ['US', 'BR', 'IN', 'AR', 'CN'].map(
+            (code) => getComputedStyle(map.querySelector(`#${code}`)).fill)"""
+    )
+    assert fills[3] == fills[4]
+    assert len(set(fills)) == 4
+
+    page.locator(".map #CN").click()  # nobody is there
+    expect(page.get_by_test_id("slice")).to_be_hidden()
+    page.locator(".map #BR").click()
+    expect(page.get_by_test_id("slice")).to_contain_text("Country: Brazil")
+    eventually(lambda: rows(page, "country") == {"Brazil": (4, 4)}, 30)
+    watched.shows("people", "4", within=30)
+    expect(shapes).to_have_count(1)
+    row = page.locator("[aria-labelledby=facet-country]").get_by_role("button", name="Brazil")
+    expect(row).to_have_attribute("aria-pressed", "true")
+    page.locator(".map #BR").click()
+    expect(page.get_by_test_id("slice")).to_be_hidden()
+    expect(shapes).to_have_count(3, timeout=30_000)
+
+
+def test_countries_are_a_table_where_the_map_can_not_be_loaded(
+    stack: Stack, api: Api, spaces: Callable[..., str], watched: Watched
+) -> None:
+    space, page = spaces("map"), watched.page
+    of_countries(api, space)
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=503)
+
+    page.route("**/dashboard/countries.svg", refuse)
+    watched.open(stack, space)
+    eventually(lambda: len(rows(page, "country")) == len(COUNTRIES) and len(asked) == 1, 30)
+    pick(page, "country", "Malta")
+    eventually(lambda: rows(page, "country") == {"Malta": (1, 1)}, 30)
+    expect(page.locator(".map")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
