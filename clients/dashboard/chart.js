@@ -16,7 +16,8 @@ function roundTop(most) {
 /**
  * Draws into `frame`, a focusable slider. `lines` are {color: a custom property, fill?, dash?, isQuiet?: without a point
  * where the pointer is, bars?}; `band` names the two lines with a colour between them; `describe(i)` is the text of
- * point i; `label(seconds)` is a time on the axis. `draw(times, values, from, to, marks)` takes seconds.
+ * point i; `label(seconds)` is a time on the axis. `draw(times, values, from, to, marks, peak)` takes seconds;
+ * `peak` is {at, value} of the highest.
  */
 export function createChart(frame, { lines, describe, label, band }) {
   const readout = element('p', { class: 'readout', hidden: '' });
@@ -24,6 +25,8 @@ export function createChart(frame, { lines, describe, label, band }) {
   let count = 0;
   let reading = false;
   let marks = []; // times
+  let peak = null;
+  const summit = element('i', { class: 'summit', 'aria-hidden': 'true', hidden: '' });
 
   /** The frame's own size of type, in whole pixels: of 11.5px, uPlot would scale the 5 to the screen's density. */
   const type = () => Math.round(parseFloat(getComputedStyle(frame).fontSize));
@@ -81,13 +84,14 @@ export function createChart(frame, { lines, describe, label, band }) {
       hooks: {
         setCursor: [() => show()],
         drawAxes: [(self) => drawMarks(self)],
-        draw: [(self) => markLast(self)],
+        draw: [(self) => (markLast(self), markPeak(self))],
       },
     },
     [[], ...lines.map(() => [])],
     frame,
   );
   frame.append(readout);
+  plot.over.append(summit);
 
   /** A line where something happened; what it was is in the list below the chart. */
   function drawMarks(self) {
@@ -122,6 +126,13 @@ export function createChart(frame, { lines, describe, label, band }) {
     ctx.lineWidth = 2 * devicePixelRatio;
     ctx.fill();
     ctx.stroke();
+  }
+
+  function markPeak(self) {
+    summit.hidden = !peak;
+    if (!peak) return;
+    summit.style.setProperty('--x', `${self.valToPos(peak.at, 'x')}px`);
+    summit.style.setProperty('--y', `${self.valToPos(peak.value, 'y')}px`);
   }
 
   function show() {
@@ -160,10 +171,11 @@ export function createChart(frame, { lines, describe, label, band }) {
   scheme.addEventListener('change', () => plot.redraw(false));
 
   return {
-    draw(times, values, from, to, marked = []) {
+    draw(times, values, from, to, marked = [], highest = null) {
       count = times.length;
       marks = marked;
-      const most = values.flat().reduce((a, b) => Math.max(a, b ?? 0), 0);
+      peak = highest;
+      const most = values.flat().reduce((a, b) => Math.max(a, b ?? 0), peak?.value ?? 0);
       plot.setData([times, ...values], false);
       plot.batch(() => {
         plot.setScale('x', { min: from, max: to });

@@ -19,6 +19,7 @@ from playwright.sync_api import (
     Browser,
     ConsoleMessage,
     Download,
+    Locator,
     Page,
     Request,
     Route,
@@ -578,6 +579,90 @@ def test_the_timeline_is_read_with_keys_over_an_hour_a_day_and_a_week(
         eventually(lambda hours=hours: hours in asked, 10)
     assert "range=week" in watched.page.url
     assert watched.complaints == []
+
+
+def test_the_peak_is_marked_on_the_chart_and_said(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    watched.answers(
+        "/timeline",
+        lambda _: {
+            "points": [
+                {"at": minutes_ago(n), "people": n // 10, "sessions": 9} for n in range(40, 0, -1)
+            ]
+        },
+    )
+    watched.open(stack, space)
+    page = watched.page
+    slider, key = page.get_by_test_id("timeline"), page.get_by_test_id("key-peak")
+    expect(key).to_contain_text("Peak: 4 people, ", timeout=15_000)
+    slider.focus()
+    slider.press("Home")
+    slider.press("ArrowRight")
+    eventually(lambda: "peak: 4" in heard(slider, 25), 15)
+    x, y = place_of_peak(page, "timeline")
+    assert x == pytest.approx(20 / 60, abs=0.05)
+    assert y == pytest.approx(0, abs=0.05)  # 4 is the top of the scale
+
+    # The space's own peak is exact, and may be between two samples.
+    for number in range(6):
+        api.beat(space, f"tab-{number}", visitorId=f"v{number}")
+    watched.shows("people", "6", within=15)
+    for number in range(5):
+        api.leave(space, f"tab-{number}")
+    watched.shows("people", "1", within=15)
+    expect(key).to_contain_text("Peak: 6 people, ", timeout=15_000)
+    expect(page.locator("#timeline-summary")).to_contain_text("peak 6 people")
+    eventually(lambda: place_of_peak(page, "timeline")[0] > 0.9, 15)
+    assert watched.complaints == []
+
+
+def heard(slider: Locator, steps: int) -> list[str]:
+    """What is read of the points from the first one on."""
+    slider.press("Home")
+    texts = []
+    for _ in range(steps):
+        texts += (slider.get_attribute("aria-valuetext") or "").split(" · ")
+        slider.press("ArrowRight")
+    return texts
+
+
+def place_of_peak(page: Page, chart: str) -> tuple[float, float]:
+    """Where a chart's ring is, as shares of its width and height from the top left."""
+    over = page.get_by_test_id(chart).locator(".u-over").bounding_box()
+    ring = page.get_by_test_id(chart).locator(".summit").bounding_box()
+    assert over is not None
+    assert ring is not None
+    return (
+        (ring["x"] + ring["width"] / 2 - over["x"]) / over["width"],
+        (ring["y"] + ring["height"] / 2 - over["y"]) / over["height"],
+    )
+
+
+def test_pages_that_rise_are_named_with_what_they_are_compared_with(
+    stack: Stack, api: Api, space: str, watched: Watched
+) -> None:
+    page = watched.page
+    page.clock.install()
+    for number in range(2):
+        api.beat(space, f"tab-{number}", visitorId=f"v{number}", page="/pricing", state="hidden")
+    watched.open(stack, space)
+    watched.shows("people", "2", within=15)
+    watched.shows("connection", "Live", within=15)
+    rising = page.get_by_test_id("rising")
+    for number in range(2, 7):
+        api.beat(space, f"tab-{number}", visitorId=f"v{number}", page="/pricing", state="hidden")
+    watched.shows("people", "7", within=15)
+    expect(rising).to_be_hidden()  # seconds are too short a time to compare
+
+    page.clock.fast_forward(6 * 60_000)
+    api.beat(space, "tab-8", visitorId="v8", page="/docs", state="hidden")
+    watched.shows("people", "8", within=15)
+    expect(rising).to_have_text(
+        re.compile(r"^Rising since \d+:\d\d\D*: /pricing 7 \([012] then\)$"), timeout=15_000
+    )
+    page.get_by_role("button", name="/docs", exact=True).click()
+    expect(rising).to_be_hidden()  # of a part, nothing was seen before
 
 
 RECORD_LABELS = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -24,7 +25,7 @@ from playwright.sync_api import Browser, Page, expect
 from lab.harness.clients import eventually
 from local.settings import aws_environment
 from tests.stack.conftest import Stack
-from tests.stack.test_dashboard import Watched
+from tests.stack.test_dashboard import Watched, place_of_peak
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
 
@@ -246,3 +247,59 @@ def test_the_zone_and_the_period_are_chosen_and_every_card_obeys(
     page.get_by_label("To", exact=True).fill(yesterday)
     page.get_by_label("From", exact=True).fill(yesterday)
     eventually(lambda: f"from={yesterday}&to={yesterday}" in page.url, 10)
+
+
+def test_the_peak_of_a_period_is_marked_and_said(
+    month: Month, open_in: Callable[..., Page]
+) -> None:
+    first, last = month.today - timedelta(days=5), month.today - timedelta(days=4)
+    page = open_in("UTC", f"&period=custom&from={first}&to={last}")
+    people = month.people[first] + month.people[last]
+    most = max(people) + 2
+    expect(page.get_by_test_id("past-key-peak")).to_contain_text(
+        f"Peak: {most} people, ", timeout=20_000
+    )
+    chart = page.get_by_test_id("past")
+    chart.focus()
+    chart.press("Home")
+    pages, rest = divmod(people.index(max(people)), 60)
+    for key, times in (("PageUp", pages), ("ArrowRight", rest)):
+        for _ in range(times):
+            chart.press(key)
+    expect(chart).to_have_attribute("aria-valuetext", re.compile(rf" · peak: {most}\b"))
+    x, _ = place_of_peak(page, "past")
+    assert x == pytest.approx(people.index(max(people)) / len(people), abs=0.02)
+
+
+def test_spaces_above_their_usual_are_named_and_those_without_weeks_are_not(
+    stack: Stack, month: Month, spaces: Callable[..., str], open_in: Callable[..., Page]
+) -> None:
+    new = spaces("new")
+    for number in range(50):
+        rest = {"visitorId": f"v{number}", "state": "hidden"}
+        stack.api.beat(month.space, f"tab-{number}", **rest)
+        if number < 6:
+            stack.api.beat(new, f"tab-{number}", **rest)
+    page = open_in("UTC")
+    row = page.get_by_test_id("space-row")
+    page.goto(f"{stack.outputs['dashboardUrl']}&view=spaces&q={month.space}")
+
+    def said() -> tuple[str, str]:
+        """What the screen says, and what it should."""
+        now = datetime.now(UTC)
+        quarter = (now.hour * 60 + now.minute) // 15
+        weeks = [month.people[now.date() - timedelta(days=7 * n)][quarter] for n in range(1, 5)]
+        low, median, high = statistics.quantiles(weeks, method="inclusive")
+        assert 50 > max(high, 1.5 * median)
+        return row.get_by_test_id(
+            "rise"
+        ).inner_text(), f"↑ {math.floor(500 / median + 0.5) / 10:g}× usual"
+
+    expect(row).to_contain_text("50", timeout=15_000)
+    eventually(lambda: len(set(said())) == 1, 20, said)
+    expect(row.get_by_test_id("rise")).to_have_attribute("title", re.compile("half of 4 weeks"))
+
+    with page.expect_response(re.compile(r"/history\?.*usual=true"), timeout=20_000):
+        page.goto(f"{stack.outputs['dashboardUrl']}&view=spaces&q={new}")
+    expect(row).to_contain_text("6")
+    expect(row.get_by_test_id("rise")).to_be_empty()

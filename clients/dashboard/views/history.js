@@ -86,9 +86,10 @@ const timeOf = (at) => (isLong() ? `${weekdayOf(at)}, ${clockTime(at)}` : clockT
 export const peopleText = (value) => (Number.isInteger(value) ? counted(value, 'person', 'people') : `${decimal(value)} people`);
 
 /** What a point of such a chart says. */
-export function describePoint({ at, people, peak, before, low, high }, time) {
+export function describePoint({ at, people, peak, before, low, high, isPeak }, time) {
   const parts = [time(at), people === null ? 'no data' : peopleText(people)];
-  if (people !== null && peak > people) parts.push(`up to ${number(peak)}`);
+  if (isPeak) parts.push(`peak: ${number(peak)}`);
+  else if (people !== null && peak > people) parts.push(`up to ${number(peak)}`);
   if (before != null) parts.push(`before: ${decimal(before)}`);
   if (low != null) parts.push(`usual: ${decimal(low)}–${decimal(high)}`);
   return parts.join(' · ');
@@ -139,11 +140,14 @@ function renderChart() {
     past.series = [];
     setNumbers({ 'past-views': '–', 'past-mean': '–', 'past-peak': '–', 'past-views-change': '', 'past-mean-change': '', 'past-peak-change': '', 'past-note': '' });
     $('past-marks').replaceChildren();
+    $('past-key-peak').hidden = true;
     return;
   }
   const series = (past.series = pointsOf(body));
-  if ($('past').clientWidth) chart.draw(series.map(({ at }) => at / SECOND), valuesOf(series), Date.parse(body.from) / SECOND, Date.parse(body.to) / SECOND, body.marks.map(({ at }) => Date.parse(at) / SECOND));
   const whole = summaryOf(body);
+  const best = whole?.peak ? series[whole.index] : null;
+  if (best) best.isPeak = true;
+  if ($('past').clientWidth) chart.draw(series.map(({ at }) => at / SECOND), valuesOf(series), Date.parse(body.from) / SECOND, Date.parse(body.to) / SECOND, body.marks.map(({ at }) => Date.parse(at) / SECOND), best && { at: best.at / SECOND, value: best.peak });
   const [now, before] = comparable(body, body.compared);
   const since = knownSince(past.rows, body.since);
   const [from, to] = [quarterOf(period.from), quarterOf(period.to)];
@@ -153,8 +157,9 @@ function renderChart() {
     'past-views': number(views ?? NaN),
     'past-mean': decimal(whole?.mean ?? NaN),
     'past-peak': number(whole?.peak ?? NaN),
-    'past-peak-at': whole?.peak ? dateTime(series[whole.index].at) : '',
+    'past-peak-at': best ? dateTime(best.at) : '',
   });
+  showPeak($('past-key-peak'), best && { people: best.peak, at: timeOf(best.at) });
   showChange($('past-views-change'), change(views, viewsBefore), viewsBefore);
   showChange($('past-mean-change'), change(now?.mean, before?.mean), before?.mean ?? null);
   showChange($('past-peak-change'), change(now?.peak, before?.peak), before?.peak ?? null);
@@ -167,6 +172,12 @@ function renderChart() {
   const cut = Date.parse(body.from) > period.from + MINUTE ? ` The chart has its last 31 days.` : '';
   const old = body.since === null ? ' No samples are stored for this time.' : Date.parse(body.since) > Date.parse(body.from) + DAY ? ` Samples are stored since ${dateTime(Date.parse(body.since))}.` : '';
   setText($('past-note'), `Views by full quarter hours; people by a sample a minute.${cut}${old}`);
+}
+
+/** What the ring on a chart says. */
+export function showPeak(node, peak) {
+  node.hidden = !peak;
+  if (peak) setText(node, `Peak: ${counted(peak.people, 'person', 'people')}, ${peak.at}`);
 }
 
 /** Such as "+12% (1,075 before)". */

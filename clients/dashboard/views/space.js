@@ -9,9 +9,10 @@ import { allows, attempt, get, isRollup, mayRead, minuteOf, onServerClock, serve
 import { addMap, updateMap } from '../map.js';
 import { clear, holds, isSliced, renderChips, toggle, whereQuery } from '../slice.js';
 import { createBarCard, setNumbers, updateBars } from '../tables.js';
-import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, fewer, languageName, number, paced, percent, reconcile, setText, weekdayOf } from '../tools.js';
+import { $, DAY, HOUR, MINUTE, SECOND, capitalised, clockTime, counted, countryName, dateTime, decimal, element, fewer, languageName, number, paced, percent, reconcile, setText, weekdayOf } from '../tools.js';
 import { land, renderTabs } from '../tabs.js';
 import { change, wayOf } from '../period.js';
+import { remember, risingSince } from '../rising.js';
 import { dateOf, format, wall } from '../zone.js';
 import * as extras from './extras.js';
 import * as beside from './beside.js';
@@ -28,6 +29,7 @@ const FIRST_FACETS = ['page', 'content', 'chapter', 'referrer', 'utm_source', 'u
 const LABELS = { country: countryName, language: languageName, device: capitalised, activity: capitalised, visitor: capitalised };
 
 let headcount = null; // the response of GET /v1/spaces/{space} that is shown
+let pagesBefore = []; // of everyone, at times of the last minutes
 let sliced = null; // the numbers of the slice that is shown, if it is one
 let waiting = null; // what arrived while paused: {body, versions}
 
@@ -136,6 +138,7 @@ function show(body) {
   $('space-waits').hidden = Boolean(body.views?.total);
   setText($('snippet'), snippetFor(app.place.space));
   setText($('curl'), `curl -X POST ${location.origin}${spacePath(app.place.space, '/presence')} -H 'content-type: application/json' -d '{"sessionId":"me","page":"/"}'`);
+  pagesBefore = remember(pagesBefore, Date.now(), body.facets?.page ?? []);
   renderFacets(numbers().facets ?? {});
   renderTimeline();
   announce();
@@ -212,19 +215,34 @@ function renderFacets(facets) {
     updateBars(card, bars);
     if (name === 'country') updateMap(card, bars);
   });
+  renderRising();
+}
+
+/** Which pages rise, by what this page itself saw some minutes ago. */
+function renderRising() {
+  const node = $('rising');
+  if (!node) return;
+  const now = Date.now();
+  const { since, values } = risingSince(pagesBefore, now, headcount?.facets?.page ?? []);
+  node.hidden = !values.length || isSliced() || !isFresh();
+  const pages = values.map(({ value, people, before }) => `${value} ${number(people)} (${number(before)} then)`);
+  setText(node, node.hidden ? '' : `Rising since ${clockTime(onServerClock(since))}: ${pages.join(' · ')}`);
 }
 
 function createFacet(name) {
   const card = createBarCard(`facet-${name}`, TITLES[name] ?? capitalised(name), `facet ${name}`, [SINGULAR[name] ?? capitalised(name), 'People', 'Sessions'], 'No pages reported.', (value) => pick(name, value));
   card.classList.toggle('wide', ['page', 'country'].includes(name));
-  if (name === 'page') card.querySelector('table').dataset.testid = 'top-pages';
+  if (name === 'page') {
+    card.querySelector('table').dataset.testid = 'top-pages';
+    card.firstChild.after(element('p', { id: 'rising', class: 'sub rising', 'data-testid': 'rising', hidden: '' }));
+  }
   if (name === 'country') addMap(card);
   return card;
 }
 
 // --- The timeline --------------------------------------------------------------------------------
 
-const timeline = { points: [], from: Infinity, to: null, readAt: 0, series: [] };
+const timeline = { points: [], from: Infinity, to: null, readAt: 0, series: [], peak: null };
 const range = () => RANGES[app.place.range] ?? RANGES.hour;
 const refreshTimeline = reading('space', 'timeline', loadTimeline, () => 2 * SECOND);
 
@@ -235,6 +253,9 @@ async function loadTimeline() {
   Object.assign(timeline, { points: await timelineBetween(app.place.space, from, to), from, to, readAt: Date.now() });
   renderTimeline();
 }
+
+/** Whether what is shown is of now. */
+const isFresh = () => ['live', 'polling'].includes(connectionState()) && !server.paused;
 
 /** Only minutes with visitors are sampled. A minute without a sample had none, unless it is too recent to tell. One with people: null was not sampled though someone was there. */
 function seriesUntil(now) {
@@ -250,8 +271,7 @@ function seriesUntil(now) {
     else if (at < known && !late) series.push({ at, people: 0, sessions: 0 });
   }
   // The last headcount belongs to the time when it arrived: a lost connection must not draw a flat line up to now.
-  const current = ['live', 'polling'].includes(connectionState()) && !server.paused;
-  const receivedAt = current || !feed.contactAt ? now : onServerClock(feed.contactAt);
+  const receivedAt = isFresh() || !feed.contactAt ? now : onServerClock(feed.contactAt);
   if (headcount && receivedAt > now - span) {
     while (series.at(-1)?.at >= receivedAt) series.pop();
     series.push({ at: receivedAt, people: headcount.people, sessions: headcount.sessions });
@@ -266,7 +286,9 @@ const chart = createChart($('timeline'), {
   band: history.BAND,
   describe(i) {
     const { at, people, sessions: tabs, before, low, high } = timeline.series[i];
+    const { peak } = timeline;
     const parts = [timeOfPoint(at), ...(people === null ? ['no data'] : [counted(people, 'person', 'people'), counted(tabs, 'session', 'sessions')])];
+    if (peak && i === peak.index) parts.push(`peak: ${number(peak.people)}`);
     if (before != null) parts.push(`before: ${decimal(before)}`);
     if (low != null) parts.push(`usual: ${decimal(low)}–${decimal(high)}`);
     return parts.join(' · ');
@@ -281,19 +303,30 @@ function renderTimeline() {
   if (!$('timeline').clientWidth) return;
   const now = serverNow();
   const series = (timeline.series = seriesUntil(now).map((one) => ({ ...one, ...beside.besideAt(one.at) })));
-  chart.draw(series.map(({ at }) => at / SECOND), history.valuesOf(series), (now - range().span) / SECOND, now / SECOND, beside.besideMarks().map(({ at }) => Date.parse(at) / SECOND));
+  const peak = (timeline.peak = peakOf(series));
+  const marks = beside.besideMarks().map(({ at }) => Date.parse(at) / SECOND);
+  chart.draw(series.map(({ at }) => at / SECOND), history.valuesOf(series), (now - range().span) / SECOND, now / SECOND, marks, peak && { at: peak.at / SECOND, value: peak.people });
+  history.showPeak($('key-peak'), peak && { people: peak.people, at: timeOfPoint(peak.at) });
   setText($('key-before'), beside.beforeName());
   $('key-before').hidden = !series.some(({ before }) => before != null);
   setText($('key-usual'), `Usual at this time: the middle half of ${beside.usualWeeks()} weeks`);
   $('key-usual').hidden = !series.some(({ low }) => low != null);
   history.renderMarks($('timeline-marks'), beside.besideMarks());
-  const best = series.reduce((a, b) => (b.people > a.people ? b : a), { people: 0 });
   const last = series.at(-1)?.people;
   const missing = series.filter(({ people }) => people === null).length;
   const note = missing ? ` No data for ${counted(missing, 'minute', 'minutes')}.` : '';
-  const summary = `${range().title}: peak ${counted(best.people, 'person', 'people')} at ${timeOfPoint(best.at ?? now)}, now ${last === null ? 'no data' : number(last)}.`;
-  setText($('timeline-summary'), `${best.people ? summary : `${range().title}: no visitors.`}${note}`);
+  const summary = `${range().title}: peak ${counted(peak?.people, 'person', 'people')} at ${timeOfPoint(peak?.at ?? now)}, now ${last === null ? 'no data' : number(last)}.`;
+  setText($('timeline-summary'), `${peak ? summary : `${range().title}: no visitors.`}${note}`);
   renderTrend(series, now);
+}
+
+/** {at, people, index} of the highest, or null without anyone. The space's own peak, if it was in this time, is exact: samples are a minute apart. */
+function peakOf(series) {
+  const highest = series.reduce((a, b) => (b.people > a.people ? b : a), { people: 0 });
+  if (!highest.people) return null;
+  const own = { at: Date.parse(headcount?.peak?.at ?? ''), people: headcount?.peak?.people };
+  const { at, people } = own.at >= series[0].at && own.people >= highest.people ? own : highest;
+  return { at, people, index: series.findLastIndex((one) => one.at <= at) };
 }
 
 function renderTrend(series, now) {
@@ -333,7 +366,10 @@ setInterval(renderSoon, 10 * SECOND);
 setInterval(() => Date.now() - timeline.readAt >= range().every && refreshTimeline(), MINUTE);
 
 function renderSoon() {
-  if (app.place.view === 'space' && mayRead()) renderTimeline();
+  if (headcount && isFresh()) pagesBefore = remember(pagesBefore, Date.now(), headcount.facets?.page ?? []);
+  if (app.place.view !== 'space' || !mayRead()) return;
+  renderTimeline();
+  renderRising();
 }
 
 // --- What the token allows -----------------------------------------------------------------------
@@ -359,6 +395,7 @@ function renderLimits() {
 
 function forget() {
   headcount = waiting = sliced = null;
+  pagesBefore = [];
   feed.version = -1;
   feed.contactAt = null;
   Object.assign(timeline, { points: [], from: Infinity, to: null, readAt: 0 });

@@ -1,13 +1,15 @@
 /** All live spaces and their people, by kind, with a search. */
 
 import { addressOf, isSpace, keepSetting } from '../address.js';
-import { app, bindFilters, polling, snippetFor } from '../app.js';
+import { app, bindFilters, polling, reading, snippetFor } from '../app.js';
 import { POLL_EVERY } from '../feed.js';
-import { ServerError, allows, get, server, serverNow } from '../server.js';
+import { quarterOf } from '../period.js';
+import { FEWEST, aboveUsual } from '../rising.js';
+import { ServerError, allows, get, historyOf, server, serverNow } from '../server.js';
 import { hasTitle, learnTitle, titleOf, titled } from '../names.js';
 import { forgetLines, sparkline } from '../spark.js';
 import { matches, setNumbers, shownOf, stackedTable } from '../tables.js';
-import { $, counted, DAY, dateTime, dollarsOf, duration, element, HOUR, MINUTE, number, percent, reconcile, setText } from '../tools.js';
+import { $, counted, DAY, dateTime, decimal, dollarsOf, duration, element, HOUR, MINUTE, number, percent, reconcile, SECOND, setText } from '../tools.js';
 
 let spaces = []; // the live ones
 let kinds = []; // {kind, spaces: those that its declaration names}
@@ -16,6 +18,8 @@ let costAt = 0;
 let sawNobody = false; // the snippet is shown
 let titlesAt = 0;
 let rollups = [];
+const usual = new Map(); // space -> {at: a quarter of an hour, range: what is usual then, or null if that is not known}
+const MOST_COMPARED = 20;
 let rolledUp = true; // false: there are none here, or none that the token may read
 
 const createRow = stackedTable($('spaces-rows'), [['space bar-cell', 'Space'], ['number', 'People'], ['number soft', 'Signed in'], ['number soft', 'Anonymous'], ['number soft', 'Sessions'], ['number soft', 'Peak'], ['soft hour', 'Last hour'], ['number soft ago', 'Last change']]);
@@ -28,6 +32,7 @@ async function loadSpaces() {
   ({ spaces, kinds = [] } = await get('/v1/spaces')); // a server before this release has no kinds
   loaded = true;
   render();
+  refreshUsual();
   loadTitles();
   if (!allows('read', '*')) {
     costAt = 0; // another token's costs
@@ -43,6 +48,29 @@ async function loadTitles() {
   const { streams } = await get('/api/streams').catch(() => ({ streams: [] }));
   for (const { id, title } of streams) learnTitle(`stream:${id}`, title);
   if (streams.length) render();
+}
+
+// Due once per quarter of an hour and space.
+const refreshUsual = reading('spaces', 'usual', loadUsual, () => 10 * SECOND);
+
+/** What is usual now in the largest spaces of the list. Without it nothing is said. */
+async function loadUsual() {
+  const { signal } = server.scope;
+  const largest = fitting().filter(({ people }) => people >= FEWEST);
+  for (const { space } of largest.slice(0, MOST_COMPARED)) {
+    const at = quarterOf(serverNow());
+    if (usual.get(space)?.at === at) continue;
+    const body = await historyOf(space, { from: at, to: at + 15 * MINUTE, step: 15, usual: true }).catch(() => null);
+    if (signal.aborted) return;
+    const { weeks, low: [low], median: [median], high: [high] } = body?.usual ?? { low: [], median: [null], high: [] };
+    usual.set(space, { at, range: median === null ? null : { weeks, low, median, high } });
+    render();
+  }
+}
+
+function usualOf(space) {
+  const known = usual.get(space);
+  return known?.at === quarterOf(serverNow()) ? known.range : null;
 }
 
 async function loadRollups() {
@@ -115,7 +143,7 @@ function render() {
   const shown = fitting();
   const most = Math.max(1, ...shown.map(({ people }) => people));
   reconcile($('spaces-rows'), shown, ({ space }) => space, create, (row, one) => {
-    const [space, people, signedIn, anonymous, sessions, peak, , asOf] = row.children;
+    const [space, people, signedIn, anonymous, sessions, peak, hour, asOf] = row.children;
     space.style.setProperty('--share', one.people / most);
     const [link, name] = space.firstChild.children;
     setText(link, titleOf(one.space));
@@ -123,6 +151,9 @@ function render() {
     [people, signedIn, anonymous, sessions, peak].forEach((node, i) => setText(node, number([one.people, one.signedIn, one.anonymous, one.sessions, one.peak?.people ?? NaN][i])));
     peak.title = one.peak ? dateTime(one.peak.at) : '';
     asOf.dataset.at = one.asOf ?? '';
+    const range = usualOf(one.space);
+    setText(hour.lastChild, aboveUsual(one.people, range));
+    hour.lastChild.title = range ? `Usual at this time of the week: ${decimal(range.low)}–${decimal(range.high)} people, the middle half of ${range.weeks} weeks` : '';
   });
   $('spaces-rows').closest('table').hidden = !shown.length;
   setText($('spaces-count'), loaded ? shownOf(shown.length, spacesHere().length, 'space', 'spaces') : 'Loading…');
@@ -144,7 +175,7 @@ function create(one) {
   const row = createRow();
   row.dataset.testid = 'space-row';
   row.firstChild.append(element('span', {}, element('a', { href: addressOf({ view: 'space', space: one.space }) }), element('span', { class: 'sub tag' })));
-  row.children[6].append(sparkline(one.space));
+  row.children[6].append(sparkline(one.space), element('span', { class: 'rise', 'data-testid': 'rise' }));
   return row;
 }
 
@@ -199,6 +230,7 @@ export const view = {
     spaces = [];
     kinds = [];
     forgetLines();
+    usual.clear();
     loaded = false;
     costAt = titlesAt = 0;
     rollups = [];
@@ -210,6 +242,6 @@ export const view = {
   },
   csv: {
     rollups: () => ['kinds-and-groups', [['kind', 'group', 'people', 'signed in', 'anonymous', 'sessions', 'spaces', 'peak', 'as of'], ...listed().map((one) => [one.kind, one.group, one.people, one.signedIn, one.anonymous, one.sessions, one.spaces, one.peak?.people ?? 0, one.asOf])]],
-    spaces: () => ['spaces', [['space', 'people', 'signed in', 'anonymous', 'sessions', 'peak', 'as of'], ...fitting().map((one) => [one.space, one.people, one.signedIn, one.anonymous, one.sessions, one.peak?.people, one.asOf])]],
+    spaces: () => ['spaces', [['space', 'people', 'signed in', 'anonymous', 'sessions', 'peak', 'as of', 'usual from', 'usual to'], ...fitting().map((one) => [one.space, one.people, one.signedIn, one.anonymous, one.sessions, one.peak?.people, one.asOf, usualOf(one.space)?.low, usualOf(one.space)?.high])]],
   },
 };
