@@ -1,11 +1,14 @@
-"""The main-thread cost of an update of 1,000 sessions in the dashboard (`make bench-dashboard`).
+"""How fast the dashboard is (`make bench-dashboard`).
 
-The bundle runs in Chromium with generated responses. For comparison, in the same run, a page shows
-the same 1,000 lines in a plain list. The result is the ratio of the two.
+The main-thread cost of an update of 1,000 sessions: the bundle runs in Chromium with generated
+responses. For comparison, in the same run, a page shows the same 1,000 lines in a plain list. The
+result is the ratio of the two. Then the longest task with 5,000 sessions, and the first paint on
+the local stack, if one runs.
 """
 
 import argparse
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -14,14 +17,39 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from playwright.sync_api import CDPSession, Error, Page, Route, WebSocketRoute, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    CDPSession,
+    Error,
+    Page,
+    Route,
+    WebSocketRoute,
+    sync_playwright,
+)
 
 from local.bundle import BUILT, Bundler
+from local.outputs import running_stack
 from local.picture import CHROMIUM_ARGS, require_chromium
-from local.settings import UsageError
+from local.settings import Settings, UsageError
 
 ORIGIN = "http://headcount.test"
 SPACE = "site:main"
+MOST_SESSIONS = 5_000  # that the dashboard lists
+OPENINGS = 5
+LONG_TASK = 50  # ms: PerformanceObserver reports no shorter one
+OBSERVE_TASKS = """
+globalThis.longTasks = [];
+new PerformanceObserver((list) => longTasks.push(...list.getEntries())).observe({
+  type: 'longtask', buffered: true,
+});
+"""
+TAKE_TASKS = "Math.max(0, ...longTasks.splice(0).map(({ duration }) => duration))"
+FIRST_PAINT = """
+new Promise((found) => new PerformanceObserver((list) => {
+  const paint = list.getEntriesByName('first-contentful-paint')[0];
+  if (paint) found(paint.startTime);
+}).observe({ type: 'paint', buffered: true }))
+"""
 POLL_EVERY = 100  # ms: more frequent polling would distort the measurement
 ALLOWED = {"read": ["*"], "people": ["*"]}
 TYPES = {
@@ -188,13 +216,28 @@ def plain(page: Page, backend: Backend, updates: int) -> tuple[float, float]:
     return measured(page, updates, update), measured(page, updates, read)
 
 
-def dashboard(page: Page, backend: Backend, updates: int) -> tuple[float, float]:
-    """The cost of a version from the socket, and of reading all sessions again."""
+@dataclass(frozen=True)
+class Cost:
+    """Of the dashboard: the main thread's CPU time per update, and the longest tasks; in ms."""
+
+    push: float
+    """A version from the socket."""
+    read: float
+    """All sessions read again."""
+    opening: float
+    """The longest task until the first page of sessions is shown; 0: none was long."""
+    updating: float
+    """The longest task from then on."""
+
+
+def dashboard(page: Page, backend: Backend, updates: int) -> Cost:
+    page.add_init_script(OBSERVE_TASKS)
     page.route(f"{ORIGIN}/**", backend.answer)
     page.route_web_socket("ws://headcount.test/**", backend.listen)
     page.goto(f"{ORIGIN}/dashboard#token=bench&space={SPACE}&tab=people")
     shown = page.locator("#viewers-count")
     page.get_by_test_id("viewer").first.wait_for()
+    opening = float(page.evaluate(TAKE_TASKS))
     while page.locator("#more").is_visible():
         page.locator("#more").dispatch_event("click")
         page.wait_for_timeout(300)
@@ -220,12 +263,32 @@ def dashboard(page: Page, backend: Backend, updates: int) -> tuple[float, float]
             polling=POLL_EVERY,
         )
 
-    return measured(page, updates, push), measured(page, updates, read)
+    costs = measured(page, updates, push), measured(page, updates, read)
+    return Cost(*costs, opening=opening, updating=float(page.evaluate(TAKE_TASKS)))
+
+
+def first_paint(browser: Browser, url: str) -> tuple[float, float]:
+    """When a browser that has nothing of the dashboard shows the first of it, and its numbers: in
+    ms since the navigation began, the medians of some openings."""
+    paints, numbers = [], []
+    for _ in range(OPENINGS):
+        page = browser.new_page()
+        page.goto(url)
+        page.wait_for_function("/^[0-9]/.test(document.getElementById('all-people').textContent)")
+        numbers.append(float(page.evaluate("performance.now()")))
+        paints.append(float(page.evaluate(FIRST_PAINT)))
+        page.close()
+    return statistics.median(paints), statistics.median(numbers)
+
+
+def task_text(longest: float) -> str:
+    return f"{longest:.0f} ms" if longest else f"none over {LONG_TASK} ms"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-dashboard", description=__doc__)
     parser.add_argument("--sessions", type=int, default=1_000)
+    parser.add_argument("--most", type=int, default=MOST_SESSIONS, help="for the longest task")
     parser.add_argument("--updates", type=int, default=10)
     args = parser.parse_args()
     try:
@@ -236,21 +299,39 @@ def main() -> int:
             )
             started = time.monotonic()
             text, text_read = plain(browser.new_page(), Backend(args.sessions), args.updates)
-            push, read = dashboard(browser.new_page(), Backend(args.sessions), args.updates)
+            cost = dashboard(browser.new_page(), Backend(args.sessions), args.updates)
+            most = dashboard(browser.new_page(), Backend(args.most), args.updates)
+            painted = paint_text(browser)
             browser.close()
     except (UsageError, Error) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{args.sessions:,} sessions, {args.updates} updates each, main-thread CPU per update")
-    for what, cost, baseline in (
+    for what, ms, baseline in (
         ("plain list, every line's text set", text, text),
-        ("dashboard, a version from the socket", push, text),
+        ("dashboard, a version from the socket", cost.push, text),
         ("plain list, all sessions read again", text_read, text_read),
-        ("dashboard, all sessions read again", read, text_read),
+        ("dashboard, all sessions read again", cost.read, text_read),
     ):
-        print(f"  {what:<38}{cost:7.1f} ms   {cost / baseline:5.2f} x plain")
+        print(f"  {what:<38}{ms:7.1f} ms   {ms / baseline:5.2f} x plain")
+    print(f"{args.most:,} sessions, longest task of the main thread (target: {LONG_TASK} ms)")
+    print(f"  {'opening the page':<38}{task_text(most.opening):>10}")
+    print(f"  {'loading and updating the sessions':<38}{task_text(most.updating):>10}")
+    print(painted)
     print(f"  ({time.monotonic() - started:.0f} s)")
     return 0
+
+
+def paint_text(browser: Browser) -> str:
+    try:
+        _, outputs = running_stack(Settings.from_environment())
+    except UsageError as error:
+        return f"First paint: not measured. {error}"
+    paint, numbers = first_paint(browser, outputs["dashboardUrl"])
+    return (
+        f"First paint on the local stack (target: under 1,000 ms): {paint:.0f} ms, "
+        f"with numbers {numbers:.0f} ms"
+    )
 
 
 if __name__ == "__main__":

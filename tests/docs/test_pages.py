@@ -130,3 +130,16 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
             if to in known and to not in reached and to not in found:
                 found.append(to)
     assert {path.name for path in known if path not in reached} == set()
+
+
+def test_a_page_names_no_test_that_is_not_there() -> None:
+    files = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/*.py"))
+    there = set(re.findall(r"^(?:async )?def (test_\w+)", files, re.MULTILINE))
+    named = {
+        (one.name, code)
+        for one in pages()
+        for code, _ in one.codes
+        if re.fullmatch(r"test_\w+", code)
+    }
+    assert len(named) > 20
+    assert {(name, code) for name, code in named if code not in there} == set()

@@ -23,11 +23,13 @@ from playwright.sync_api import (
     Page,
     Request,
     Route,
+    ViewportSize,
     WebSocketRoute,
     expect,
 )
 
 from lab.harness.clients import Api, beat, eventually, path_of
+from local import bench_dashboard
 from local.bundle import Bundler
 from tests.stack.conftest import Stack
 
@@ -581,7 +583,7 @@ def test_the_timeline_is_read_with_keys_over_an_hour_a_day_and_a_week(
     assert watched.complaints == []
 
 
-def test_the_peak_is_marked_on_the_chart_and_said(
+def test_the_peak_is_marked_on_the_chart_and_in_words(
     stack: Stack, api: Api, space: str, watched: Watched
 ) -> None:
     watched.answers(
@@ -1582,6 +1584,9 @@ def test_a_rule_is_added_and_deleted_and_a_message_sent_and_ended(
     summary.focus()
     summary.press("Enter")
     expect(page.locator("#rules-none")).to_be_visible(timeout=8000)
+    rules_none = "No rules yet. Milestone: people reach N. Spike: N× within minutes."
+    expect(page.locator("#rules-none")).to_have_text(rules_none)
+    expect(page.locator("#message-none")).to_contain_text("No active message. ")
 
     rules = page.get_by_test_id("rules").get_by_role("listitem")
     card.get_by_label("Name").fill("rush")
@@ -1662,11 +1667,30 @@ def test_a_person_is_removed_from_the_list_and_the_removal_lifted(
     expect(removals).to_contain_text("spam")
     page.get_by_role("button", name="Lift the removal of user u1").click()
     expect(page.locator("#removals-none")).to_be_visible(timeout=8000)
+    expect(page.locator("#removals-none")).to_contain_text("No one is removed. Use ⋯")
     assert act(api, "GET", f"{path_of(space)}/removals")["removals"] == []
     assert watched.complaints == []
 
 
 # -------------------------------------------------------------------- weight, safety, accessibility
+
+
+def test_the_first_paint_and_long_tasks_are_measured(browser: Browser, stack: Stack) -> None:
+    paint, numbers = bench_dashboard.first_paint(browser, stack.outputs["dashboardUrl"])
+    assert 0 < paint < numbers
+    page = browser.new_page()
+    page.add_init_script(bench_dashboard.OBSERVE_TASKS)
+    page.goto(stack.outputs["origin"] + "/dashboard")
+    page.evaluate("longTasks.splice(0)")
+    page.evaluate("setTimeout(() => { const at = Date.now(); while (Date.now() < at + 120); })")
+    longest: list[float] = []
+
+    def noticed() -> bool:
+        longest.append(page.evaluate(bench_dashboard.TAKE_TASKS))
+        return max(longest) > 100
+
+    eventually(noticed, 10, lambda: longest)
+    page.close()
 
 
 def test_the_whole_page_weighs_less_than_150_kilobytes(stack: Stack, api: Api) -> None:
@@ -1698,9 +1722,26 @@ VIEWS = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.exhaustive)])
+TURNED = (
+    "document.addEventListener('readystatechange', () => { document.documentElement.dir = 'rtl'; })"
+)
+WINDOW: ViewportSize = {"width": 1280, "height": 800}
+# At 200 % zoom a window has half as many pixels, each of them twice as dense.
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "forced-colours": {"forced_colors": "active"},
+    "zoomed": {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
+    "right-to-left": {},
+}
+
+
+@pytest.mark.parametrize(
+    "look",
+    ["light", *(pytest.param(one, marks=pytest.mark.exhaustive) for one in list(LOOKS)[1:])],
+)
 def test_no_view_has_a_barrier_and_each_fits_a_phone(
-    browser: Browser, stack: Stack, api: Api, spaces: Callable[..., str], scheme: Any
+    browser: Browser, stack: Stack, api: Api, spaces: Callable[..., str], look: str
 ) -> None:
     Bundler().install("axe-core")
     space, stream = spaces("axe"), spaces("axe", "stream")
@@ -1713,13 +1754,15 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
     act(api, "PUT", f"{path_of(space)}/alerts/rush", {"type": "milestone", "people": 9})
     act(api, "POST", f"{path_of(space)}/messages", {"text": "Hello", "level": "warning"})
     act(api, "POST", f"{path_of(space)}/removals", {"userId": "gone", "reason": "spam"})
-    context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
-    context.add_init_script(path=Bundler().state / "node_modules" / "axe-core" / "axe.min.js")
-    watched = Watched(context.new_page(), stack.outputs["origin"])
-    watched.watch()
+    watched = open_in_look(browser, stack, look)
     page = watched.page
+    window = page.viewport_size or WINDOW
     page.goto(f"{watched.origin}/dashboard")
     expect(page.get_by_test_id("token-form")).to_be_visible(timeout=10_000)
+    direction = page.evaluate("document.documentElement.dir")
+    assert (direction == "rtl") == (look == "right-to-left")
+    forced = page.evaluate("matchMedia('(forced-colors: active)').matches")
+    assert forced == (look == "forced-colours")
     found = {"sign-in": barriers(page)}
     page.evaluate("document.getElementById('sign-in-issuer').hidden = false")
     found["issuer"] = barriers(page)
@@ -1741,14 +1784,25 @@ def test_no_view_has_a_barrier_and_each_fits_a_phone(
         fits_its_window(page)
         page.evaluate("document.documentElement.dir = 'rtl'")
         fits_its_window(page)
-        page.evaluate("document.documentElement.dir = 'ltr'")
-        page.set_viewport_size({"width": 1280, "height": 800})
+        page.evaluate("dir => { document.documentElement.dir = dir; }", direction)
+        page.set_viewport_size(window)
         found |= barriers_of_what_opens(watched, name)
     page.keyboard.press("?")
     found["keys"] = barriers(page)
-    context.close()
+    page.context.close()
     assert found == {name: [] for name in found}
     assert [words for words in watched.complaints if not NETWORK_NOISE.match(words)] == []
+
+
+def open_in_look(browser: Browser, stack: Stack, look: str) -> Watched:
+    """A page with axe-core that looks so."""
+    context = browser.new_context(**{"viewport": WINDOW, "reduced_motion": "reduce", **LOOKS[look]})
+    if look == "right-to-left":
+        context.add_init_script(TURNED)
+    context.add_init_script(path=Bundler().state / "node_modules" / "axe-core" / "axe.min.js")
+    watched = Watched(context.new_page(), stack.outputs["origin"])
+    watched.watch()
+    return watched
 
 
 def barriers_of_what_opens(watched: Watched, view: str) -> dict[str, list[str]]:

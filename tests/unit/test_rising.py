@@ -25,7 +25,8 @@ for (const [minutes, pages] of seen ?? []) {
 }
 const since = found?.since == null ? null : found.since / 60_000;
 const pages = found?.values.map(({ value, people, before }) => [value, before, people]);
-console.log(JSON.stringify({ usual: seen ? '' : aboveUsual(people, usual), since, pages, kept: kept.length }));
+const note = seen ? '' : aboveUsual(people, usual);
+console.log(JSON.stringify({ usual: note, since, pages, kept: kept.length }));
 """
 
 
@@ -48,7 +49,7 @@ def usual(low: float, median: float, high: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("people", "known", "said"),
+    ("people", "known", "note"),
     [
         (23, usual(8, 10, 12), "↑ 2.3× usual"),
         (15, usual(8, 10, 14), "↑ 1.5× usual"),
@@ -60,10 +61,10 @@ def usual(low: float, median: float, high: float) -> dict[str, float]:
         (90, None, ""),  # too few weeks are known
     ],
 )
-def test_a_space_is_above_what_is_usual_or_nothing_is_said(
-    people: int, known: dict[str, float] | None, said: str
+def test_a_space_is_above_what_is_usual_or_has_no_note(
+    people: int, known: dict[str, float] | None, note: str
 ) -> None:
-    assert decided(people=people, usual=known)["usual"] == said
+    assert decided(people=people, usual=known)["usual"] == note
 
 
 def test_pages_rise_since_ten_minutes_ago_once_five_are_known() -> None:

@@ -53,7 +53,7 @@ async function loadTitles() {
 // Due once per quarter of an hour and space.
 const refreshUsual = reading('spaces', 'usual', loadUsual, () => 10 * SECOND);
 
-/** What is usual now in the largest spaces of the list. Without it nothing is said. */
+/** What is usual now in the largest spaces of the list. Without it, nothing is shown. */
 async function loadUsual() {
   const { signal } = server.scope;
   const largest = fitting().filter(({ people }) => people >= FEWEST);
