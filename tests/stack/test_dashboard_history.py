@@ -295,7 +295,7 @@ def test_spaces_above_their_usual_are_named_and_those_without_weeks_are_not(
         return row.get_by_test_id("rise").inner_text(), f"↑ {times:g}× usual"
 
     expect(row).to_contain_text("50", timeout=15_000)
-    eventually(lambda: len(set(shown())) == 1, 20, shown)
+    eventually(lambda: len(set(shown())) == 1, 40, shown)
     expect(row.get_by_test_id("rise")).to_have_attribute("title", re.compile("half of 4 weeks"))
 
     with page.expect_response(re.compile(r"/history\?.*usual=true"), timeout=20_000):
