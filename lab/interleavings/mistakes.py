@@ -37,19 +37,19 @@ def made(mutant: Mutant) -> Iterator[None]:
     # Compiled like this module: its annotations are not evaluated there, either.
     exec(compile(code, mutant.at, "exec"), vars(module), made_here)  # noqa: S102 - our own code
     old, new = inspect.getattr_static(owner, name), made_here[name]
-    # Other modules may have imported a function by its name.
-    users = [
-        one
-        for one in (*sys.modules.values(), owner)
-        if getattr(one, "__dict__", {}).get(name) is old
-    ]
-    for one in users:
-        setattr(one, name, new)
+    _replace(owner, name, old, new)
     try:
         yield
     finally:
-        for one in users:
-            setattr(one, name, old)
+        _replace(owner, name, new, old)
+
+
+def _replace(owner: Any, name: str, old: Any, new: Any) -> None:
+    """Replace a function where it is defined, and in modules that have imported it by its name:
+    some do so while a mutation is made, and must not keep it."""
+    for one in (*sys.modules.values(), owner):
+        if getattr(one, "__dict__", {}).get(name) is old:
+            setattr(one, name, new)
 
 
 SHOWN_BY = {
