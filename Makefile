@@ -10,7 +10,7 @@ export ROLL_UPS ?= on
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token deploy-local docs picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes bench-latency accuracy mutants units load build package release sam-local-image model interleavings story soak test-quick test test-exhaustive test-moved check lock audit-dependencies clean dev stack python
+.PHONY: help run demo token deploy-local docs picture bench-dashboard bench-cost bench-check bench-beat bench-cold-start bench-fanout bench-sizes bench-latency accuracy mutants units load build package release sam-local-image model conformance caught interleavings story soak test-quick test test-exhaustive test-moved check lock audit-dependencies clean dev stack python
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do printf '  %-20s%s\n' "$$target" "$$what"; done
@@ -83,6 +83,12 @@ sam-local-image: dev ## the image that `sam local` runs functions in, or a stand
 
 model: dev ## every state of a model of the pipeline, and whether it misses a mistake (ARGS=--small)
 	@exec $(TOOLS)/python -m lab.model $(ARGS)
+
+conformance: dev ## whether the model accepts what the real code does, and refuses mutations (ARGS=--traces)
+	@exec $(TOOLS)/python -m lab.model.conformance $(ARGS)
+
+caught: dev ## a table of what notices which mutation: tests, interleavings, conformance, model (ARGS: words of names)
+	@exec $(TOOLS)/python -m lab.caught $(ARGS)
 
 interleavings: dev ## every order of AWS calls of the real handlers in small scenes (ARGS: words of names)
 	@exec $(TOOLS)/python -m lab.interleavings $(ARGS)

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,7 @@ _FAN_OUT = "tests/handlers/test_fan_out.py::"
 _BACKLOG = "tests/handlers/test_backlog.py::"
 _BEATS = "tests/handlers/test_beats.py::"
 _BETWEEN = "tests/handlers/test_interleavings.py::"
+_ORDERS = "tests/simulator/test_interleavings.py::test_nothing_is_wrong_in_any_order"
 _ERASURES = "tests/handlers/test_erasures.py::test_"
 _CLEANUP = "tests/handlers/test_cleanup.py::"
 _RETURNS = "tests/handlers/test_returns.py::"
@@ -257,6 +259,13 @@ MUTANTS = [
         "STEADY_MARGIN = 5 * SECOND",
         "STEADY_MARGIN = 0",
         (_BEATS + "test_a_beat_with_little_lease_left_is_recounted",),
+    ),
+    Mutant(
+        "margin: a beat after its lease is steady",
+        "model.session:after_beat",
+        "old.facts == facts and old.expires_at > now + STEADY_MARGIN",
+        "old.facts == facts",
+        _UNIT,
     ),
     Mutant(
         "margin: 5 s exactly is steady, as decided",
@@ -1006,6 +1015,23 @@ MUTANTS = [
         (_BETWEEN + "test_a_version_that_a_greeting_contained_is_not_sent_after_it",),
     ),
     Mutant(
+        "greeting: reads the version before it subscribes",
+        "usecases.socket:Greeter.greet",
+        "self.subscriptions.add(",
+        "headcount = self.headcounts.get(feed.topic)\n        self.subscriptions.add(",
+        (_BETWEEN + "test_a_version_published_just_before_a_dashboard_subscribes_is_its_first",),
+        edits=(("headcount = self.headcounts.get(feed.topic)", ""),),
+    ),
+    Mutant(
+        "greeting: marked before it is sent",
+        "usecases.socket:Greeter.greet",
+        "send(to_frame(frame_of(self.forms, feed.form, headcount, self.clock())))",
+        "self.subscriptions.mark_greeted(feed.topic, connection, headcount.version)\n"
+        "        send(to_frame(frame_of(self.forms, feed.form, headcount, self.clock())))",
+        (_ORDERS,),
+        edits=(("self.subscriptions.mark_greeted(feed.topic, connection, headcount.version)", ""),),
+    ),
+    Mutant(
         "greeting: an outdated version is the first for a new dashboard",
         "usecases.publish:Publisher._due_subscribers",
         "if (waiting or ahead) and self._is_over(headcount):",
@@ -1248,6 +1274,13 @@ MUTANTS = [
         "if pace - since <= PACE and audience and self._is_behind(old, since):",
         "if False:",
         (_BACKLOG + "test_chunks_do_not_get_overdue_and_the_last_number_is_sent",),
+    ),
+    Mutant(
+        "audit: nothing has ever drifted",
+        "usecases.audit:SpaceAudit.drifted",
+        "if self._is_moving:",
+        "if True:",
+        ("tests/handlers/test_drift.py",),
     ),
     Mutant(
         "audit: a space that waits for the fan-out has drifted",
@@ -1795,6 +1828,13 @@ MUTANTS = [
         (f"{_DIRECT}publish_waits_for_the_process_that_is_sending",),
     ),
     Mutant(
+        "fence: a version is marked as sent before it is",
+        "usecases.publish:Publisher._send",
+        "delivered = self.send(headcount, cause, until=until)",
+        "self._note_sent(headcount)\n        delivered = self.send(headcount, cause, until=until)",
+        (f"{_DIRECT}a_version_whose_process_died_before_sending_it_is_sent_before_the_next",),
+    ),
+    Mutant(
         "fence: a version that died unsent is skipped",
         "usecases.publish:Publisher._sent",
         "self._send(last, until=until)",
@@ -2313,8 +2353,9 @@ def _judge(mutant: Mutant, trees: Queue[Path], red_before: list[str]) -> Verdict
     return Verdict(mutant, red[0] if red else None, trouble, time.monotonic() - start)
 
 
-def run(mutants: list[Mutant]) -> bool:
-    """Try all mutations and print a table; whether every one was caught."""
+def judged(mutants: list[Mutant], red: list[str]) -> Iterator[Verdict]:
+    """Try mutations. ``red``: takes the tests that fail without any, which are left out. Raises
+    RuntimeError if they can't be run."""
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(WORKERS) as pool:
         trees: Queue[Path] = Queue()
         for number in range(WORKERS):
@@ -2322,24 +2363,32 @@ def run(mutants: list[Mutant]) -> bool:
         named = sorted({test for mutant in mutants for test in mutant.tests})
         tests = tuple(test for test in named if is_there(test))
         tree = trees.get()
-        red, trouble = _tested(tree, tests, limit=_LIMIT_OF_ALL)
+        failed, trouble = _tested(tree, tests, limit=_LIMIT_OF_ALL)
+        red += failed
         trees.put(tree)
         for one in red:
             print(f"fails without any mutation, and is left out: {one}", file=sys.stderr)
         if trouble:
-            print((tree / _LOG).read_text(), trouble, sep="\n", file=sys.stderr)
-            return False
-        print("| mutation | caught by | s |\n|---|---|--:|", flush=True)
-        bad = 0
-        for verdict in pool.map(lambda mutant: _judge(mutant, trees, red), mutants):
-            result = verdict.caught_by or f"**{verdict.trouble or 'SURVIVES'}**"
-            bad += verdict.caught_by is None or verdict.trouble is not None
-            print(f"| {verdict.mutant.name} | {result} | {verdict.seconds:.1f} |", flush=True)
+            print((tree / _LOG).read_text(), file=sys.stderr)
+            raise RuntimeError(trouble)
+        yield from pool.map(lambda mutant: _judge(mutant, trees, red), mutants)
+
+
+def run(mutants: list[Mutant]) -> bool:
+    """Try all mutations and print a table; whether every one was caught."""
+    red: list[str] = []
+    bad = 0
+    for number, verdict in enumerate(judged(mutants, red)):
+        if not number:
+            print("| mutation | caught by | s |\n|---|---|--:|")
+        result = verdict.caught_by or f"**{verdict.trouble or 'SURVIVES'}**"
+        bad += verdict.caught_by is None or verdict.trouble is not None
+        print(f"| {verdict.mutant.name} | {result} | {verdict.seconds:.1f} |", flush=True)
     print(f"\n{len(mutants) - bad} of {len(mutants)} mutations caught")
     return not bad and not red
 
 
-def _preload() -> None:
+def preload() -> None:
     """Import packages that the tests need and no mutation changes; each run forks this process."""
     import boto3
     import hypothesis
@@ -2354,7 +2403,7 @@ def _preload() -> None:
 def main(words: list[str]) -> int:
     """Try the mutations whose names contain one of the words, or all."""
     chosen = [one for one in MUTANTS if not words or any(word in one.name for word in words)]
-    _preload()
+    preload()
     return 0 if run(chosen) else 1
 
 

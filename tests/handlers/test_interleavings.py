@@ -111,6 +111,26 @@ def test_a_version_that_a_greeting_contained_is_not_sent_after_it(memory_world: 
     assert world.versions("c1") == [2]
 
 
+def test_a_version_published_just_before_a_dashboard_subscribes_is_its_first(
+    memory_world: World,
+) -> None:
+    world = memory_world
+    world.stream_alone()
+    world.publish(join_and_count(world, "s1"))
+    world.clock.advance(2)
+    batch = join_and_count(world, "s2")
+    world.connect("c1")
+
+    def publish() -> None:
+        world.publish(batch)
+
+    table = world.tables["subscriptions"].name
+    with world.engine.interrupted("PutItem", table, publish) as interruptions:
+        world.send("c1", {"action": "subscribe", "space": SITE})
+    assert interruptions
+    assert world.versions("c1") == [2]
+
+
 def test_a_version_waits_for_a_greeting_that_is_on_its_way(memory_world: World) -> None:
     world = memory_world
     world.stream_alone()
