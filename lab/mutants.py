@@ -128,6 +128,7 @@ _FAN_OUT = "tests/handlers/test_fan_out.py::"
 _BACKLOG = "tests/handlers/test_backlog.py::"
 _BEATS = "tests/handlers/test_beats.py::"
 _BETWEEN = "tests/handlers/test_interleavings.py::"
+_DRIFT = "tests/handlers/test_drift.py::"
 _ORDERS = "tests/simulator/test_interleavings.py::test_nothing_is_wrong_in_any_order"
 _ERASURES = "tests/handlers/test_erasures.py::test_"
 _CLEANUP = "tests/handlers/test_cleanup.py::"
@@ -1280,7 +1281,7 @@ MUTANTS = [
         "usecases.audit:SpaceAudit.drifted",
         "if self._is_moving:",
         "if True:",
-        ("tests/handlers/test_drift.py",),
+        (_DRIFT + "test_a_lost_batch_is_on_its_way_at_first_and_drift_at_the_next_sweep",),
     ),
     Mutant(
         "audit: a space that waits for the fan-out has drifted",

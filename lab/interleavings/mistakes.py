@@ -37,6 +37,8 @@ def made(mutant: Mutant) -> Iterator[None]:
     # Compiled like this module: its annotations are not evaluated there, either.
     exec(compile(code, mutant.at, "exec"), vars(module), made_here)  # noqa: S102 - our own code
     old, new = inspect.getattr_static(owner, name), made_here[name]
+    if hasattr(new, "__set_name__"):  # a class calls it, but not for what it is given later
+        new.__set_name__(owner, name)
     _replace(owner, name, old, new)
     try:
         yield

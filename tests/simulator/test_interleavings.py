@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from headcount.model import session
 
 from lab.interleavings.__main__ import mutations, table
-from lab.interleavings.mistakes import BY_NAME, SHOWN_BY, Found, find
+from lab.interleavings.mistakes import BY_NAME, SHOWN_BY, Found, find, made
 from lab.interleavings.reduction import EVERYTHING, TIME, Access, Mode, conflict, explore
 from lab.interleavings.scenes import SCENES, Result, run
 from lab.interleavings.stage import Stage
@@ -143,6 +147,18 @@ def test_each_scene_shows_a_mutation(name: str) -> None:
     found = find(SHOWN_BY[name][0], BY_SCENE[name])
     assert found.wrong
     assert found.calls or found.runs == 0
+
+
+def test_a_module_that_is_imported_while_a_mutation_is_made_does_not_keep_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before: Any = session.after_beat
+    module = SimpleNamespace()
+    with made(BY_NAME["order: a late beat is taken, as decided"]):
+        module.after_beat = session.after_beat
+        assert module.after_beat is not before
+        monkeypatch.setitem(sys.modules, "imported_meanwhile", module)
+    assert module.after_beat is before
 
 
 def test_each_scene_has_a_mutation_to_show_which_a_test_catches_too() -> None:
