@@ -3,7 +3,7 @@
 Takes the mutations of the code that ``lab.interleavings`` and ``lab.model.conformance`` plant, and
 those that break what the model can leave out. Of each it prints whether one of its tests fails, the
 first scene that goes wrong within a hundred interleavings, the first scene of which the model
-refuses one of forty traces, and the condition that the mutation breaks, if the model notices when
+refuses one of thirty traces, and the condition that the mutation breaks, if the model notices when
 it is left out there.
 
 make caught
@@ -44,7 +44,7 @@ streams hand over late records, and that a queue keeps a chunk until it is handl
 MUTATIONS = sorted(
     {one for each in (*SHOWN_BY.values(), *REFUSED.values()) for one in each} | CONDITIONS.keys()
 )
-_ORDERS, _TRACES = 100, range(40)  # of each scene, if it shows nothing
+_ORDERS, _TRACES = 100, range(30)  # of each scene, if it shows nothing
 
 
 def in_tests(verdict: Verdict) -> str:

@@ -24,6 +24,7 @@ BY_SCENE = {kind.scene.name: kind for kind in KINDS}
 JOINS = BY_SCENE["one leaves, one joins, one dashboard"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=BY_SCENE)
 def test_the_model_accepts_what_the_code_does(kind: Kind) -> None:
     result = follow(kind, range(8))
@@ -32,6 +33,7 @@ def test_the_model_accepts_what_the_code_does(kind: Kind) -> None:
     assert result.events > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", [name for name, planted in REFUSED.items() if planted])
 def test_the_model_refuses_what_a_mutation_does(scene: str) -> None:
     kind, mutation = BY_SCENE[scene], REFUSED[scene][0]
