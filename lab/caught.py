@@ -16,15 +16,15 @@ import argparse
 import logging
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
-from lab.interleavings.mistakes import BY_NAME, SHOWN_BY, find
+from lab.interleavings.mistakes import SHOWN_BY, find
 from lab.interleavings.scenes import SCENES
 from lab.model import scenes as model
 from lab.model.conformance import KINDS, REFUSED, follow
-from lab.mutants import Verdict, judged, preload
 
 CONDITIONS = {
     "order: a late beat is taken, as decided": "messages are ordered",
@@ -47,11 +47,17 @@ MUTATIONS = sorted(
 _ORDERS, _TRACES = 100, range(30)  # of each scene, if it shows nothing
 
 
-def in_tests(verdict: Verdict) -> str:
-    """Whether a test fails; ``make mutants`` prints which."""
-    if verdict.trouble:
-        raise RuntimeError(f"{verdict.mutant.name}: {verdict.trouble}")
-    return "yes" if verdict.caught_by else ""
+def in_tests(mutations: Sequence[str]) -> dict[str, str]:
+    """Of which a test fails. In a process of its own: this one has imported what they change."""
+    command = [sys.executable, "-m", "lab.mutants", *mutations]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    return noticed_by_tests(done.stdout)
+
+
+def noticed_by_tests(printed: str) -> dict[str, str]:
+    """What ``lab.mutants`` printed: a row for each mutation, in which anything bold is bad."""
+    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")]
+    return {row[0].removeprefix("| "): "" if row[1].startswith("**") else "yes" for row in rows}
 
 
 def in_interleavings(mutation: str) -> str:
@@ -83,7 +89,7 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def main() -> int:
-    """Print the table; 1 if nothing noticed a mutation, or a test fails without any."""
+    """Print the table; 1 if no test notices a mutation."""
     parser = argparse.ArgumentParser(description="Print which mutation is noticed by what.")
     parser.add_argument("words", nargs="*", help="only mutations whose name contains one of them")
     words = parser.parse_args().words
@@ -91,18 +97,20 @@ def main() -> int:
     if not names:
         parser.error(f"no mutation has one of these in its name: {', '.join(words)}")
     began = time.monotonic()
-    preload()
-    red: list[str] = []
-    by_tests = list(map(in_tests, judged([BY_NAME[one] for one in names], red)))
+    tested = in_tests(names)
+    if missing := [one for one in names if one not in tested]:
+        raise RuntimeError(f"no tests ran for: {', '.join(missing)}")
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         others = [
             pool.map_async(look, names, chunksize=1)
             for look in (in_interleavings, in_traces, in_model)
         ]
-        rows = list(zip(names, by_tests, *(one.get() for one in others), strict=True))
+        rows = list(
+            zip(names, (tested[one] for one in names), *(one.get() for one in others), strict=True)
+        )
     print(table(rows), end="\n\n")
     print(f"{time.monotonic() - began:.0f} s on {os.cpu_count()} cores")
-    return 1 if red or not all(any(row[1:]) for row in rows) else 0
+    return 0 if all(tested[one] for one in names) else 1
 
 
 if __name__ == "__main__":

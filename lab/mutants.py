@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -2354,9 +2353,8 @@ def _judge(mutant: Mutant, trees: Queue[Path], red_before: list[str]) -> Verdict
     return Verdict(mutant, red[0] if red else None, trouble, time.monotonic() - start)
 
 
-def judged(mutants: list[Mutant], red: list[str]) -> Iterator[Verdict]:
-    """Try mutations. ``red``: takes the tests that fail without any, which are left out. Raises
-    RuntimeError if they can't be run."""
+def run(mutants: list[Mutant]) -> bool:
+    """Try all mutations and print a table; whether every one was caught."""
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(WORKERS) as pool:
         trees: Queue[Path] = Queue()
         for number in range(WORKERS):
@@ -2364,32 +2362,24 @@ def judged(mutants: list[Mutant], red: list[str]) -> Iterator[Verdict]:
         named = sorted({test for mutant in mutants for test in mutant.tests})
         tests = tuple(test for test in named if is_there(test))
         tree = trees.get()
-        failed, trouble = _tested(tree, tests, limit=_LIMIT_OF_ALL)
-        red += failed
+        red, trouble = _tested(tree, tests, limit=_LIMIT_OF_ALL)
         trees.put(tree)
         for one in red:
             print(f"fails without any mutation, and is left out: {one}", file=sys.stderr)
         if trouble:
-            print((tree / _LOG).read_text(), file=sys.stderr)
-            raise RuntimeError(trouble)
-        yield from pool.map(lambda mutant: _judge(mutant, trees, red), mutants)
-
-
-def run(mutants: list[Mutant]) -> bool:
-    """Try all mutations and print a table; whether every one was caught."""
-    red: list[str] = []
-    bad = 0
-    for number, verdict in enumerate(judged(mutants, red)):
-        if not number:
-            print("| mutation | caught by | s |\n|---|---|--:|")
-        result = verdict.caught_by or f"**{verdict.trouble or 'SURVIVES'}**"
-        bad += verdict.caught_by is None or verdict.trouble is not None
-        print(f"| {verdict.mutant.name} | {result} | {verdict.seconds:.1f} |", flush=True)
+            print((tree / _LOG).read_text(), trouble, sep="\n", file=sys.stderr)
+            return False
+        print("| mutation | caught by | s |\n|---|---|--:|", flush=True)
+        bad = 0
+        for verdict in pool.map(lambda mutant: _judge(mutant, trees, red), mutants):
+            result = verdict.caught_by or f"**{verdict.trouble or 'SURVIVES'}**"
+            bad += verdict.caught_by is None or verdict.trouble is not None
+            print(f"| {verdict.mutant.name} | {result} | {verdict.seconds:.1f} |", flush=True)
     print(f"\n{len(mutants) - bad} of {len(mutants)} mutations caught")
     return not bad and not red
 
 
-def preload() -> None:
+def _preload() -> None:
     """Import packages that the tests need and no mutation changes; each run forks this process."""
     import boto3
     import hypothesis
@@ -2404,7 +2394,7 @@ def preload() -> None:
 def main(words: list[str]) -> int:
     """Try the mutations whose names contain one of the words, or all."""
     chosen = [one for one in MUTANTS if not words or any(word in one.name for word in words)]
-    preload()
+    _preload()
     return 0 if run(chosen) else 1
 
 

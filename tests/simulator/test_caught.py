@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from lab.caught import CONDITIONS, MUTATIONS, in_interleavings, in_tests, in_traces, table
+from lab.caught import CONDITIONS, MUTATIONS, in_interleavings, in_traces, noticed_by_tests, table
 from lab.interleavings.mistakes import BY_NAME, SHOWN_BY
 from lab.model.conformance import REFUSED
 from lab.model.scenes import MISTAKES
-from lab.mutants import Verdict
 
 
 def test_each_condition_that_is_code_of_ours_has_a_mutation() -> None:
@@ -32,9 +29,7 @@ def test_what_does_not_notice_a_mutation_has_a_dash() -> None:
     assert "| one | yes | - | a scene | - |" in table([("one", "yes", "", "a scene", "")])
 
 
-def test_a_mutation_that_survives_is_not_tested_and_one_that_cannot_be_made_an_error() -> None:
-    mutant = BY_NAME[MUTATIONS[0]]
-    assert in_tests(Verdict(mutant, "test_flow.py::test_it", None, 1)) == "yes"
-    assert in_tests(Verdict(mutant, None, None, 1)) == ""
-    with pytest.raises(RuntimeError, match="no test ran"):
-        in_tests(Verdict(mutant, None, "no test ran", 1))
+def test_what_the_tests_notice_is_read_from_their_table() -> None:
+    rows = "| mutation | caught by | s |\n|---|---|--:|\n| a: one | test_a.py::test_it[b] | 1.0 |"
+    noticed = noticed_by_tests(f"{rows}\n| b: two | **SURVIVES** | 2.0 |\n\n1 of 2 caught")
+    assert noticed == {"mutation": "yes", "a: one": "yes", "b: two": ""}
