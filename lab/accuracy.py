@@ -59,6 +59,8 @@ many as on average."""
 UNSEEN = 10 * MINUTE
 """The beginning of a schedule, which is not judged: everybody comes at once."""
 JUDGED = 20 * MINUTE
+_SEEN_AFTER = 16 * SECOND
+"""A recount so long after an end has surely seen it."""
 DELETED_AFTER = 5 * MINUTE
 """How long a recount still reads the row of an ended visit."""
 
@@ -160,8 +162,9 @@ class Schedule:
         self._ended: list[VisitDuration] = []  # since the last recount
         self._deleted: list[int] = []  # when rows that still are read will be gone
         self._changes = 0  # joins and leaves since the last recount
-        self._away = 0  # pages that closed since then
-        self._few = -1  # so many of both may wait
+        self._came: set[int] = set()  # who joined since then
+        self._went: dict[int, int] = {}  # who left since then, and when they stop counting
+        self._few = -1  # so many of either may wait
         self._rush = False
         self._due: int | None = None
         self._until = 0  # the last page that closed counts until then
@@ -233,7 +236,7 @@ class Schedule:
         """A join is stored."""
         self.stored += 1
         self.rows += 1
-        self._changed()
+        self._changed(came=one)
         if one.crashes:  # all others leave before their lease is over, whenever they beat
             self._beat(one)
 
@@ -268,7 +271,7 @@ class Schedule:
         """A leave of a page that may come back: it counts for a moment longer."""
         one.expires = self.now + RETURN_GRACE
         self._at(one.expires, partial(self._expire, one))
-        self._changed(until=one.expires)
+        self._changed(until=one.expires, went=one)
 
     def _expire(self, one: _Session) -> None:
         self.stored -= 1
@@ -284,21 +287,28 @@ class Schedule:
             mark = (2 * one.number + one.crashes).to_bytes(3, "big")
             self._ended.append(VisitDuration(at // SECOND, mark, seconds))
             self._deleted.append(self.now + DELETED_AFTER)
-            self._changed()
+            self._changed(went=one)
         self._to_sweep.clear()
 
-    def _changed(self, until: int = 0) -> None:
+    def _changed(
+        self, until: int = 0, came: _Session | None = None, went: _Session | None = None
+    ) -> None:
         """The stream tells ``count``, a while later."""
-        self._at(self.now + self._hop("stream"), partial(self._count, until))
+        self._at(self.now + self._hop("stream"), partial(self._count, until, came, went))
 
-    def _count(self, until: int) -> None:
+    def _count(
+        self, until: int, came: _Session | None = None, went: _Session | None = None
+    ) -> None:
         """Recount now, soon, or by the queue: as ``Counter`` decides."""
         self._changes += until == 0
-        self._away += until > 0
+        if came is not None:
+            self._came.add(came.number)
+        if went is not None and went.expires > self.counted_at - _SEEN_AFTER:
+            self._went[went.number] = max(self.now, until)
         self._until = max(self._until, until)
         crowded = self._rush or (self.version and self._changes >= crowding(self.rows))
         at = due_after(self.paid_until, pace(self.rows)) if self.version else 0
-        if self._changes + self._away <= self._few:
+        if max(len(self._came), len(self._went)) <= self._few:
             at = self.counted_at + pace(self.rows, facets=True, unheard=True)
         if crowded:
             at = min(at, self.counted_at + CROWD_PACE)
@@ -322,7 +332,9 @@ class Schedule:
         self.rows = self.stored + len(self._to_sweep) + len(self._deleted)
         soon = self.version and self.now - self.counted_at <= 2 * CROWD_PACE
         self._rush = bool(soon and self._changes >= crowding(self.rows))
-        self._changes = self._away = 0
+        self._changes = 0
+        self._came.clear()
+        self._went = {one: until for one, until in self._went.items() if until > self.now}
         unheard = self.stored > ATTENTIVE
         self._few = few(self.stored, self.kind.accuracy) if unheard else -1
         self.version += 1

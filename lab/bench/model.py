@@ -7,6 +7,7 @@ pace, the batching window and the rate of changes.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable
@@ -114,6 +115,10 @@ def _played(rows: int, people: float, facets: float, delay: float) -> Rhythm:
     window = source["MaximumBatchingWindowInSeconds"]
     chance = random.Random(1)  # noqa: S311 - a script, not a secret
     before = [agenda.now]
+    numbers = itertools.count()
+
+    def change(*, joins: bool) -> Any:
+        return _Change(Write.JOIN if joins else Write.CHANGE, str(next(numbers)))
 
     def wake() -> None:
         """Handle the changes of a window."""
@@ -122,10 +127,10 @@ def _played(rows: int, people: float, facets: float, delay: float) -> Rhythm:
 
     def count() -> None:
         passed, before[0] = (agenda.now - before[0]) / SECOND, agenda.now
-        changes = [_change(chance.random() < people / (people + facets))]  # what woke it
+        changes = [change(joins=chance.random() < people / (people + facets))]  # what woke it
         at = chance.expovariate(people) if people else math.inf
         while at < min(passed, window + delay):  # and those who came meanwhile
-            changes.append(_change(True))
+            changes.append(change(joins=True))
             at += chance.expovariate(people)
         counter.count(changes)
         rest()
@@ -146,16 +151,14 @@ class _Change:
     """A change with the fields that the counter reads."""
 
     write: Write
-    id: str = ""
+    id: str
     space: str = SITE
     shard: int = 0
     visit: str = ""
     ended: bool = False
     away: bool = False
-
-
-def _change(people: bool) -> Any:
-    return _Change(Write.JOIN if people else Write.CHANGE)
+    moved_at: None = None
+    formerly: tuple[()] = ()
 
 
 def joins_look_into(shards: int) -> int:

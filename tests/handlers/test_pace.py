@@ -511,7 +511,9 @@ def test_a_crowds_versions_are_as_far_apart_as_they_may_however_long_it_takes_to
 UNHEARD_DUE = UNHEARD_PACE // SECOND - 1
 """Seconds from a test's start until the large space is due, if nobody hears of it."""
 FEW = LARGE // 100
-"""So many may join and leave meanwhile."""
+"""So many may join meanwhile, and as many leave."""
+WRITTEN_WITHIN = 15
+"""Seconds after which a recount has surely seen a write."""
 
 
 @pytest.fixture
@@ -537,16 +539,81 @@ def test_what_nobody_hears_of_waits_longer(unheard: World) -> None:
     assert unheard.people() == LARGE + 1
 
 
-def test_more_than_a_hundredth_that_joined_and_left_are_too_many_to_wait(unheard: World) -> None:
-    for number in range(FEW - 1):
+@pytest.mark.parametrize("leaves", [False, True])
+def test_more_than_a_hundredth_that_joined_or_left_are_too_many_to_wait(
+    unheard: World, *, leaves: bool
+) -> None:
+    for number in range(FEW):
         unheard.beat(f"new{number}")
+        unheard.leave(f"s{number}")
         count(unheard)
-    unheard.leave("new0")
-    count(unheard)
     assert unheard.queue.delays == [UNHEARD_DUE]
-    unheard.beat("one-more")
+    _ = unheard.leave("s100") if leaves else unheard.beat("one-more")
     count(unheard)
     assert unheard.queue.delays == [UNHEARD_DUE, DUE]
+
+
+def test_those_of_a_batch_that_comes_twice_are_as_many_as_before(unheard: World) -> None:
+    for number in range(FEW):
+        unheard.beat(f"new{number}")
+        unheard.leave(f"s{number}")
+    batch = unheard.filtered("count")
+    for _ in range(3):
+        unheard.count(batch)
+    assert unheard.queue.delays == [UNHEARD_DUE]
+
+
+def test_who_signs_in_comes_and_goes(unheard: World) -> None:
+    for number in range(FEW):
+        unheard.beat(f"s{number}", userId=f"ada{number}")
+        count(unheard)
+    assert unheard.queue.delays == [UNHEARD_DUE]
+    unheard.beat("s100", userId="ben")
+    count(unheard)
+    assert unheard.queue.delays == [UNHEARD_DUE, DUE]
+
+
+def test_who_may_be_back_when_a_shard_is_recounted_is_one_who_goes_after_it(
+    unheard: World,
+) -> None:
+    unheard.clock.advance(UNHEARD_PACE / SECOND)
+    for number in range(FEW):
+        unheard.leave(f"s{number}", mayReturn=True)
+    unheard.beat("new")
+    before = recounts(unheard)
+    count(unheard)
+    assert recounts(unheard) == before + 1
+    unheard.leave("s100")
+    count(unheard)
+    assert recounts(unheard) == before + 2
+
+
+def test_the_end_of_a_visit_that_is_counted_no_more_may_wait(unheard: World) -> None:
+    for number in range(FEW + 1):
+        unheard.leave(f"s{number}", mayReturn=True)
+    count(unheard)
+    unheard.clock.advance(WRITTEN_WITHIN + 1)
+    unheard.services("cleanup").recounter.recount(SITE, 0)
+    unheard.queue.delays.clear()
+    unheard.sweep()
+    count(unheard)
+    assert unheard.people() == LARGE
+    assert unheard.queue.delays == [UNHEARD_PACE // SECOND]
+
+
+@pytest.mark.parametrize(("seconds", "due"), [(0.5, PACE), (1.5, UNHEARD_PACE // SECOND)])
+def test_who_came_just_before_another_process_counted_may_be_missing_there(
+    unheard: World, seconds: float, due: int
+) -> None:
+    for number in range(FEW):
+        unheard.beat(f"new{number}")
+    count(unheard)
+    unheard.clock.advance(seconds)
+    unheard.services("cleanup").recounter.recount(SITE, 0)
+    unheard.services("count").counter.deferred.clear()
+    unheard.beat("one-more")
+    count(unheard)
+    assert unheard.queue.delays[1:] == [due]
 
 
 def test_pages_that_closed_are_some_of_them(unheard: World) -> None:

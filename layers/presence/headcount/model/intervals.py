@@ -144,8 +144,8 @@ def by_size(sessions: int) -> int:
 
 
 def few(sessions: int, accuracy: float) -> int:
-    """How many joins and leaves may wait for ``UNHEARD_PACE``, in a space whose numbers may differ
-    by so many percent from who is there."""
+    """How many joins, and how many leaves, may wait for ``UNHEARD_PACE``, in a space whose numbers
+    may differ by so many percent from who is there."""
     return max(1, math.floor(sessions * accuracy / 100))
 
 
@@ -178,8 +178,8 @@ def _late(kind: Kind, crowd: Crowd, now: int) -> float:
     rate = crowd.ends.visits / _seconds_known(crowd, now)
     if not rate or crowd.sessions <= ATTENTIVE:
         return rate * _DELAY
-    # While nobody hears of them: as many come as leave, until they are too many to wait.
-    until_many = few(crowd.sessions, kind.accuracy) / (2 * rate)
+    # While nobody hears of them: as many come as leave, until either are too many to wait.
+    until_many = few(crowd.sessions, kind.accuracy) / rate
     return rate * max(_DELAY, min(UNHEARD_PACE / SECOND, until_many) / 2 + 0.5)
 
 

@@ -23,7 +23,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -74,6 +74,8 @@ _ROWS_A_SECOND = 20_000
 _WRITTEN_WITHIN = 15 * SECOND
 """Steps begin so long before the recount before: what began or ended then may have been written
 after it. A write takes so long at most, with all of its tries."""
+_GONE_WITHIN = RETURN_GRACE + CLOCKS_DIFFER
+"""Who is away stops counting within this time; a later end can only come from a wrong clock."""
 _LONGEST_LEAD = CROWD_PACE // 2
 """How long before its version is due a recount begins, at most: it takes about as long as the last
 one did."""
@@ -262,23 +264,56 @@ class ShardBatch:
 
 @dataclass(slots=True)
 class _Traffic:
-    """What a process knows of a shard: its last count's version and rows, the joins and leaves
-    since then, whether they were many before it, too, how long the recount took, whether a
-    dashboard watched its last version (None: not known), and how many may come and go unheard."""
+    """What a process knows of a shard: its last count's version, time and rows, the joins and
+    leaves since then, whether they were many before it, too, how long the recount took, whether a
+    dashboard watched its last version (None: not known), and how many may come or go unheard.
+
+    ``came`` and ``went``: the sessions that did since then, once each, and until when a recount may
+    have missed it."""
 
     version: int = 0
+    counted_at: int = 0
     rows: int = 0
     changes: int = 0
-    away: int = 0  # changes that are to become leaves
     rush: bool = False
     took: int = 0
     watched: bool | None = None
     few: int = -1  # -1: all are heard of
+    came: dict[str, int] = field(default_factory=dict)
+    went: dict[str, int] = field(default_factory=dict)
 
     @property
     def may_wait(self) -> bool:
-        """Whether so few came and went that nobody hears of it."""
-        return self.changes + self.away <= self.few
+        """Whether so few came and went that nobody hears of it.
+
+        One who came makes up for one who went, but nobody is taken off: in whatever order they
+        did, and even if some are signed in or have another tab, no number was or will be off by
+        more than all who came, or all who went.
+        """
+        return max(len(self.came), len(self.went)) <= self.few
+
+    def note(self, rows: Iterable[Session], now: int) -> bool:
+        """Note who came and went by these rows, unless the last recount surely has it. Returns
+        whether a session counts for another person now, or in another shard."""
+        counted = max(0, self.counted_at - _WRITTEN_WITHIN - CLOCKS_DIFFER)
+        any_switched = False
+        for row in rows:
+            switched = max(row.moved_at or 0, *(at for _, at in row.formerly), 0) > counted
+            any_switched |= switched
+            if row.write is Write.JOIN or switched:
+                self.came[row.id] = now
+            if row.ended and (row.ended_at or 0) <= counted:
+                self.went.pop(row.id, None)
+            elif row.ended or switched:
+                self.went[row.id] = now
+            elif row.away:
+                self.went[row.id] = max(now, min(row.expires_at, now + _GONE_WITHIN))
+        return any_switched
+
+    def forget(self, until: int) -> None:
+        """Forget who came and went until then: it was counted."""
+        self.came = {one: at for one, at in self.came.items() if at > until}
+        self.went = {one: at for one, at in self.went.items() if at > until}
 
     @property
     def is_many(self) -> bool:
@@ -372,11 +407,12 @@ class Counter(Struct, frozen=True, eq=False):
             self.traffic[one.key] = replace(
                 self.traffic[one.key],
                 version=count.version,
+                counted_at=count.counted_at,
                 rows=count.rows,
                 changes=0,
-                away=0,
                 rush=rush,
             )
+            self.traffic[one.key].forget(count.counted_at)
             if count.counted_at < one.until:
                 at = max(one.until, self._due_at(count, prompt=one.prompt))
                 self._defer(replace(one, last=count, at=at, returned=False), start)
@@ -421,16 +457,15 @@ class Counter(Struct, frozen=True, eq=False):
         returned = self._returned(rows, start)
         newest = {session.id: session for session in rows}
         away = [session.expires_at for session in newest.values() if session.away]
-        # A later end can only come from a clock that is wrong.
-        until = min(max(away, default=0), start + RETURN_GRACE + CLOCKS_DIFFER)
+        until = min(max(away, default=0), start + _GONE_WITHIN)
         others = any(session.write is not Write.CHANGE for session in rows)
         traffic = self.traffic.setdefault((space, shard), _Traffic())
         changes = sum(session.write is not Write.CHANGE for session in rows)
         traffic.changes += changes
-        traffic.away += len(away)
+        switched = traffic.note(rows, start)
         # Otherwise the engagement would join the totals while the count still includes it.
         deferrable = not any(map(_engaged_to_the_end, rows))
-        people = (others or bool(away)) and not (deferrable and traffic.may_wait)
+        people = (others or switched or bool(away)) and not (deferrable and traffic.may_wait)
         later = self._deferred_for(space, shard, start, people=people, beyond=CLOCKS_DIFFER)
         covered = start + self._deferred_for(space, shard, start, people=False) >= until
         if deferrable and not returned and later and covered and not traffic.is_crowding:
@@ -439,12 +474,13 @@ class Counter(Struct, frozen=True, eq=False):
         if traffic.watched is not None:
             last = replace(last, watched=traffic.watched)
         if last.version != traffic.version:
-            traffic = replace(
-                traffic, version=last.version, rows=last.rows, changes=changes, away=len(away)
-            )
-            self.traffic[space, shard] = traffic
+            traffic.version, traffic.counted_at = last.version, last.counted_at
+            traffic.rows, traffic.changes = last.rows, changes
+            # What reached us before it was counted had been written before.
+            traffic.forget(last.counted_at - CLOCKS_DIFFER)
+            switched = traffic.note(rows, start)
         traffic.few = self._few(last)
-        people = (others or bool(away)) and not (deferrable and traffic.may_wait)
+        people = (others or switched or bool(away)) and not (deferrable and traffic.may_wait)
         interval = _pace_of(last, facets=not people)
         prompt = interval == _pace_of(last)
         at = self._due_at(last, prompt=prompt)
@@ -468,7 +504,8 @@ class Counter(Struct, frozen=True, eq=False):
         return due_after(last.paid_until, interval) if prompt else last.counted_at + interval
 
     def _few(self, last: ShardCount) -> int:
-        """How many joins and leaves of a shard may wait longer than its pace; -1: none does."""
+        """How many joins, and how many leaves, of a shard may wait longer than its pace; -1: none
+        does."""
         if not last.unheard or last.watched:
             return -1
         kind = self.kinds.known(last.space) if self.kinds is not None else None
