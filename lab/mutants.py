@@ -2071,6 +2071,13 @@ MUTANTS = [
         (f"{_PEOPLE}whom_the_table_lost_is_found_after_the_next_change",),
     ),
     Mutant(
+        "people: a lost join was last seen when it began",
+        "usecases.people:PeopleNoter._record",
+        " + [at for _, at in change.left.values()]",
+        "",
+        (f"{_PEOPLE}whom_the_table_lost_was_seen_until_they_signed_out",),
+    ),
+    Mutant(
         "people: a visit in another shard is lost",
         "store.people:PeopleTable.leave_shard",
         "#v[1] = :shard AND {_LATER}",

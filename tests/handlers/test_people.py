@@ -213,6 +213,23 @@ def test_whom_the_table_lost_is_found_after_the_next_change(world: World) -> Non
     assert where(world, "c:ada")["spaces"][0]["page"] == "/b"
 
 
+def test_whom_the_table_lost_was_seen_until_they_signed_out(world: World) -> None:
+    world.redeploy(ShardsPerSpace="7")
+    for number in range(8):
+        world.beat(f"s{number}", visitorId=f"v{number}", userId=f"u{number}")
+    world.filtered("count")  # lost
+    for user in (True, False):
+        world.clock.advance(5)
+        for number in range(8):
+            who = {"userId": f"u{number}"} if user else {}
+            world.beat(f"s{number}", visitorId=f"v{number}", page="/b", **who)
+    world.settle()
+    for number in range(8):
+        found = where(world, f"c:u{number}")
+        assert not found["online"]
+        assert found["lastSeen"] >= "2026-11-21T12:00:05.000Z"
+
+
 @pytest.mark.parametrize(
     "other", [lambda world: world.leave("s2"), lambda world: world.beat("s3", userId="ada")]
 )

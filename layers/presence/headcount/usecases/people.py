@@ -105,7 +105,8 @@ class PeopleNoter(Struct, frozen=True, eq=False):
         lost = [one for one in change.looks.values() if one not in noted][-MOST_VISITS:]
         if lost:
             # In another shard, from before there was this table, or after a failure.
-            found = PersonChange({one.id: one for one in lost}, seen=max(one.since for one in lost))
+            seen = [one.since for one in lost] + [at for _, at in change.left.values()]
+            found = PersonChange({one.id: one for one in lost}, seen=max(seen))
             record = self.people.note(person, found)
         if record is not None and len(record.visits) > MOST_VISITS:
             self._forget(record)
