@@ -31,10 +31,10 @@ export function createChart(frame, { lines, describe, label, band }) {
   /** The frame's own size of type, in whole pixels: of 11.5px, uPlot would scale the 5 to the screen's density. */
   const type = () => Math.round(parseFloat(getComputedStyle(frame).fontSize));
   const em = (n) => () => n * type();
-  /** As wide as the longest label. */
+  /** As wide as the longest label, and as half of one of the times below it, which begin at the same place. */
   const widthOf = (plot, labels, axis) => {
     plot.ctx.font = plot.axes[axis].font[0];
-    return Math.max(30, ...(labels ?? []).map((text) => plot.ctx.measureText(text).width / devicePixelRatio)) + 8;
+    return Math.max(2.5 * type(), ...(labels ?? []).map((text) => plot.ctx.measureText(text).width / devicePixelRatio)) + 8;
   };
   /** After the type became larger or smaller: a wall display, a larger window. */
   function scaleType() {

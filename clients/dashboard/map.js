@@ -8,16 +8,22 @@ let file = null; // countries.svg, read when the first card needs it
 
 const read = () => (file ??= fetch('/dashboard/countries.svg').then((response) => (response.ok ? response.text() : null)).catch(() => null));
 
+function shaped(name, attributes = {}) {
+  const node = document.createElementNS('http://www.w3.org/2000/svg', name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}
+
 /** Puts the map between a card's heading and its table. Without the file there is only the table. */
 export async function addMap(card) {
   const text = await read();
-  if (!text) {
+  const [, viewBox] = /viewBox="([^"]*)"/.exec(text ?? '') ?? [];
+  if (!viewBox) {
     file = null; // the next card tries again
     return;
   }
-  const map = new DOMParser().parseFromString(text, 'image/svg+xml').documentElement;
-  for (const [name, value] of Object.entries({ class: 'map', role: 'img', 'aria-label': 'Map of the countries in the table below' })) map.setAttribute(name, value);
-  for (const shape of map.querySelectorAll('path')) shape.append(document.createElementNS(map.namespaceURI, 'title'));
+  const map = shaped('svg', { viewBox, class: 'map', role: 'img', 'aria-label': 'Map of the countries in the table below' });
+  for (const [, id, d] of text.matchAll(/<path id="([^"]*)" d="([^"]*)"/g)) map.appendChild(shaped('path', { id, d })).append(shaped('title'));
   map.onclick = ({ target }) => card.bars.some(({ value, fixed }) => value === target.id && !fixed) && card.pick(target.id);
   card.querySelector('.scroll').before(map);
   updateMap(card, card.bars);

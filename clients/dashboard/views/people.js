@@ -151,7 +151,8 @@ export const view = {
   enter() {
     forget();
     const { person } = app.place;
-    $('find-input').value = person ?? '';
+    // What somebody has begun to type while the page was opening stays.
+    if (person || document.activeElement !== $('find-input')) $('find-input').value = person ?? '';
     people = keysOf(person).map((key) => ({ key, found: null, problem: '', at: '', events: [] }));
     render();
     if (people.length) refresh({ now: true });
