@@ -386,4 +386,4 @@ setInterval(() => {
 }, SECOND);
 setInterval(() => server.token && !document.hidden && !server.paused && app.place.view !== 'spaces' && loadChoices().catch(() => {}), MINUTE);
 
-setTimeout(start); // a task of its own: with the modules' it would be a long one
+start();
