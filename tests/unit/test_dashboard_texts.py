@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from typing import Any
 
-import pytest
 from headcount_cli.output import is_blank, printable
 
-from local.settings import ROOT
+from tests.support.node import run_module
 
 _SCRIPT = """
 import * as tools from './clients/dashboard/tools.js';
@@ -21,17 +17,7 @@ console.log(JSON.stringify(values.map((value) => tools[name](value))));
 
 def computed(name: str, *values: Any) -> list[Any]:
     """What a function of the dashboard returns for each of these."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is missing: install it.")
-    ran = subprocess.run(
-        [node, "--input-type=module", "-e", _SCRIPT, json.dumps([name, values])],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found: list[Any] = json.loads(ran.stdout)
+    found: list[Any] = run_module(_SCRIPT, [name, values])
     return found
 
 

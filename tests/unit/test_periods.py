@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from local.settings import ROOT
+from tests.support.node import run_module
 
 _SCRIPT = """
 import * as zone from './clients/dashboard/zone.js';
@@ -32,18 +29,7 @@ def at(moment: datetime) -> int:
 
 def computed(zone: str, *calls: list[Any]) -> list[Any]:
     """What the dashboard's functions return in a time zone."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is missing: install it.")
-    ran = subprocess.run(
-        [node, "--input-type=module", "-e", _SCRIPT, json.dumps([zone, calls])],
-        cwd=ROOT,
-        env={"TZ": "Europe/Berlin"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found: list[Any] = json.loads(ran.stdout)
+    found: list[Any] = run_module(_SCRIPT, [zone, calls], env={"TZ": "Europe/Berlin"})
     return found
 
 

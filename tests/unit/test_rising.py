@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
 
-from local.settings import ROOT
+from tests.support.node import run_module
 
 # Times are minutes. Each entry of `seen` is a time and the people of each page.
 _SCRIPT = """
@@ -31,17 +28,7 @@ console.log(JSON.stringify({ usual: note, since, pages, kept: kept.length }));
 
 
 def decided(**given: Any) -> Any:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is missing: install it.")
-    ran = subprocess.run(
-        [node, "--input-type=module", "-e", _SCRIPT, json.dumps(given)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(ran.stdout)
+    return run_module(_SCRIPT, given)
 
 
 def usual(low: float, median: float, high: float) -> dict[str, float]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
 
 from local.settings import ROOT
+from tests.support.node import run_module
 
 _SCRIPT = """
 import { verdictOf } from './clients/dashboard/verdict.js';
@@ -40,17 +38,7 @@ def stream(
 
 
 def verdicts(*bodies: dict[str, Any]) -> list[dict[str, str]]:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is missing: install it.")
-    ran = subprocess.run(
-        [node, "--input-type=module", "-e", _SCRIPT, json.dumps(bodies)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found: list[dict[str, str]] = json.loads(ran.stdout)
+    found: list[dict[str, str]] = run_module(_SCRIPT, bodies)
     return found
 
 
