@@ -116,19 +116,21 @@ def _two_dashboards(stage: Stage) -> None:
     _consume(stage)
 
 
-def _late_beat_and_sweep(stage: Stage) -> None:
+def _known_for(stage: Stage, seconds: float) -> None:
     stage.beat("s0", seq=1)
     stage.settle()
-    stage.clock.advance(_LEASE)
+    stage.clock.advance(seconds)
+
+
+def _late_beat_and_sweep(stage: Stage) -> None:
+    _known_for(stage, _LEASE)
     _message(stage, 0, 2, "b")
     stage.spawn("sweep", stage.sweep)
     _consume(stage)
 
 
 def _steady_beat_and_leave(stage: Stage) -> None:
-    stage.beat("s0", seq=1)
-    stage.settle()
-    stage.clock.advance(_STEADY)
+    _known_for(stage, _STEADY)
     _message(stage, 0, 2, "b")
     _message(stage, 0, 3, "l")
     _consume(stage)

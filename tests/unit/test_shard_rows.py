@@ -18,26 +18,14 @@ from headcount.times import CLOCKS_DIFFER
 from msgspec.structs import replace
 
 from lab.harness.clock import NOON
+from tests.support.tallies import live_session
 
 _STEP = CLOCKS_DIFFER // 4
 _PEOPLE = ("ada", "bob", "eve")
 
 
 def _session(id_: str = "s1", **facts: Any) -> Session:
-    return Session(
-        space="site:main",
-        shard=0,
-        id=id_,
-        write=Write.JOIN,
-        request="r",
-        facts=Facts(**facts),
-        joined_at=NOON,
-        visit="v",
-        changed_at=NOON,
-        last_seen=NOON,
-        expires_at=NOON + 30,
-        beats={},
-    )
+    return live_session(id_, expires_at=NOON + 30, **facts)
 
 
 class _Rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from headcount.model.session import Facts, Session, Write
 from headcount.model.space import shard_of
 from headcount.model.tally import MAX_SPACE_FACETS, MAX_VALUES, OTHER, Tally, merge, ranked
 from hypothesis import given, settings
@@ -12,24 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from lab.harness.clock import NOON
+from tests.support.tallies import live_session as session
 from tests.support.tallies import tally
-
-
-def session(name: str, *, changed_at: int = NOON, **facts: Any) -> Session:
-    return Session(
-        space="site:main",
-        shard=0,
-        id=name,
-        write=Write.JOIN,
-        request="r",
-        facts=Facts(**facts),
-        joined_at=NOON,
-        visit="r",
-        changed_at=changed_at,
-        last_seen=NOON,
-        expires_at=NOON + 1,
-        beats={},
-    )
 
 
 def test_no_sessions_are_an_empty_tally() -> None:
