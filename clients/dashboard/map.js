@@ -1,18 +1,12 @@
 /** A map of the world in the card of countries, shaded by people. The table below it has the same numbers. */
 
-import { counted, countryName, setText } from './tools.js';
+import { counted, countryName, drawn, setText } from './tools.js';
 
 const FAINTEST = 0.2; // so that one person among thousands is seen
 
 let file = null; // countries.svg, read when the first card needs it
 
 const read = () => (file ??= fetch('/dashboard/countries.svg').then((response) => (response.ok ? response.text() : null)).catch(() => null));
-
-function shaped(name, attributes = {}) {
-  const node = document.createElementNS('http://www.w3.org/2000/svg', name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  return node;
-}
 
 /** Puts the map between a card's heading and its table. Without the file there is only the table. */
 export async function addMap(card) {
@@ -22,8 +16,8 @@ export async function addMap(card) {
     file = null; // the next card tries again
     return;
   }
-  const map = shaped('svg', { viewBox, class: 'map', role: 'img', 'aria-label': 'Map of the countries in the table below' });
-  for (const [, id, d] of text.matchAll(/<path id="([^"]*)" d="([^"]*)"/g)) map.appendChild(shaped('path', { id, d })).append(shaped('title'));
+  const map = drawn('svg', { viewBox, class: 'map', role: 'img', 'aria-label': 'Map of the countries in the table below' });
+  for (const [, id, d] of text.matchAll(/<path id="([^"]*)" d="([^"]*)"/g)) map.append(drawn('path', { id, d }, drawn('title')));
   map.onclick = ({ target }) => card.bars.some(({ value, fixed }) => value === target.id && !fixed) && card.pick(target.id);
   card.querySelector('.scroll').before(map);
   updateMap(card, card.bars);

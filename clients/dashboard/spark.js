@@ -1,21 +1,16 @@
 /** A space's last hour as a line, as small as a word. Read when it is seen, and then once a minute. */
 
 import { mayRead, server, serverNow, timelineBetween } from './server.js';
-import { HOUR, MINUTE } from './tools.js';
+import { HOUR, MINUTE, drawn } from './tools.js';
 
 const [WIDTH, HEIGHT] = [72, 20];
-const NAMESPACE = 'http://www.w3.org/2000/svg';
 const AT_ONCE = 4;
 const read = new Map(); // space -> {at: when it was read, line}
 const shown = new Set(); // lines within the window
 let reading = 0;
 
 export function sparkline(space) {
-  const svg = document.createElementNS(NAMESPACE, 'svg');
-  svg.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
-  svg.setAttribute('class', 'spark');
-  svg.setAttribute('aria-hidden', 'true');
-  svg.append(document.createElementNS(NAMESPACE, 'polyline'));
+  const svg = drawn('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: 'spark', 'aria-hidden': 'true' }, drawn('polyline'));
   svg.dataset.space = space;
   watch.observe(svg);
   return svg;

@@ -43,6 +43,14 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** An element of a drawing. */
+export function drawn(tag, attributes = {}, ...children) {
+  const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
 export function setText(node, text) {
   const safe = shown(text);
   if (node.textContent !== safe) node.textContent = safe;
