@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 import boto3
 import pytest
-from headcount.model.series import QUARTER, Step, pack_steps
-from headcount.model.visit import Day
+from headcount.model.series import Step, pack_steps
+from headcount.model.visit import QUARTER, Day
 from headcount.store.history import HistoryTable
 from headcount.times import day_start
 from playwright.sync_api import Browser, Page, expect

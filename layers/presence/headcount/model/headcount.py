@@ -11,7 +11,7 @@ from headcount.model.alert import AlertMemory, LastVersion, Rule, alert_id, eval
 from headcount.model.intervals import Crowd, Ends, accuracy_of, because
 from headcount.model.moderation import Denied, Notice, Removal, active_notice, denied_by
 from headcount.model.space import is_rollup
-from headcount.model.tally import Tally, ranked
+from headcount.model.tally import Tally
 from headcount.times import (
     CLOCK_WAS_WRONG,
     CLOCKS_DIFFER,
@@ -197,13 +197,7 @@ class Headcount:
             "sessions": tally.sessions,
             "signedInSessions": tally.signed_in_sessions,
             "anonymousSessions": tally.anonymous_sessions,
-            "facets": {
-                facet: [
-                    {"value": value, "count": count, "people": people}
-                    for value, (count, people) in ranked(values)
-                ]
-                for facet, values in tally.facets.items()
-            },
+            "facets": tally.ranked_facets(),
             "peak": {"people": self.peak.people, "at": iso(self.peak.at)} if self.peak else None,
             "peakSessions": self.peak_sessions,
             "avgSeconds": self.avg_seconds,

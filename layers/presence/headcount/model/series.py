@@ -19,9 +19,6 @@ WEEKS = 4
 """Before a time, which tell what is usual then."""
 FEWEST_WEEKS = 2
 """With fewer, nothing is usual."""
-QUARTER = 15 * MINUTE
-"""The steps that are stored of each day, so that a month is not read minute by minute. In every
-time zone, hours and days begin with one."""
 
 
 class Step(Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headcount.errors import InvalidRequestError
 from headcount.model.beat import KEY_NAME, MAX_PAGE, check_text
 from headcount.model.session import Session
-from headcount.model.tally import Facets, Tally, ranked, tally_of
+from headcount.model.tally import Facets, Tally, tally_of
 from headcount.times import iso
 
 if TYPE_CHECKING:
@@ -115,13 +115,7 @@ class Slice:
             "sessions": tally.sessions,
             "signedInSessions": tally.signed_in_sessions,
             "anonymousSessions": tally.anonymous_sessions,
-            "facets": {
-                facet: [
-                    {"value": value, "count": count, "people": people}
-                    for value, (count, people) in ranked(values)
-                ]
-                for facet, values in tally.facets.items()
-            },
+            "facets": tally.ranked_facets(),
             "of": {"people": self.whole.people, "sessions": self.whole.sessions},
             "asOf": iso(now),
         }

@@ -10,8 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from headcount.model.session import Session, is_user
+
+if TYPE_CHECKING:
+    from headcount.web import answers
 
 MAX_VALUES = 200
 """Values kept per facet; the rest counts under ``other``."""
@@ -55,6 +59,16 @@ class Tally:
     def anonymous_sessions(self) -> int:
         """Sessions of people who are not signed in."""
         return self.sessions - self.signed_in_sessions
+
+    def ranked_facets(self) -> dict[str, list[answers.FacetValue]]:
+        """Each facet's values as the API has them, largest first."""
+        return {
+            facet: [
+                {"value": value, "count": count, "people": people}
+                for value, (count, people) in ranked(values)
+            ]
+            for facet, values in self.facets.items()
+        }
 
 
 _Facets = tuple[tuple[str, str], ...]

@@ -82,7 +82,8 @@ class Visit(Struct, frozen=True):
 
 
 QUARTER = 15 * MINUTE
-"""In every time zone, hours and days begin at a multiple of this."""
+"""The steps that are stored of each day, so that a month is not read minute by minute. In every
+time zone, hours and days begin with one."""
 QUARTERS = DAY // QUARTER
 """Of a day."""
 

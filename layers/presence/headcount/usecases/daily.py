@@ -18,10 +18,10 @@ from msgspec import Struct
 from headcount.logs import logger
 from headcount.model.cost import Use, month_cents
 from headcount.model.headcount import gaps_between
-from headcount.model.series import QUARTER, pack_steps, steps_of
+from headcount.model.series import pack_steps, steps_of
 from headcount.model.session import moved_away
 from headcount.model.space import is_rollup
-from headcount.model.visit import Day, Visit, summarise
+from headcount.model.visit import QUARTER, Day, Visit, summarise
 from headcount.store.keys import Counts
 from headcount.store.presence import PresenceTable
 from headcount.store.visits import RETENTION, VisitsTable

@@ -51,6 +51,9 @@ def one_of(name: str, text: str | None, values: Sequence[str]) -> str | None:
     raise InvalidRequestError(f"{name!r} must be one of {', '.join(values)}.")
 
 
+WRONG_CURSOR = "The cursor is not valid. Send the last page's 'cursor', or none for the first page."
+
+
 def cursor_at(shard: int, after: str | None) -> str:
     """The cursor that continues after a session of a shard (None: before its first)."""
     return base64.urlsafe_b64encode(json.dumps([shard, after]).encode()).decode().rstrip("=")
@@ -67,9 +70,7 @@ def parse_cursor(cursor: str | None) -> Position:
             return shard, after
     except (binascii.Error, ValueError, TypeError, RecursionError):
         pass
-    raise InvalidRequestError(
-        "The cursor is not valid. Send the last page's 'cursor', or none for the first page."
-    )
+    raise InvalidRequestError(WRONG_CURSOR)
 
 
 def _is_session_id(after: object) -> bool:

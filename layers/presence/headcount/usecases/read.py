@@ -25,7 +25,7 @@ from headcount.model.rollups import RollUps, rollup_name
 from headcount.model.session import Session, moved_away
 from headcount.model.space import Kinds, Space
 from headcount.model.tally import tally_of
-from headcount.model.visit import Day, Visit
+from headcount.model.visit import QUARTER, Day, Visit
 from headcount.store.counts import CountsTable, ShardCount
 from headcount.store.headcounts import HeadcountsTable
 from headcount.store.history import HistoryTable
@@ -367,7 +367,7 @@ class Reader:
         self, space: str, start: int, end: int, size: int, known_from: int
     ) -> list[Step | None]:
         """The steps of a period: of whole days as stored, where they are, otherwise by minutes."""
-        from headcount.model.series import QUARTER, merged, unpack_steps
+        from headcount.model.series import merged, unpack_steps
 
         if size % QUARTER:
             return self._steps_by_minutes(space, start, end, size, known_from)

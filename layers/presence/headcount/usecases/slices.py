@@ -11,7 +11,7 @@ from headcount.model.slices import Search, Slice, Where, scaled, slice_of
 from headcount.model.space import Space
 from headcount.model.tally import tally_of
 from headcount.usecases.live import LiveReader
-from headcount.usecases.parameters import page_size
+from headcount.usecases.parameters import WRONG_CURSOR, page_size
 from headcount.usecases.read import viewer
 
 if TYPE_CHECKING:
@@ -65,6 +65,4 @@ def _start(cursor: str | None) -> int:
         return 0
     if cursor.isascii() and cursor.isdecimal() and len(cursor) <= len(str(UP_TO)):
         return int(cursor)
-    raise InvalidRequestError(
-        "The cursor is not valid. Send the last page's 'cursor', or none for the first page."
-    )
+    raise InvalidRequestError(WRONG_CURSOR)

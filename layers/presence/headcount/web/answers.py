@@ -113,11 +113,9 @@ class Accuracy(TypedDict):
     because: str
 
 
-class Headcount(TypedDict):
-    """The published numbers of a space. ``people`` = ``signedIn`` + ``anonymous``, distinct."""
+class Numbers(TypedDict):
+    """Who is there. ``people`` = ``signedIn`` + ``anonymous``, distinct."""
 
-    success: bool
-    space: str
     people: int
     signedIn: int
     anonymous: int
@@ -125,6 +123,13 @@ class Headcount(TypedDict):
     signedInSessions: int
     anonymousSessions: int
     facets: dict[str, list[FacetValue]]
+
+
+class Headcount(Numbers):
+    """The published numbers of a space. ``people`` = ``signedIn`` + ``anonymous``, distinct."""
+
+    success: bool
+    space: str
     peak: Peak | None
     peakSessions: int
     avgSeconds: int | None
@@ -258,20 +263,13 @@ class Whole(TypedDict):
     sessions: int
 
 
-class Slice(TypedDict):
+class Slice(Numbers):
     """The numbers of a slice, counted now. ``people`` = ``signedIn`` + ``anonymous``, each under
     the values of their latest tab. ``sample``: estimated from this many sessions of a large
     space."""
 
     success: bool
     space: str
-    people: int
-    signedIn: int
-    anonymous: int
-    sessions: int
-    signedInSessions: int
-    anonymousSessions: int
-    facets: dict[str, list[FacetValue]]
     of: Whole
     sample: NotRequired[int]
     asOf: str
